@@ -1,0 +1,1 @@
+//! This machine's hardware as one more route: the engine, its worker process and its supervisor.

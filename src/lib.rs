@@ -1,0 +1,7 @@
+//! Tollway: a cost-aware LLM gateway. See `docs/ARCHITECTURE.md` for the request's way through these modules.
+
+#![forbid(unsafe_code)]
+
+pub mod pricing;
+pub mod routing;
+pub mod units;

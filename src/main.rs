@@ -1,0 +1,3 @@
+//! The `tollway` binary: hands the command line to `cli`.
+
+fn main() {}

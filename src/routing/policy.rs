@@ -1,0 +1,133 @@
+//! A policy as routing uses it: compiled from YAML, immutable, cheap to ask.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::units::TokenPrice;
+
+use super::route::Retention;
+
+/// What a policy wants least of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Objective {
+    /// Expected cost.
+    #[default]
+    Cost,
+    /// Time to first token.
+    Latency,
+    /// Time per token.
+    Throughput,
+    /// Cost, with latency weighing in.
+    Balanced,
+}
+
+/// A glob over names: `*` is any run of characters, `?` any one; everything else is itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glob(pub Arc<str>);
+
+/// Which requests a policy decides. An empty list matches everything.
+#[derive(Debug, Clone, Default)]
+pub struct Matcher {
+    /// Model names as the caller wrote them.
+    pub models: Vec<Glob>,
+    /// Names of callers' keys.
+    pub keys: Vec<Glob>,
+    /// Teams.
+    pub teams: Vec<Glob>,
+    /// `chat`, `completions`, `embeddings`.
+    pub endpoints: Vec<Arc<str>>,
+    /// Tags that must all be there with a value that matches.
+    pub tags: Vec<(Arc<str>, Glob)>,
+}
+
+/// The promise about speed.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Slo {
+    /// Time to first token.
+    pub ttft: Option<Duration>,
+    /// Answer tokens a second.
+    pub tokens_per_second: Option<f32>,
+    /// Share of requests that must keep it, 0..1.
+    pub attainment: f32,
+}
+
+/// What a route must satisfy to be asked at all.
+#[derive(Debug, Clone, Default)]
+pub struct Constraints {
+    /// Dearest input price.
+    pub input_price_max: Option<TokenPrice>,
+    /// Dearest output price.
+    pub output_price_max: Option<TokenPrice>,
+    /// Allowed regions; empty: any.
+    pub regions: Vec<Arc<str>>,
+    /// The most a provider may keep.
+    pub retention_max: Option<Retention>,
+    /// Allowed quantisations; empty: any.
+    pub quantizations: Vec<Arc<str>>,
+}
+
+/// What to do once a stream that the caller has seen part of breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Midstream {
+    /// Another route goes on from the text so far.
+    Resume,
+    /// An error event ends it.
+    #[default]
+    Error,
+}
+
+/// How a failed attempt is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fallback {
+    /// Tries in all, the first included.
+    pub attempts: u32,
+    /// How long one attempt may stay silent before its first token.
+    pub first_token_timeout: Duration,
+    /// How long a stream may stay silent between events.
+    pub idle_timeout: Duration,
+    /// What happens after the first token.
+    pub midstream: Midstream,
+}
+
+impl Default for Fallback {
+    fn default() -> Self {
+        Self {
+            attempts: 3,
+            first_token_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(60),
+            midstream: Midstream::Error,
+        }
+    }
+}
+
+/// A budget that the ledger enforces; routing only carries it along.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Budgeted {
+    /// Name of the budget's scope.
+    pub scope: Arc<str>,
+}
+
+/// One policy.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Its name, unique in a snapshot.
+    pub name: Arc<str>,
+    /// Which requests it decides.
+    pub matcher: Matcher,
+    /// Providers (`deepseek`) or single routes (`deepseek/deepseek-v4-pro`) that may serve; empty: every usable one. Globs.
+    pub routes: Vec<Glob>,
+    /// What it wants least of.
+    pub objective: Objective,
+    /// Whether the order of `routes` decides before the objective does.
+    pub in_order: bool,
+    /// The promise.
+    pub slo: Slo,
+    /// Hard limits.
+    pub constraints: Constraints,
+    /// What happens on failure.
+    pub fallback: Fallback,
+    /// Whether a route without a known price may serve.
+    pub allow_unpriced: bool,
+    /// Bound put on the answer when the caller gives none, in tokens, for pricing alone.
+    pub output_tokens_assumed: u64,
+}

@@ -1,0 +1,11 @@
+//! The few quantities everything else is made of: money, tokens, time, ids.
+
+pub mod ids;
+pub mod money;
+pub mod time;
+pub mod tokens;
+
+pub use ids::RequestId;
+pub use money::{MoneyError, NanoUsd, PicoUsd, TokenPrice};
+pub use time::{Clock, ManualClock, Mono, Now, SystemClock};
+pub use tokens::Usage;

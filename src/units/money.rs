@@ -1,0 +1,227 @@
+//! Money as whole numbers: pico-dollars while computing, nano-dollars once recorded, never a float.
+
+use std::fmt;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign};
+
+/// Why a text is not an amount of money.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MoneyError {
+    /// Not a decimal number.
+    #[error("{0:?} is not a decimal number")]
+    NotANumber(String),
+    /// Finer than the unit can hold.
+    #[error("{0:?} is finer than a millionth of a dollar per million tokens")]
+    TooFine(String),
+    /// Below zero where only a price makes sense.
+    #[error("{0:?} is negative")]
+    Negative(String),
+    /// Beyond what the unit can hold.
+    #[error("{0:?} is too large")]
+    TooLarge(String),
+}
+
+/// Whole pico-dollars (10⁻¹² USD): what one token can cost is a whole number of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PicoUsd(pub i128);
+
+/// Whole nano-dollars (10⁻⁹ USD): what is recorded, summed, budgeted and printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct NanoUsd(pub i64);
+
+/// Price of one token in whole pico-dollars, which is also the price of a million tokens in micro-dollars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct TokenPrice(pub u64);
+
+impl PicoUsd {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+
+    /// An amount written in dollars (`"0.000554488"`, `"6.93e-06"`), rounded half up to a pico-dollar.
+    pub fn from_usd_text(text: &str) -> Result<Self, MoneyError> {
+        scaled_decimal(text, 12, Rounding::HalfUp).map(Self)
+    }
+
+    /// Whole nano-dollars, half up: the one rounding that an attempt's cost goes through.
+    pub fn to_nanos(self) -> NanoUsd {
+        let nanos = (self.0 + 500).div_euclid(1000);
+        NanoUsd(i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX }))
+    }
+
+    /// This amount times `parts` per million, rounded half up.
+    #[must_use]
+    pub fn times_ppm(self, parts: u32) -> Self {
+        Self((self.0.saturating_mul(i128::from(parts)) + 500_000).div_euclid(1_000_000))
+    }
+}
+
+impl NanoUsd {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+}
+
+impl TokenPrice {
+    /// A price written in USD per million tokens (`"0.0042"`).
+    pub fn from_usd_per_mtok(text: &str) -> Result<Self, MoneyError> {
+        Self::from_scaled(text, 6)
+    }
+
+    /// A price written in USD per token (`"0.00000066"`, OpenRouter's way).
+    pub fn from_usd_per_token(text: &str) -> Result<Self, MoneyError> {
+        Self::from_scaled(text, 12)
+    }
+
+    fn from_scaled(text: &str, digits: i32) -> Result<Self, MoneyError> {
+        let scaled = scaled_decimal(text, digits, Rounding::Refuse)?;
+        if scaled < 0 {
+            return Err(MoneyError::Negative(text.to_owned()));
+        }
+        u64::try_from(scaled).map(Self).map_err(|_| MoneyError::TooLarge(text.to_owned()))
+    }
+
+    /// What `tokens` tokens cost.
+    pub fn times(self, tokens: u64) -> PicoUsd {
+        PicoUsd(i128::from(self.0) * i128::from(tokens))
+    }
+}
+
+impl Add for PicoUsd {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl AddAssign for PicoUsd {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl Sum for PicoUsd {
+    fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
+        amounts.fold(Self::ZERO, Add::add)
+    }
+}
+
+impl Add for NanoUsd {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+/// Dollars with all nine decimals (`0.000554488`): the one spelling in headers, bodies, logs and tables.
+impl fmt::Display for NanoUsd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let magnitude = self.0.unsigned_abs();
+        write!(f, "{sign}{}.{:09}", magnitude / 1_000_000_000, magnitude % 1_000_000_000)
+    }
+}
+
+/// USD per million tokens, without trailing zeros (`0.0042`).
+impl fmt::Display for TokenPrice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000);
+        let short = text.trim_end_matches('0');
+        f.pad(short.strip_suffix('.').unwrap_or(short))
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Rounding {
+    HalfUp,
+    Refuse,
+}
+
+/// `text` × 10^`digits` as a whole number. Accepts JSON's number grammar and a leading plus, refuses NaN and infinities.
+fn scaled_decimal(text: &str, digits: i32, rounding: Rounding) -> Result<i128, MoneyError> {
+    let not_a_number = || MoneyError::NotANumber(text.to_owned());
+    let trimmed = text.trim();
+    let (negative, unsigned) = match trimmed.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, trimmed.strip_prefix('+').unwrap_or(trimmed)),
+    };
+    let (mantissa, exponent) = match unsigned.find(['e', 'E']) {
+        Some(at) => (&unsigned[..at], unsigned[at + 1..].parse::<i32>().map_err(|_| not_a_number())?),
+        None => (unsigned, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return Err(not_a_number());
+    }
+    let mut value: i128 = 0;
+    for byte in whole.bytes().chain(fraction.bytes()) {
+        if !byte.is_ascii_digit() {
+            return Err(not_a_number());
+        }
+        value = value
+            .checked_mul(10)
+            .and_then(|v| v.checked_add(i128::from(byte - b'0')))
+            .ok_or_else(|| MoneyError::TooLarge(text.to_owned()))?;
+    }
+    let fraction_digits = i32::try_from(fraction.len()).map_err(|_| not_a_number())?;
+    let shift = exponent.saturating_add(digits).saturating_sub(fraction_digits);
+    let scaled = if shift >= 0 {
+        let factor = 10_i128.checked_pow(shift.unsigned_abs());
+        match factor.and_then(|f| value.checked_mul(f)) {
+            Some(scaled) => scaled,
+            None if value == 0 => 0,
+            None => return Err(MoneyError::TooLarge(text.to_owned())),
+        }
+    } else {
+        shrink(value, shift.unsigned_abs(), rounding).ok_or_else(|| MoneyError::TooFine(text.to_owned()))?
+    };
+    Ok(if negative { -scaled } else { scaled })
+}
+
+/// `value` ÷ 10^`places`; `None` where digits would be lost and `rounding` does not allow it.
+fn shrink(value: i128, places: u32, rounding: Rounding) -> Option<i128> {
+    let Some(factor) = 10_i128.checked_pow(places) else {
+        return (value == 0 || matches!(rounding, Rounding::HalfUp)).then_some(0);
+    };
+    match rounding {
+        Rounding::HalfUp => Some(value / factor + i128::from(value % factor * 2 >= factor)),
+        Rounding::Refuse => (value % factor == 0).then_some(value / factor),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_is_whole_pico_dollars_per_token() {
+        assert_eq!(TokenPrice::from_usd_per_mtok("0.0042").unwrap(), TokenPrice(4_200));
+        assert_eq!(TokenPrice::from_usd_per_token("0.00000066").unwrap(), TokenPrice(660_000));
+        assert_eq!(TokenPrice::from_usd_per_mtok("1.74").unwrap().to_string(), "1.74");
+        assert_eq!(TokenPrice::from_usd_per_mtok("3").unwrap().to_string(), "3");
+    }
+
+    #[test]
+    fn odd_prices_are_refused() {
+        for text in ["", ".", "NaN", "inf", "1,5", "0x1", "1e", "--1", "1.2.3"] {
+            assert!(matches!(TokenPrice::from_usd_per_mtok(text), Err(MoneyError::NotANumber(_))), "{text}");
+        }
+        assert!(matches!(TokenPrice::from_usd_per_mtok("-1"), Err(MoneyError::Negative(_))));
+        assert!(matches!(TokenPrice::from_usd_per_mtok("0.0000001"), Err(MoneyError::TooFine(_))));
+        assert!(matches!(TokenPrice::from_usd_per_mtok("1e40"), Err(MoneyError::TooLarge(_))));
+    }
+
+    #[test]
+    fn exponents_are_exact() {
+        assert_eq!(PicoUsd::from_usd_text("6.93e-06").unwrap(), PicoUsd(6_930_000));
+        assert_eq!(PicoUsd::from_usd_text("0E99999").unwrap(), PicoUsd(0));
+        assert_eq!(PicoUsd::from_usd_text("1e-99999").unwrap(), PicoUsd(0));
+    }
+
+    #[test]
+    fn nanos_round_half_up_once() {
+        assert_eq!(PicoUsd(499).to_nanos(), NanoUsd(0));
+        assert_eq!(PicoUsd(500).to_nanos(), NanoUsd(1));
+        assert_eq!(PicoUsd(1_499).to_nanos(), NanoUsd(1));
+        assert_eq!(NanoUsd(554_488).to_string(), "0.000554488");
+        assert_eq!(NanoUsd(-1).to_string(), "-0.000000001");
+    }
+}
