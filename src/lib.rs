@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod pricing;
 pub mod routing;
 pub mod units;
