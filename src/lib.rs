@@ -4,5 +4,6 @@
 
 pub mod api;
 pub mod pricing;
+pub mod providers;
 pub mod routing;
 pub mod units;
