@@ -6,4 +6,6 @@ pub mod api;
 pub mod pricing;
 pub mod providers;
 pub mod routing;
+pub mod telemetry;
 pub mod units;
+pub mod upstream;
