@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod pricing;
+pub mod providers;
 pub mod routing;
 pub mod units;

@@ -1,0 +1,5 @@
+//! What differs between providers. `kind` is the data; the dialects stand beside it, a file each.
+
+pub mod kind;
+
+pub use kind::Kind;
