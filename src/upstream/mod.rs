@@ -5,6 +5,7 @@ pub mod attempt;
 pub mod breaker;
 pub mod connect;
 pub mod error;
+pub mod fallback;
 
 pub mod health;
 
