@@ -4,8 +4,10 @@
 
 pub mod api;
 pub mod config;
+pub mod ledger;
 pub mod pricing;
 pub mod providers;
+pub mod relay;
 pub mod routing;
 pub mod telemetry;
 pub mod units;

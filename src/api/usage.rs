@@ -1,6 +1,6 @@
 //! Usage as providers report it, in every place and spelling it was seen in, read into one normal form.
 
-use crate::units::{PicoUsd, Usage};
+use crate::units::{NanoUsd, PicoUsd, Reported, Usage};
 
 use super::scan::{self, Fault, Kind, Scanner, Span};
 
@@ -8,17 +8,6 @@ use super::scan::{self, Fault, Kind, Scanner, Span};
 const TOKENS_CREDIBLE_MAX: u64 = 1_000_000_000;
 /// Nesting allowed in what a provider sends.
 pub const PROVIDER_DEPTH_MAX: usize = 256;
-
-/// What a provider said of one answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Reported {
-    /// The counts, parts held inside their wholes.
-    pub usage: Usage,
-    /// The provider's own statement of the cost (OpenRouter's `usage.cost`, in dollars).
-    pub cost: Option<PicoUsd>,
-    /// Whether a count was negative, absurd or no whole number; it was read as 0 and the bill needs an estimate.
-    pub odd: bool,
-}
 
 /// Reads the usage object in `bytes` (the whole text of one object).
 pub fn read(bytes: &[u8]) -> Result<Reported, Fault> {
@@ -34,6 +23,19 @@ pub fn read(bytes: &[u8]) -> Result<Reported, Fault> {
     }
     reported.usage = reported.usage.clamped();
     Ok(reported)
+}
+
+/// A usage object of our own, for a stream whose provider sent none where the caller asked.
+pub fn write(usage: &Usage, cost: Option<NanoUsd>, estimated: bool) -> String {
+    let Usage { prompt, cached, cache_write, completion, reasoning } = *usage;
+    let total = prompt.saturating_add(completion);
+    let cost = cost.map(|cost| format!(",\"cost\":{cost}")).unwrap_or_default();
+    let estimated = if estimated { ",\"estimated\":true" } else { "" };
+    format!(
+        "{{\"prompt_tokens\":{prompt},\"completion_tokens\":{completion},\"total_tokens\":{total},\
+         \"prompt_tokens_details\":{{\"cached_tokens\":{cached},\"cache_write_tokens\":{cache_write}}},\
+         \"completion_tokens_details\":{{\"reasoning_tokens\":{reasoning}}}{cost}{estimated}}}"
+    )
 }
 
 struct Reading<'a> {
@@ -143,6 +145,13 @@ mod tests {
             assert!(reported.odd && reported.usage.prompt == 0, "{odd}");
         }
         assert!(!usage_of(r#"{"prompt_tokens":9.0,"completion_tokens":null}"#).odd);
+    }
+
+    #[test]
+    fn what_we_write_we_read() {
+        let usage = Usage { prompt: 10, cached: 4, cache_write: 1, completion: 5, reasoning: 2 };
+        let text = write(&usage, Some(NanoUsd(1_234)), true);
+        assert_eq!(usage_of(&text), Reported { usage, cost: Some(PicoUsd(1_234_000)), odd: false });
     }
 
     #[test]
