@@ -143,12 +143,12 @@ impl fmt::Display for Exclusion {
             Self::NotWanted => f.write_str("the request's own `provider` field rules it out"),
             Self::PinOnly => f.write_str("a special serving path; only its own full name chooses it"),
             Self::Unpriced => f.write_str(
-                "its price is not known; set `price` for the model in tollway.yaml, or `allow_unpriced: true` in the policy",
+                "its price is not known; set `price` for the model in tollway.yaml, or `allow_unpriced: true` in a policy without a price ceiling",
             ),
             Self::PriceOver { which, price, max } => write!(
                 f,
                 "its {which} price of {price} USD per million tokens is over the ceiling of {max} \
-                 (`constraints.max_price.{which}`)"
+                 (`max_price.{which}`)"
             ),
             Self::Region(Some(region)) => {
                 write!(f, "its region {region} is not among the policy's `constraints.regions`")
