@@ -2,6 +2,7 @@
 
 pub mod book;
 pub mod card;
+mod words;
 
 pub use book::{Book, BookRow};
 pub use card::{Charge, Condition, PriceCard, PriceEntry, Rates, stated_cost};
