@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod gateway;
 pub mod pricing;
 pub mod routing;
 pub mod units;
