@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use crate::ledger::{Settlement, Source, components, settle};
 use crate::pricing::PriceCard;
 use crate::telemetry::access_log::{AccessLog, escape_into};
-use crate::telemetry::{Metrics, Series};
+use crate::telemetry::{InFlight, Metrics, Series};
 use crate::units::{Clock, Mono, Reported, RequestId, Usage};
 use crate::upstream::{Reason, RouteHealth};
 
@@ -93,6 +93,7 @@ struct Open {
     who: Who,
     answered: Answered,
     series: Arc<Series>,
+    _in_flight: InFlight,
     began: Mono,
     replied: Mono,
     reported: Option<Reported>,
@@ -101,9 +102,10 @@ struct Open {
 
 impl Account {
     /// Opens an account for a request that began at `began` and has its answer now.
-    pub fn open(books: Books, who: Who, answered: Answered, series: Arc<Series>, began: Mono) -> Self {
+    pub fn open(books: Books, who: Who, answered: Answered, series: Arc<Series>, in_flight: InFlight, began: Mono) -> Self {
         let replied = books.clock.now().mono;
-        let open = Open { books, who, answered, series, began, replied, reported: None, counted: Usage::default() };
+        let (reported, counted) = (None, Usage::default());
+        let open = Open { books, who, answered, series, _in_flight: in_flight, began, replied, reported, counted };
         Self { open: Some(Box::new(open)) }
     }
 
