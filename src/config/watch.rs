@@ -108,6 +108,8 @@ impl Snapshots {
             if let Some(documents) = self.changed().await {
                 heard(self.take(documents));
             }
+            // Something else in the folder may change without end, such as a log: that is not worth reading at its pace.
+            tokio::time::sleep(SETTLE).await;
         }
     }
 
@@ -163,7 +165,13 @@ fn keep_what_needs_a_restart(new: &mut Snapshot, old: &Snapshot) {
 /// Notices from the folders that hold the files: a watched file would be lost with a rename over it.
 fn watcher(location: &Location, woken: &Arc<Notify>) -> Option<notify::RecommendedWatcher> {
     let wake = Arc::clone(woken);
-    let mut watcher = notify::recommended_watcher(move |_| wake.notify_one()).ok()?;
+    let heard = move |event: notify::Result<notify::Event>| {
+        // Our own reading gives notices too, of files opened and closed: heeding those we would read for ever.
+        if !event.is_ok_and(|event| event.kind.is_access()) {
+            wake.notify_one();
+        }
+    };
+    let mut watcher = notify::recommended_watcher(heard).ok()?;
     let folders: [PathBuf; 2] = [location.folder(), location.policies.clone()];
     for folder in folders {
         if let Err(error) = watcher.watch(&folder, notify::RecursiveMode::NonRecursive) {
