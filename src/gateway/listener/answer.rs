@@ -70,12 +70,11 @@ where
     S: Service,
     R: Fn(Refusal) -> Response<S::Body> + Clone + Send + Sync + 'static,
 {
-    let answer = match refusal {
-        Some(refusal) => Err((shared.refuse)(refusal)),
-        None => {
-            let pace = shared.settings.body_pace;
-            Ok(shared.service.answer(request.map(|body| RequestBody::new(body, pace)), from))
-        }
+    let answer = if let Some(refusal) = refusal {
+        Err((shared.refuse)(refusal))
+    } else {
+        let pace = shared.settings.body_pace;
+        Ok(shared.service.answer(request.map(|body| RequestBody::new(body, pace)), from))
     };
     async move {
         let mut response = match answer {
