@@ -20,32 +20,32 @@ use tollway::gateway::tasks::Tasks;
 use tollway::gateway::tls::TlsReload;
 
 /// Longer than anything here takes; what runs into it has failed.
-pub const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-pub type AnyBody = UnsyncBoxBody<Bytes, Infallible>;
+pub(crate) type AnyBody = UnsyncBoxBody<Bytes, Infallible>;
 
 /// What reached the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    pub method: String,
-    pub target: String,
-    pub body: Result<Vec<u8>, String>,
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) body: Result<Vec<u8>, String>,
 }
 
-pub type Record = Arc<Mutex<Vec<Seen>>>;
+pub(crate) type Record = Arc<Mutex<Vec<Seen>>>;
 
-pub fn full(status: StatusCode, text: impl Into<Bytes>) -> Response<AnyBody> {
+pub(crate) fn full(status: StatusCode, text: impl Into<Bytes>) -> Response<AnyBody> {
     let mut response = Response::new(Full::new(text.into()).boxed_unsync());
     *response.status_mut() = status;
     response
 }
 
-pub fn refuse(refusal: Refusal) -> Response<AnyBody> {
+pub(crate) fn refuse(refusal: Refusal) -> Response<AnyBody> {
     full(refusal.status(), format!("{{\"error\":{{\"code\":\"{}\"}}}}", refusal.code()))
 }
 
 /// Reads the request whole, writes it down and answers with its target.
-pub async fn record<B>(request: Request<B>, record: Record) -> Response<AnyBody>
+pub(crate) async fn record<B>(request: Request<B>, record: Record) -> Response<AnyBody>
 where
     B: Body<Data = Bytes, Error: Into<BodyError>>,
 {
@@ -68,12 +68,12 @@ where
 }
 
 /// A listener under test. It stops when this is dropped.
-pub struct Server {
-    pub address: SocketAddr,
-    pub seen: Record,
-    pub tasks: Tasks,
-    pub stop: CancellationToken,
-    pub done: JoinHandle<usize>,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) seen: Record,
+    pub(crate) tasks: Tasks,
+    pub(crate) stop: CancellationToken,
+    pub(crate) done: JoinHandle<usize>,
 }
 
 impl Drop for Server {
@@ -82,17 +82,22 @@ impl Drop for Server {
     }
 }
 
-pub fn recorder(record_here: &Record) -> impl Service<Body = AnyBody> {
+pub(crate) fn recorder(record_here: &Record) -> impl Service<Body = AnyBody> {
     let seen = Arc::clone(record_here);
     move |request: Request<RequestBody>, _: ConnInfo| record(request, Arc::clone(&seen))
 }
 
-pub fn start(settings: ListenerSettings) -> Server {
+pub(crate) fn start(settings: ListenerSettings) -> Server {
     let seen = Record::default();
     start_with(settings, None, recorder(&seen), seen)
 }
 
-pub fn start_with<S>(settings: ListenerSettings, tls: Option<TlsReload>, service: S, seen: Record) -> Server
+pub(crate) fn start_with<S>(
+    settings: ListenerSettings,
+    tls: Option<TlsReload>,
+    service: S,
+    seen: Record,
+) -> Server
 where
     S: Service<Body = AnyBody>,
 {
@@ -106,7 +111,7 @@ where
 }
 
 /// Sends `bytes` and reads to the end of the connection.
-pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+pub(crate) async fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let stream = TcpStream::connect(address).await.expect("a connection");
     let (mut reader, mut writer) = stream.into_split();
     let mut answer = Vec::new();
@@ -119,7 +124,7 @@ pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The statuses of the answers in `bytes`, each with its body. Every answer here has a Content-Length.
-pub fn answers(bytes: &[u8]) -> Vec<(u16, String)> {
+pub(crate) fn answers(bytes: &[u8]) -> Vec<(u16, String)> {
     let mut rest = std::str::from_utf8(bytes).expect("answers are text");
     let mut answers = Vec::new();
     while !rest.is_empty() {

@@ -73,7 +73,7 @@ fn r01_byte_by_byte_means_the_same() {
     }
 }
 
-/// A client whose bytes come one piece a read, and who then says nothing more.
+/// A client whose bytes come one piece a read, and who then ends.
 struct Pieces(VecDeque<Vec<u8>>);
 
 impl AsyncRead for Pieces {
@@ -82,7 +82,7 @@ impl AsyncRead for Pieces {
         _: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Some(mut piece) = self.0.pop_front() else { return Poll::Pending };
+        let Some(mut piece) = self.0.pop_front() else { return Poll::Ready(Ok(())) };
         let rest = piece.split_off(piece.len().min(buf.remaining()));
         buf.put_slice(&piece);
         if !rest.is_empty() {
@@ -97,8 +97,6 @@ fn guarded(start: &[u8], pieces: Vec<Vec<u8>>, room: usize) -> (Vec<u8>, Option<
     let state = ConnectionState::new();
     let long = Duration::from_hours(1);
     let patience = Patience { head: long, idle: long, write_stall: long };
-    // Counted as open, so that no clock is asked.
-    let _open = state.open();
     let io = Pieces(pieces.into());
     let mut guard = GuardedIo::http1(
         io,
@@ -113,13 +111,14 @@ fn guarded(start: &[u8], pieces: Vec<Vec<u8>>, room: usize) -> (Vec<u8>, Option<
     loop {
         let mut buf = ReadBuf::new(&mut space);
         match Pin::new(&mut guard).poll_read(&mut cx, &mut buf) {
-            Poll::Ready(Ok(())) => read.extend_from_slice(buf.filled()),
+            Poll::Ready(Ok(())) if !buf.filled().is_empty() => read.extend_from_slice(buf.filled()),
             Poll::Ready(Err(_)) => {}
-            Poll::Pending => break,
+            Poll::Ready(Ok(())) | Poll::Pending => break,
         }
     }
     let refusal = (1..10).find_map(|nth| state.refusal(nth));
-    (read, refusal, state.fault())
+    let fault = (1..10).find_map(|nth| state.fault(nth));
+    (read, refusal, fault)
 }
 
 fn check_guard(what: &str, bytes: &[u8], start: usize, pieces: Vec<Vec<u8>>, room: usize) {

@@ -4,7 +4,7 @@ use tollway::gateway::framing::{BodyFault, Refusal};
 
 /// What becomes of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// So many requests are served, and the connection is none the worse.
     Served(u64),
     /// So many are served, and the next is refused.
@@ -14,17 +14,17 @@ pub enum Fate {
 }
 
 /// Some bytes of a client and what becomes of them.
-pub struct Row {
-    pub what: String,
-    pub bytes: Vec<u8>,
-    pub fate: Fate,
+pub(crate) struct Row {
+    pub(crate) what: String,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) fate: Fate,
 }
 
 /// A request that no refused row may carry past the gateway.
-pub const HIDDEN: &[u8] = b"GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
+pub(crate) const HIDDEN: &[u8] = b"GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// A good request in front of others.
-pub const FIRST: &[u8] = b"POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+pub(crate) const FIRST: &[u8] = b"POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
 
 fn row(what: &str, bytes: impl AsRef<[u8]>, fate: Fate) -> Row {
     Row { what: what.to_owned(), bytes: bytes.as_ref().to_vec(), fate }
@@ -39,7 +39,7 @@ fn served(what: &str, bytes: impl AsRef<[u8]>) -> Row {
 }
 
 /// All rows.
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     [request_lines(), targets(), fields(), hosts(), lengths(), chunks(), sizes(), sequences()]
         .into_iter()
         .flatten()
