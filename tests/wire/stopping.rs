@@ -138,7 +138,7 @@ async fn r15_past_the_limit_a_connection_is_told_so_at_once() {
     assert!(begun.elapsed() < Duration::from_millis(200), "{:?}", begun.elapsed());
 
     drop(held);
-    let served = async {
+    let room_again = async {
         loop {
             let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
             if matches!(answers(&crate::peer::exchange(server.address, request).await)[..], [(200, _)]) {
@@ -146,5 +146,5 @@ async fn r15_past_the_limit_a_connection_is_told_so_at_once() {
             }
         }
     };
-    timeout(LONG, served).await.expect("room again");
+    timeout(LONG, room_again).await.expect("room again");
 }
