@@ -3,11 +3,20 @@
 //! `load` reads the files, `watch` notices their changes and swaps the snapshot; a configuration that does not compile
 //! leaves the old snapshot in place.
 
+pub mod document;
+pub mod environment;
+mod expand;
+pub mod load;
+mod mask;
 pub mod models;
 pub mod naming;
+pub mod node;
 pub mod problem;
+pub mod read;
 pub mod snapshot;
 
+pub use environment::{Environment, Machine};
+pub use load::{Documents, Location};
 pub use models::{ListedModel, ModelNames, NameKind, Resolved};
 pub use problem::{Problem, Problems, Severity};
 pub use snapshot::{
