@@ -333,6 +333,11 @@ impl<T: Decode> Decode for Pairs<T> {
     }
 }
 
+/// A field's name as it is typed: Rust spells `match` as `r#match`.
+pub(super) fn word(field: &'static str) -> &'static str {
+    field.strip_prefix("r#").unwrap_or(field)
+}
+
 /// A struct of optional fields that is read from a mapping in which no other key may stand.
 macro_rules! record {
     ($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* }) => {
@@ -347,12 +352,11 @@ macro_rules! record {
             fn decode(node: &crate::config::node::Node, reader: &crate::config::read::Reader<'_>) -> Option<Self> {
                 let mut record = Self::default();
                 reader
-                    .entries(node, &[$(stringify!($field)),*], |key, value| match key {
-                        $(stringify!($field) => {
+                    .entries(node, &[$(crate::config::read::word(stringify!($field))),*], |key, value| {
+                        $(if key == crate::config::read::word(stringify!($field)) {
                             record.$field = <$type as crate::config::read::Decode>::decode(value, reader)
                                 .map(|decoded| crate::config::read::At { value: decoded, spot: value.spot });
                         })*
-                        _ => {}
                     })
                     .then_some(record)
             }
