@@ -1,5 +1,16 @@
-//! What differs between providers. `kind` is the data; the dialects stand beside it, a file each.
+//! Providers: a dialect a file. What each wants to hear, how each says what went wrong, and nothing about retries.
 
+pub mod fault;
 pub mod kind;
+pub mod request;
 
+mod dashscope;
+mod deepseek;
+mod engines;
+mod fireworks;
+mod modelarts;
+mod openrouter;
+mod together;
+
+pub use fault::{Class, Fault};
 pub use kind::Kind;
