@@ -45,6 +45,8 @@ pub struct Documents {
     pub faults: Vec<Source>,
     /// `--listen`.
     pub listen: Option<String>,
+    /// The folder in which relative paths start.
+    pub folder: PathBuf,
 }
 
 /// Why a file was not read.
@@ -89,7 +91,7 @@ impl Location {
 
     /// Reads everything. What could not be read stands in the result, to be reported with all else that is wrong.
     pub fn read(&self) -> Documents {
-        let mut documents = Documents { listen: self.listen.clone(), ..Documents::default() };
+        let mut documents = Documents { listen: self.listen.clone(), folder: self.folder(), ..Documents::default() };
         match read_regular(&self.config, FILE_BYTES_MAX) {
             Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound && !self.config_named => {}
             read => documents.config = Some(source(&self.config, read)),

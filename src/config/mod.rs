@@ -3,6 +3,7 @@
 //! `load` reads the files, `watch` notices their changes and swaps the snapshot; a configuration that does not compile
 //! leaves the old snapshot in place.
 
+pub mod compile;
 pub mod document;
 pub mod environment;
 mod expand;
@@ -14,7 +15,9 @@ pub mod node;
 pub mod problem;
 pub mod read;
 pub mod snapshot;
+pub mod watch;
 
+pub use compile::compile;
 pub use environment::{Environment, Machine};
 pub use load::{Documents, Location};
 pub use models::{ListedModel, ModelNames, NameKind, Resolved};
@@ -23,3 +26,4 @@ pub use snapshot::{
     Admin, Auth, Counts, Key, Limits, LocalEngine, Log, LogFormat, Provider, Settings, Snapshot, Tls, Unusable,
     key_hash,
 };
+pub use watch::Snapshots;

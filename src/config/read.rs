@@ -333,9 +333,12 @@ impl<T: Decode> Decode for Pairs<T> {
     }
 }
 
-/// A field's name as it is typed: Rust spells `match` as `r#match`.
-pub(super) fn word(field: &'static str) -> &'static str {
-    field.strip_prefix("r#").unwrap_or(field)
+/// A field's key as people type it: `match` is a word of Rust's own.
+pub(super) const fn as_typed(field: &'static str) -> &'static str {
+    match field.as_bytes() {
+        b"matches" => "match",
+        _ => field,
+    }
 }
 
 /// A struct of optional fields that is read from a mapping in which no other key may stand.
@@ -352,11 +355,12 @@ macro_rules! record {
             fn decode(node: &crate::config::node::Node, reader: &crate::config::read::Reader<'_>) -> Option<Self> {
                 let mut record = Self::default();
                 reader
-                    .entries(node, &[$(crate::config::read::word(stringify!($field))),*], |key, value| {
-                        $(if key == crate::config::read::word(stringify!($field)) {
+                    .entries(node, &[$(crate::config::read::as_typed(stringify!($field))),*], |key, value| match key {
+                        $(key if key == crate::config::read::as_typed(stringify!($field)) => {
                             record.$field = <$type as crate::config::read::Decode>::decode(value, reader)
                                 .map(|decoded| crate::config::read::At { value: decoded, spot: value.spot });
                         })*
+                        _ => {}
                     })
                     .then_some(record)
             }

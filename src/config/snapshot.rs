@@ -178,6 +178,8 @@ pub struct LocalEngine {
     pub parallel: Option<u32>,
     /// Requests that may wait; `None`: the engine's own number.
     pub queue: Option<u32>,
+    /// What the hardware costs an hour in USD, as typed; for people and dashboards, no charge rests on it.
+    pub usd_per_hour: Option<Arc<str>>,
 }
 
 impl LocalEngine {

@@ -1,5 +1,6 @@
 //! Providers: a dialect a file. What each wants to hear, how each says what went wrong, and nothing about retries.
 
+mod address;
 pub mod fault;
 pub mod kind;
 pub mod request;
@@ -12,5 +13,6 @@ mod modelarts;
 mod openrouter;
 mod together;
 
+pub use address::is_link_local;
 pub use fault::{Class, Fault};
 pub use kind::Kind;

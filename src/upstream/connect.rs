@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,6 +26,7 @@ use tokio::net::UnixStream;
 use tower::Service;
 
 use crate::api::splice::Pieces;
+use crate::providers::is_link_local;
 
 /// The host under which the local engine's socket is known here; `.invalid` can never be a real one (RFC 2606).
 pub const LOCAL_HOST: &str = "local-engine.invalid";
@@ -200,14 +201,6 @@ impl Service<Name> for Resolver {
     }
 }
 
-/// Whether this is a link-local address, among them the clouds' metadata services.
-pub fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_link_local()),
-    }
-}
-
 /// A request body in pieces whose whole length is known.
 #[derive(Debug)]
 pub struct RequestBody {
@@ -241,18 +234,5 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.bytes_left)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn r52_metadata_addresses_are_link_local() {
-        for text in ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254"] {
-            assert!(is_link_local(text.parse().unwrap()), "{text}");
-        }
-        assert!(!is_link_local("127.0.0.1".parse().unwrap()));
     }
 }

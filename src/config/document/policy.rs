@@ -14,7 +14,8 @@ record! {
         /// Version of this format: 1.
         version: Count,
         /// Which requests it decides. Without it: all.
-        r#match: MatchDocument,
+        #[schemars(rename = "match")]
+        matches: MatchDocument,
         /// Who may serve: providers, or single routes (`deepseek/deepseek-v4-pro`), with `*` and `?`. Default: every usable
         /// route that has the model.
         routes: Vec<At<Pattern>>,
