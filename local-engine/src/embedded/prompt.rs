@@ -68,7 +68,7 @@ impl Template {
     pub(crate) fn render(&self, messages: &[serde_json::Value], tools: Option<&[serde_json::Value]>) -> Result<String, Error> {
         let template = self.environment.get_template(NAME)?;
         Ok(template.render(context! {
-            messages => Serde(messages), tools => tools.map(Serde), add_generation_prompt => true, bos_token => self.bos, eos_token => self.eos,
+            messages => Serde(messages), tools => tools.map(Serde), add_generation_prompt => true, bos_token => self.bos.as_str(), eos_token => self.eos.as_str(),
         })?)
     }
 }
