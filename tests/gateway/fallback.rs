@@ -89,7 +89,7 @@ async fn silence_before_the_first_token_ends_an_attempt() {
 
 #[tokio::test]
 async fn r21_a_host_that_never_answers_a_connection_is_left_for_another() {
-    let (hole, second) = (BlackHole::start(), fake().await);
+    let (hole, second) = (BlackHole::open().await, fake().await);
     let model = Model::new("served", MODEL).price(Price::per_million("0.1", "0.1", "0.1"));
     let config = Config::new()
         .provider(Provider::black_hole("first", Kind::OpenAi, &hole).model(model))
