@@ -79,6 +79,19 @@ impl Target {
         }
     }
 
+    /// Takes our own key out of what an upstream says of it.
+    fn without_key(&self, mut failed: Failed) -> Failed {
+        let bearer = self.headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        let Some(key) = bearer.and_then(|key| std::str::from_utf8(key).ok()).filter(|key| !key.is_empty()) else {
+            return failed;
+        };
+        if failed.fault.message.contains(key) {
+            failed.fault.message = failed.fault.message.replace(key, "[our key]");
+        }
+        failed.answer = failed.answer.filter(|(_, _, body)| memchr::memmem::find(body, key.as_bytes()).is_none());
+        failed
+    }
+
     fn request(&self, call: &Call, upstream_model: &str, caller_headers: &HeaderMap) -> Request<RequestBody> {
         let mut sent = Request::new(RequestBody::new(request::body_for(self.kind, call, upstream_model)));
         *sent.method_mut() = Method::POST;
@@ -101,11 +114,13 @@ pub struct Failed {
     pub fault: Fault,
     /// Status, content type and body as they came.
     pub answer: Option<(StatusCode, Option<HeaderValue>, Bytes)>,
+    /// The answer's headers, for what they say of rate limits.
+    pub headers: Option<HeaderMap>,
 }
 
 impl Failed {
     fn of(class: Class, message: impl Into<String>) -> Self {
-        Self { fault: Fault { class, retry_after: None, message: message.into() }, answer: None }
+        Self { fault: Fault { class, retry_after: None, message: message.into() }, answer: None, headers: None }
     }
 }
 
@@ -120,7 +135,7 @@ pub async fn attempt(
 ) -> Result<Answer, Failed> {
     let sent = target.request(call, upstream_model, caller_headers);
     match tokio::time::timeout(patience, answered(client, target.kind, call, sent)).await {
-        Ok(outcome) => outcome,
+        Ok(outcome) => outcome.map_err(|failed| target.without_key(failed)),
         Err(_) => Err(Failed::of(Class::Timeout, format!("no answer within {patience:?}"))),
     }
 }
@@ -153,7 +168,7 @@ async fn refused(kind: Kind, response: Response<Incoming>) -> Failed {
     let body = collect(body, content_length(&parts.headers), ERROR_BYTES_MAX).await.unwrap_or_default();
     let fault = fault::read(kind, parts.status, &parts.headers, &body);
     let content_type = parts.headers.get(header::CONTENT_TYPE).cloned();
-    Failed { fault, answer: Some((parts.status, content_type, body)) }
+    Failed { fault, answer: Some((parts.status, content_type, body)), headers: Some(parts.headers) }
 }
 
 async fn whole(kind: Kind, endpoint: Endpoint, response: Response<Incoming>) -> Result<Answer, Failed> {
@@ -193,7 +208,7 @@ fn inside(kind: Kind, body: &Bytes, otherwise: &str) -> Failed {
         if fault.class == Class::Overload {
             fault.class = Class::Server;
         }
-        return Failed { fault, answer: None };
+        return Failed { fault, answer: None, headers: None };
     }
     Failed::of(Class::Malformed, otherwise)
 }
