@@ -129,7 +129,9 @@ fn tollway(place: &Place, upstream: SocketAddr, name: &'static str, binary: &Pat
         let model = scenario.model();
         text.push_str(&format!("      - {{id: {model}, model: {model}, context: 131072, price: {{input: 0.14, cached_input: 0.028, output: 0.28}}}}\n"));
     }
-    let file = folder.join("tollway.yaml");
+    // In a folder of its own: the gateway looks when something changes beside its configuration, as the log does.
+    let file = folder.join("etc/tollway.yaml");
+    fs::create_dir_all(folder.join("etc"))?;
     fs::write(&file, text)?;
     let mut command = Command::new(binary);
     command.args(["serve".as_ref(), "--config".as_ref(), file.as_os_str()]).current_dir(&folder);
