@@ -114,8 +114,6 @@ impl Meter {
         let is_usage_chunk = chunk.choice_count == 0 || (finished_before && !chunk.has_content);
         match (is_usage_chunk, self.usage_asked) {
             (true, true) => self.usage_chunk = Some(usage_chunk(event, &data, &chunk, &usage, cost(Some(&report), self.counted()))),
-            // Left out, but for the end of the line before it where that was split between its CR and LF.
-            (true, false) if event.raw.starts_with(b"\n") => out.push(event.raw.slice(..1)),
             (true, false) => {}
             // Usage on the finish chunk: split off, so that the caller finds it where OpenAI puts it.
             (false, true) if chunk.finished != 0 => {
