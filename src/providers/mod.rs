@@ -2,6 +2,7 @@
 
 mod address;
 pub mod fault;
+pub mod headroom;
 pub mod kind;
 pub mod request;
 

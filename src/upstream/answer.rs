@@ -17,6 +17,16 @@ pub enum Answer {
     Streamed(Box<Streamed>),
 }
 
+impl Answer {
+    /// The upstream's headers.
+    pub const fn headers(&self) -> &HeaderMap {
+        match self {
+            Self::Whole(whole) => &whole.headers,
+            Self::Streamed(streamed) => &streamed.headers,
+        }
+    }
+}
+
 /// A whole answer, read and found good.
 #[derive(Debug)]
 pub struct Whole {

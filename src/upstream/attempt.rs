@@ -101,11 +101,13 @@ pub struct Failed {
     pub fault: Fault,
     /// Status, content type and body as they came.
     pub answer: Option<(StatusCode, Option<HeaderValue>, Bytes)>,
+    /// The answer's headers, for what they say of rate limits.
+    pub headers: Option<HeaderMap>,
 }
 
 impl Failed {
     fn of(class: Class, message: impl Into<String>) -> Self {
-        Self { fault: Fault { class, retry_after: None, message: message.into() }, answer: None }
+        Self { fault: Fault { class, retry_after: None, message: message.into() }, answer: None, headers: None }
     }
 }
 
@@ -153,7 +155,7 @@ async fn refused(kind: Kind, response: Response<Incoming>) -> Failed {
     let body = collect(body, content_length(&parts.headers), ERROR_BYTES_MAX).await.unwrap_or_default();
     let fault = fault::read(kind, parts.status, &parts.headers, &body);
     let content_type = parts.headers.get(header::CONTENT_TYPE).cloned();
-    Failed { fault, answer: Some((parts.status, content_type, body)) }
+    Failed { fault, answer: Some((parts.status, content_type, body)), headers: Some(parts.headers) }
 }
 
 async fn whole(kind: Kind, endpoint: Endpoint, response: Response<Incoming>) -> Result<Answer, Failed> {
@@ -193,7 +195,7 @@ fn inside(kind: Kind, body: &Bytes, otherwise: &str) -> Failed {
         if fault.class == Class::Overload {
             fault.class = Class::Server;
         }
-        return Failed { fault, answer: None };
+        return Failed { fault, answer: None, headers: None };
     }
     Failed::of(Class::Malformed, otherwise)
 }

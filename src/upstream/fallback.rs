@@ -12,6 +12,7 @@ use tower::retry::budget::{Budget, TpsBudget};
 
 use crate::api::body::Call;
 use crate::providers::fault::{Class, Weight};
+use crate::providers::headroom;
 use crate::routing::{Candidate, Decision, Fallback, Route, RouteId};
 use crate::telemetry::Metrics;
 use crate::units::{Clock, Mono};
@@ -191,12 +192,30 @@ impl Upstreams {
                 let streamed = matches!(answer, Answer::Streamed(_));
                 let change = health.succeeded(answered, answered.since(sent), streamed);
                 self.tell(route, change, None);
+                self.heed_headroom(route, health, answer.headers());
                 Ok((answer, sent, answered))
             }
-            Err(failed) => {
+            Err(mut failed) => {
+                if failed.fault.class == Class::Rate && failed.fault.retry_after.is_none() {
+                    failed.fault.retry_after = failed.headers.as_ref().and_then(|h| headroom::reset(h, self.clock.now().wall));
+                }
                 let change = health.failed(answered, &failed.fault);
                 self.tell(route, change, Some(&failed));
                 Err(failed)
+            }
+        }
+    }
+
+    /// A provider that says nothing is left is left alone until it says there is more.
+    fn heed_headroom(&self, route: &Route, health: &RouteHealth, headers: &HeaderMap) {
+        if !headroom::is_stated(headers) {
+            return;
+        }
+        let now = self.clock.now();
+        for left in headroom::left(headers, now.wall) {
+            self.metrics.provider_remaining(&route.provider, left.limit, left.remaining);
+            if let Some(reset) = left.reset.filter(|_| left.remaining == 0.0) {
+                health.exhausted(now.mono, reset);
             }
         }
     }

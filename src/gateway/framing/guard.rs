@@ -26,6 +26,9 @@ const STAND_IN_HEAD: &[u8] = b"HEAD /refused HTTP/1.1\r\nhost: refused\r\nconnec
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// The least time a timer is set for, so that a loop around one always ends.
+const TURN: Duration = Duration::from_millis(1);
+
 /// How long a connection may keep us waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
@@ -131,7 +134,8 @@ impl<T> GuardedIo<T> {
             self.head_since = None;
         }
         if scan.good > 0 {
-            self.state.set_body_open(self.framer.is_within_body());
+            let open = if self.framer.is_within_body() { self.framer.heads() } else { 0 };
+            self.state.set_body_open(open);
         }
     }
 
@@ -145,7 +149,7 @@ impl<T> GuardedIo<T> {
                 self.mode = Mode::Deaf;
             }
             Stop::Fault(fault) => {
-                self.state.set_fault(fault);
+                self.state.set_fault(self.framer.heads(), fault);
                 self.mode = Mode::Faulted(fault);
             }
         }
@@ -190,12 +194,19 @@ impl<T> GuardedIo<T> {
         if self.mode != Mode::Guarding {
             return Poll::Pending;
         }
-        // While a request is open it is not the client who keeps us waiting.
-        let Some(quiet_since) = self.state.quiet_since() else { return Poll::Pending };
-        let deadline = if self.framer.is_within_head() {
-            quiet_since.max(*self.head_since.get_or_insert_with(Instant::now)) + self.patience.head
-        } else {
-            quiet_since + self.patience.idle
+        let within_head = self.framer.is_within_head();
+        let quiet_since = self.state.quiet_since();
+        let deadline = match quiet_since {
+            Some(since) if within_head => {
+                since.max(*self.head_since.get_or_insert_with(Instant::now)) + self.patience.head
+            }
+            Some(since) => since + self.patience.idle,
+            // While a request is open it is not the client who keeps us waiting. But hyper will not read again when the
+            // answer is out, so a timer must be under way that ends no later than the client's time then.
+            None => match &self.read_timer {
+                Some(timer) if !timer.is_elapsed() => timer.deadline(),
+                _ => Instant::now() + self.patience.head.min(self.patience.idle),
+            },
         };
         // The timer may stand too early, and is moved on when it ends; so most requests leave it alone.
         let timer = self.read_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
@@ -204,10 +215,11 @@ impl<T> GuardedIo<T> {
         }
         loop {
             ready!(timer.as_mut().poll(cx));
-            if Instant::now() >= deadline {
+            let now = Instant::now();
+            if quiet_since.is_some() && now >= deadline {
                 return Poll::Ready(());
             }
-            timer.as_mut().reset(deadline);
+            timer.as_mut().reset(deadline.max(now + TURN));
         }
     }
 

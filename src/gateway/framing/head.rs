@@ -54,6 +54,7 @@ pub(super) enum HeadStep {
 
 /// A head under way. Offsets are relative to its first byte.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one line of the head seen or not, in any order")]
 pub(super) struct Head {
     line_starts: usize,
     searched: usize,

@@ -16,8 +16,9 @@ pub struct ConnectionState {
     open: AtomicUsize,
     quiet_since_ns: AtomicU64,
     refused: OnceLock<(u64, Refusal)>,
-    fault: OnceLock<BodyFault>,
-    body_is_open: AtomicBool,
+    fault: OnceLock<(u64, BodyFault)>,
+    /// The number of the request whose body has not come whole; 0 if there is none.
+    body_open: AtomicU64,
     write_is_blocked: AtomicBool,
 }
 
@@ -30,7 +31,7 @@ impl ConnectionState {
             quiet_since_ns: AtomicU64::new(0),
             refused: OnceLock::new(),
             fault: OnceLock::new(),
-            body_is_open: AtomicBool::new(false),
+            body_open: AtomicU64::new(0),
             write_is_blocked: AtomicBool::new(false),
         })
     }
@@ -40,9 +41,9 @@ impl ConnectionState {
         self.refused.get().and_then(|&(at, refusal)| (at == nth).then_some(refusal))
     }
 
-    /// What broke the body last read, if something did.
-    pub fn fault(&self) -> Option<BodyFault> {
-        self.fault.get().copied()
+    /// What broke the body of the `nth` request, if something did.
+    pub fn fault(&self, nth: u64) -> Option<BodyFault> {
+        self.fault.get().and_then(|&(at, fault)| (at == nth).then_some(fault))
     }
 
     /// Whether the socket takes no more bytes for now.
@@ -50,9 +51,12 @@ impl ConnectionState {
         self.write_is_blocked.load(Ordering::Relaxed)
     }
 
-    /// Whether some body of a request has not come whole, so that the connection can't be used again if it is left unread.
-    pub fn is_body_open(&self) -> bool {
-        self.body_is_open.load(Ordering::Relaxed)
+    /// Whether the body of the `nth` request has not come whole, or never will, so that the connection can't be used
+    /// again once the request is answered.
+    pub fn is_last(&self, nth: u64) -> bool {
+        self.body_open.load(Ordering::Relaxed) == nth
+            || self.fault(nth).is_some()
+            || self.refusal(nth).is_some()
     }
 
     /// Since when no request is open; nothing while one is.
@@ -72,12 +76,12 @@ impl ConnectionState {
         let _ = self.refused.set((nth, refusal));
     }
 
-    pub(super) fn set_fault(&self, fault: BodyFault) {
-        let _ = self.fault.set(fault);
+    pub(super) fn set_fault(&self, nth: u64, fault: BodyFault) {
+        let _ = self.fault.set((nth, fault));
     }
 
-    pub(super) fn set_body_open(&self, is_open: bool) {
-        self.body_is_open.store(is_open, Ordering::Relaxed);
+    pub(super) fn set_body_open(&self, nth: u64) {
+        self.body_open.store(nth, Ordering::Relaxed);
     }
 
     pub(super) fn set_write_blocked(&self, is_blocked: bool) {

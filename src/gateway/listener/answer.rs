@@ -32,9 +32,9 @@ where
 {
     let requests = Cell::new(0_u64);
     service_fn(move |request| {
-        requests.set(requests.get() + 1);
-        let refusal = state.refusal(requests.get());
-        answer(&shared, from, state.open(), refusal, request)
+        let nth = requests.get() + 1;
+        requests.set(nth);
+        answer(&shared, from, state.open(), Some(nth), state.refusal(nth), request)
     })
 }
 
@@ -55,14 +55,16 @@ where
 {
     service_fn(move |request| {
         let refusal = refusal_of(&request, &shared.settings.head);
-        answer(&shared, from, state.open(), refusal, request)
+        answer(&shared, from, state.open(), None, refusal, request)
     })
 }
 
+/// `nth` is the request's number on an HTTP/1 connection.
 fn answer<S, R>(
     shared: &Shared<S, R>,
     from: ConnInfo,
     in_flight: InFlight,
+    nth: Option<u64>,
     refusal: Option<Refusal>,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<AnswerBody<S::Body>>, Infallible>> + Send + 'static + use<S, R>
@@ -70,21 +72,18 @@ where
     S: Service,
     R: Fn(Refusal) -> Response<S::Body> + Clone + Send + Sync + 'static,
 {
-    let answer = match refusal {
-        Some(refusal) => Err((shared.refuse)(refusal)),
-        None => {
-            let pace = shared.settings.body_pace;
-            Ok(shared.service.answer(request.map(|body| RequestBody::new(body, pace)), from))
-        }
+    let answer = if let Some(refusal) = refusal {
+        Err((shared.refuse)(refusal))
+    } else {
+        let pace = shared.settings.body_pace;
+        Ok(shared.service.answer(request.map(|body| RequestBody::new(body, pace)), from))
     };
     async move {
         let mut response = match answer {
             Ok(answer) => answer.await,
             Err(refused) => refused,
         };
-        let connection = in_flight.connection();
-        let closes = refusal.is_some() || connection.fault().is_some() || connection.is_body_open();
-        if closes && from.protocol == Protocol::Http1 {
+        if nth.is_some_and(|nth| in_flight.connection().is_last(nth)) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response.map(|inner| AnswerBody { inner, in_flight, protocol: from.protocol }))

@@ -42,7 +42,7 @@ impl Default for ListenerSettings {
             tls_handshake_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),
-            write_stall_timeout: Duration::from_secs(300),
+            write_stall_timeout: Duration::from_mins(5),
             drain_timeout: Duration::from_secs(30),
             head: HeadLimits::default(),
             body_pace: Pace::default(),
