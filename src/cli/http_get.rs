@@ -45,15 +45,15 @@ pub enum Error {
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub(super) struct Answer {
     /// The status code.
-    pub status: u16,
+    pub(super) status: u16,
     /// The body.
-    pub body: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 /// Asks `base` (`http://127.0.0.1:9464`) for `path`, its query included; `token` goes into `authorization`.
-pub fn get(base: &str, path: &str, token: Option<&str>) -> Result<Answer, Error> {
+pub(super) fn get(base: &str, path: &str, token: Option<&str>) -> Result<Answer, Error> {
     let url = || Error::Url(base.to_owned());
     let uri: Uri = base.parse().map_err(|_| url())?;
     match uri.scheme_str() {
@@ -76,7 +76,7 @@ pub fn get(base: &str, path: &str, token: Option<&str>) -> Result<Answer, Error>
 }
 
 /// `text` for use in a query: everything but letters, digits and `-._~` as `%XX`.
-pub fn query_escaped(text: &str) -> String {
+pub(super) fn query_escaped(text: &str) -> String {
     use std::fmt::Write as _;
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {

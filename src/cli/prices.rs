@@ -143,24 +143,31 @@ fn list(args: &ListArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// The book's offers, the operator's own prices in their place or behind them.
+/// The book's offers, with the configuration's prices and holidays where it has the same offer; then its other routes.
 pub fn lines(book: &Book, routes: &Routes, args: &ListArgs, at: Timestamp) -> Vec<Line> {
     let line = |provider: &str, model_id: &str, checkpoint: &str, card: &PriceCard, note: Option<&str>| {
         Line::new((provider, model_id, checkpoint), card, note, args.prompt_tokens, at)
     };
-    let own: Vec<Line> = routes
-        .iter()
-        .filter_map(|route| {
-            let card = route.price.as_ref().filter(|card| &*card.entry.confidence == "operator")?;
-            Some(line(&route.provider, &route.upstream_model, &route.checkpoint, card, None))
-        })
-        .collect();
-    let shipped = book
+    let mut lines: Vec<Line> = book
         .rows
         .iter()
-        .map(|row| line(&row.provider, &row.model_id, &row.checkpoint, &row.card, row.note.as_deref()));
-    let kept = shipped.filter(|row| !own.iter().any(|one| one.is_for_same(row)));
-    kept.chain(own.iter().cloned()).filter(|line| line.matches(args)).collect()
+        .map(|row| line(&row.provider, &row.model_id, &row.checkpoint, &row.card, row.note.as_deref()))
+        .collect();
+    for route in routes {
+        let Some(card) = &route.price else { continue };
+        let own = line(&route.provider, &route.upstream_model, &route.checkpoint, card, None);
+        match lines.iter_mut().find(|line| own.is_for_same(line)) {
+            Some(shipped) => {
+                // What the book says about an offer is not about the operator's price for it.
+                let is_of_book = (&own.source, &own.as_of) == (&shipped.source, &shipped.as_of);
+                let note = if is_of_book { shipped.note.take() } else { None };
+                *shipped = Line { note, ..own };
+            }
+            None => lines.push(own),
+        }
+    }
+    lines.retain(|line| line.matches(args));
+    lines
 }
 
 /// The lines for a terminal.
@@ -284,100 +291,4 @@ fn named(condition: &Condition, rates: &Rates, base: &Rates) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::pricing::PriceEntry;
-    use crate::routing::{Capabilities, Retention, Route};
-    use crate::units::PicoUsd;
-
-    use super::*;
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    fn args(provider: &str, model: &str) -> ListArgs {
-        ListArgs { provider: Some(provider.to_owned()), model: Some(model.to_owned()), ..ListArgs::default() }
-    }
-
-    #[test]
-    fn a_peak_is_told_while_it_holds_and_while_it_does_not() {
-        let windows =
-            "Mon-Fri 01:00-04:00, 06:00-10:00 UTC, also on Chinese public holidays (no calendar given)";
-        let conditions = |moment| {
-            let lines = lines(Book::shipped(), &[], &args("DeepSeek", "V4-Pro"), at(moment));
-            assert_eq!(lines.len(), 1);
-            (lines[0].price.short(), lines[0].conditions())
-        };
-        let off_peak = conditions("2026-11-24T12:00:00Z");
-        assert_eq!(off_peak, ("0.66/0.022/1.98".to_owned(), format!("1.32/0.044/3.96 peak {windows}")));
-        let peak = conditions("2026-11-24T02:00:00Z");
-        assert_eq!(
-            peak,
-            ("1.32/0.044/3.96".to_owned(), format!("now peak {windows}; 0.66/0.022/1.98 otherwise"))
-        );
-    }
-
-    #[test]
-    fn the_operators_price_stands_in_the_books_place() {
-        let book = Book::shipped();
-        let row = book.find("deepseek", "deepseek-v4-pro").unwrap();
-        let rates = Rates {
-            input: TokenPrice(500_000),
-            cached_input: None,
-            cache_write: None,
-            output: TokenPrice(1_000_000),
-            request: PicoUsd::ZERO,
-        };
-        let entry = PriceEntry {
-            source: "tollway.yaml".into(),
-            as_of: "2026-11-20".into(),
-            confidence: "operator".into(),
-        };
-        let route = |provider: &str, card: PriceCard| Route {
-            provider: provider.into(),
-            upstream_model: "deepseek-v4-pro".into(),
-            name: format!("{provider}/deepseek-v4-pro").into(),
-            checkpoint: "deepseek-v4-pro-0813".into(),
-            context_tokens: None,
-            region: None,
-            retention: Retention::Unknown,
-            quantization: None,
-            capabilities: Capabilities::ALL,
-            price: Some(card),
-            local: false,
-            pin_only: false,
-        };
-        let own = PriceCard { entry, base: rates, overrides: Vec::new(), fee_ppm: 0 };
-        let routes =
-            [route("deepseek", own.clone()), route("my-vllm", own), route("other", row.card.clone())];
-        let lines = lines(book, &routes, &ListArgs::default(), at("2026-11-24T12:00:00Z"));
-        let found: Vec<(&str, &str, &str)> = lines
-            .iter()
-            .filter(|line| line.model_id == "deepseek-v4-pro" && line.checkpoint == "deepseek-v4-pro-0813")
-            .map(|line| (&*line.provider, &*line.price.input, &*line.source))
-            .collect();
-        assert_eq!(found, [("deepseek", "0.5", "tollway.yaml"), ("my-vllm", "0.5", "tollway.yaml")]);
-        assert_eq!(lines.len(), book.rows.len() + 1);
-    }
-
-    #[test]
-    fn the_table_lines_up_and_names_its_sources() {
-        let lines = lines(Book::shipped(), &[], &args("openrouter", "gpt-oss"), at("2026-11-24T12:00:00Z"));
-        assert_eq!(
-            text(&lines),
-            "provider    model id             checkpoint    input  cached  output  as of       confidence           in force, and otherwise\n\
-             openrouter  openai/gpt-oss-120b  gpt-oss-120b    0.1       -     0.5  2026-11-03  third-party tracker\n\
-             openrouter  openai/gpt-oss-20b   gpt-oss-20b    0.03   0.009    0.14  2026-11-03  third-party tracker\n\
-             \nUSD per million tokens; input / cached / output. Read from:\n\
-             \x20 OpenRouter model list as tracked by genai-prices 0.2.3 (top endpoint price)\n"
-        );
-    }
-
-    #[test]
-    fn a_script_gets_prices_as_exact_text() {
-        let lines = lines(Book::shipped(), &[], &args("dashscope", "v4.1"), at("2026-11-24T12:00:00Z"));
-        let json = serde_json::to_value(&lines).unwrap();
-        assert_eq!((&json[0]["input"], &json[0]["cache_write"]), (&"0.139".into(), &"0.17375".into()));
-        assert_eq!(json[0]["otherwise"][0]["input"], "0.278");
-    }
-}
+mod tests;
