@@ -1,6 +1,10 @@
 //! The command line: a verb a file. Results go to standard output, talk to standard error.
 
 mod engine_host;
+pub mod explain;
+mod http_get;
+mod output;
+pub mod prices;
 mod serve;
 
 use std::process::ExitCode;
@@ -18,11 +22,15 @@ struct Line {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Serve(serve::Args),
+    Explain(explain::ExplainArgs),
+    Prices(prices::PricesArgs),
 }
 
 /// Reads the command line and does what it says. 0: done, 1: a check failed, 2: wrong usage.
 pub fn main() -> ExitCode {
     match Line::parse().verb {
         Verb::Serve(args) => serve::run(args),
+        Verb::Explain(args) => explain::run(&args),
+        Verb::Prices(args) => prices::run(&args),
     }
 }
