@@ -59,8 +59,19 @@ impl<'a> Reader<'a> {
         Self { files, environment, problems: RefCell::default() }
     }
 
+    /// What is wrong, in the order of files and lines.
     pub(super) fn into_problems(self) -> Problems {
-        self.problems.into_inner()
+        let place_of = |problem: &Problem| {
+            problem.place.as_ref().map(|place| {
+                let file = self.files.iter().position(|file| file.name == place.file);
+                (file, place.line, place.column)
+            })
+        };
+        let mut problems: Vec<Problem> = self.problems.take().into_iter().collect();
+        problems.sort_by_key(place_of);
+        let mut sorted = Problems::default();
+        sorted.extend(problems);
+        sorted
     }
 
     /// Something that cannot be accepted.
@@ -68,12 +79,7 @@ impl<'a> Reader<'a> {
         self.push(Severity::Error, Some(spot), message, suggestion);
     }
 
-    /// Something that is accepted, but should be known.
-    pub(super) fn warn(&self, spot: Spot, message: &str, suggestion: Option<String>) {
-        self.push(Severity::Warning, Some(spot), message, suggestion);
-    }
-
-    /// The same where no single place is to blame.
+    /// An error or a remark, perhaps where no single place is to blame.
     pub(super) fn push(&self, severity: Severity, spot: Option<Spot>, message: &str, suggestion: Option<String>) {
         let key_path = spot.map(|spot| self.key_path(spot)).unwrap_or_default();
         let place = spot.map(|spot| self.place(spot));

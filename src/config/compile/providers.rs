@@ -76,6 +76,7 @@ pub(super) fn compile(reader: &Reader<'_>, document: &TollwayDocument, settings:
     }
     made.known.extend(made.providers.iter().map(|provider| Arc::clone(&provider.name)));
     made.known.extend(made.routes.iter().map(|route| Arc::clone(&route.name)));
+    refuse_stray_prices(reader, document, &made);
     made
 }
 
@@ -232,7 +233,9 @@ impl One<'_> {
             return;
         }
         for row in self.book.of_provider(self.kind.name()) {
-            let route = self.route(&row.model_id, Some(row), &ModelDocument::default(), region, retention);
+            let mut route = self.route(&row.model_id, Some(row), &ModelDocument::default(), region, retention);
+            // The book lists models that chat.
+            route.capabilities = route.capabilities.without(Capabilities::EMBEDDINGS);
             made.push(route, Arc::clone(&row.family), place);
         }
     }
@@ -257,6 +260,11 @@ impl One<'_> {
         made.push(route, family, place);
     }
 
+    /// Whether the book's price for `id` holds in the region where this provider is: one cloud's regions differ in price.
+    fn is_priced_here(&self, id: &str, region: Option<&Arc<str>>) -> bool {
+        self.kind.priced_region(id).is_none_or(|priced| region.is_none_or(|region| **region == *priced))
+    }
+
     fn route(
         &self,
         id: &Arc<str>,
@@ -270,7 +278,7 @@ impl One<'_> {
         let typed_price = typed.price.as_ref().and_then(|price| prices::card(self.reader, price, self.file, "configured", self.kind.fee_ppm()));
         let contract = || self.contract.get(&(Arc::clone(&self.name), Arc::clone(id))).cloned();
         // A typed price that did not read is an error already; the book's must not stand in for it.
-        let of_book = || row.filter(|_| typed.price.is_none()).map(|row| row.card.clone());
+        let of_book = || row.filter(|_| typed.price.is_none() && self.is_priced_here(id, region)).map(|row| row.card.clone());
         Route {
             provider: Arc::clone(&self.name),
             upstream_model: Arc::clone(id),
@@ -284,6 +292,23 @@ impl One<'_> {
             price: typed_price.or_else(contract).or_else(of_book),
             local: false,
             pin_only: typed.pin_only.as_ref().map_or_else(|| row.is_some_and(|row| row.pin_only), |flag| flag.0),
+        }
+    }
+}
+
+/// Prices in the configuration that name nothing the gateway knows would be in force nowhere.
+fn refuse_stray_prices(reader: &Reader<'_>, document: &TollwayDocument, made: &Made) {
+    for typed in document.prices.iter().flat_map(|prices| &prices.value) {
+        let (Some(provider), Some(id)) = (&typed.provider, &typed.id) else { continue };
+        let name = format!("{}/{}", provider.0, id.0);
+        if !made.known.iter().any(|known| **known == *name) {
+            let help = nearest(&name, made.known.iter().map(|known| &**known)).map(|word| format!("did you mean `{word}`?"));
+            reader.error(id.spot, &format!("`{name}` is no route, so this price would never hold"), help);
+        }
+        let today = reader.environment.today();
+        if let Some(from) = typed.valid_from.as_ref().filter(|from| from.0 > today) {
+            let message = format!("this price waits until {}, and for a start or reload on or after that day", from.0);
+            reader.push(crate::config::Severity::Warning, Some(from.spot), &message, None);
         }
     }
 }
