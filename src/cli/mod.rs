@@ -1,6 +1,8 @@
 //! The command line: a verb a file. Results go to standard output, talk to standard error.
 
+mod check;
 mod engine_host;
+mod schema;
 mod serve;
 
 use std::process::ExitCode;
@@ -18,11 +20,15 @@ struct Line {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Serve(serve::Args),
+    Check(check::Args),
+    Schema(schema::Args),
 }
 
 /// Reads the command line and does what it says. 0: done, 1: a check failed, 2: wrong usage.
 pub fn main() -> ExitCode {
     match Line::parse().verb {
         Verb::Serve(args) => serve::run(args),
+        Verb::Check(args) => check::run(args),
+        Verb::Schema(args) => schema::run(&args),
     }
 }

@@ -53,8 +53,8 @@ struct Shared {
 impl Snapshots {
     /// Reads and compiles the configuration at `location`.
     pub fn open(location: Location, clock: Arc<dyn Clock>) -> Result<Self, Problems> {
-        let documents = location.read();
-        let mut snapshot = compile(&documents, &machine(&documents.folder, &*clock), Book::shipped())?;
+        let (documents, compiled) = read(&location, &*clock);
+        let mut snapshot = compiled?;
         snapshot.generation = 1;
         let shared = Shared {
             location,
@@ -147,6 +147,13 @@ impl Snapshots {
         let read = tokio::task::spawn_blocking(move || location.read()).await;
         read.unwrap_or_else(|_| self.shared.documents.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
+}
+
+/// What the files at `location` say and mean: what `serve` starts with and `check` judges.
+pub fn read(location: &Location, clock: &dyn Clock) -> (Documents, Result<Snapshot, Problems>) {
+    let documents = location.read();
+    let compiled = compile(&documents, &machine(&documents.folder, clock), Book::shipped());
+    (documents, compiled)
 }
 
 fn machine(folder: &Path, clock: &dyn Clock) -> Machine {

@@ -27,7 +27,7 @@ pub(super) fn compile(reader: &Reader<'_>, typed: &[At<PolicyDocument>], made: &
     let mut policies = Vec::new();
     for document in typed {
         let Some(name) = &document.policy else {
-            reader.error(document.spot, "a policy needs a name", Some("begin with `policy: some-name`".to_owned()));
+            reader.missing(document.spot, &["policy"], "a policy needs a name", Some("begin with `policy: some-name`".to_owned()));
             continue;
         };
         if let Some(first) = names.insert(Arc::clone(&name.0), name.spot) {

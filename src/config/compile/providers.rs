@@ -68,7 +68,9 @@ pub(super) fn compile(reader: &Reader<'_>, document: &TollwayDocument, settings:
         let Some(stated) = &record.kind else {
             let builtin = nearest(&name.value, Kind::ALL.iter().map(|kind| kind.name()));
             let help = builtin.map_or("add `kind: openai` for a server with OpenAI's API".to_owned(), |word| format!("did you mean `{word}`?"));
-            reader.error(name.spot, &format!("the provider `{}` needs a `kind`", name.value), Some(help));
+            if !reader.typed(record.spot).contains(&"kind") {
+                reader.error(name.spot, &format!("the provider `{}` needs a `kind`", name.value), Some(help));
+            }
             continue;
         };
         let kind = kind_of(stated.value);
@@ -87,7 +89,7 @@ fn contract_prices(reader: &Reader<'_>, document: &TollwayDocument, file: &str) 
     let mut latest: HashMap<(Arc<str>, Arc<str>), (jiff::civil::Date, PriceCard)> = HashMap::new();
     for typed in document.prices.iter().flat_map(|prices| &prices.value) {
         let (Some(provider), Some(id), Some(price)) = (&typed.provider, &typed.id, &typed.price) else {
-            reader.error(typed.spot, "a price needs `provider`, `id` and `price`", None);
+            reader.missing(typed.spot, &["provider", "id", "price"], "a price needs `provider`, `id` and `price`", None);
             continue;
         };
         let from = typed.valid_from.as_ref().map_or(jiff::civil::Date::MIN, |day| day.0);
@@ -242,7 +244,7 @@ impl One<'_> {
 
     fn typed_route(&self, made: &mut Made, place: u16, model: &At<ModelDocument>, region: Option<&Arc<str>>, retention: Retention) {
         let Some(id) = &model.id else {
-            self.reader.error(model.spot, "a model needs the `id` that the provider wants to hear", None);
+            self.reader.missing(model.spot, &["id"], "a model needs the `id` that the provider wants to hear", None);
             return;
         };
         let name = format!("{}/{}", self.name, id.0);

@@ -108,7 +108,7 @@ fn tls(reader: &Reader<'_>, document: &TollwayDocument, folder: &Path) -> Option
     match (&typed.cert, &typed.key) {
         (Some(cert), Some(key)) => Some(Tls { cert: in_folder(folder, &cert.0), key: in_folder(folder, &key.0) }),
         _ => {
-            reader.error(typed.spot, "`tls` needs both `cert` and `key`", None);
+            reader.missing(typed.spot, &["cert", "key"], "`tls` needs both `cert` and `key`", None);
             None
         }
     }
