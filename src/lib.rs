@@ -2,6 +2,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admin;
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod gateway;
+pub mod ledger;
 pub mod pricing;
+pub mod providers;
+pub mod relay;
 pub mod routing;
+pub mod telemetry;
 pub mod units;
+pub mod upstream;

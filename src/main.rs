@@ -1,3 +1,5 @@
 //! The `tollway` binary: hands the command line to `cli`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    tollway::cli::main()
+}

@@ -1,5 +1,8 @@
 //! What a token costs, where, and when: a dated price book and the cards it yields. Pure.
 
+pub mod book;
 pub mod card;
+mod words;
 
-pub use card::{Charge, Condition, PriceCard, PriceEntry, Rates};
+pub use book::{Book, BookRow};
+pub use card::{Charge, Condition, PriceCard, PriceEntry, Rates, stated_cost};

@@ -1,5 +1,6 @@
 //! A decision: the order of attempts, who was left out and why. One value for the log, `explain` and the admin page.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ pub struct Candidate {
     pub cost_expected: Option<PicoUsd>,
     /// Predicted time to first token; `None`: never seen.
     pub ttft_expected: Option<Duration>,
-    /// Whether it stands last because its breaker is open or its limit is reached (used only if all else fails).
+    /// Whether it is asked only because nothing else is left: its breaker is open, or the operator has to act first.
+    /// Then it stands in `excluded` too, which says why and for how long.
     pub last_resort: bool,
 }
 
@@ -90,6 +92,116 @@ pub struct Excluded {
 pub struct Decision {
     /// Attempts in order, best first.
     pub order: SmallVec<[Candidate; 8]>,
-    /// Everyone else, and why.
+    /// Everyone else, and why; in panic mode also those that stand in `order` as a last resort.
     pub excluded: SmallVec<[Excluded; 8]>,
+}
+
+impl Decision {
+    /// Why `route` was left out, if it was.
+    pub fn why_excluded(&self, route: RouteId) -> Option<&Exclusion> {
+        self.excluded.iter().find(|excluded| excluded.route == route).map(|excluded| &excluded.why)
+    }
+
+    /// With nobody to ask: the shortest wait after which a provider that asked us to wait may be asked, by deciding
+    /// again then. `None` where waiting would not help.
+    pub fn wait_min(&self) -> Option<Duration> {
+        let waits = self.excluded.iter().filter_map(|excluded| match excluded.why {
+            Exclusion::RateLimited { remaining } => Some(remaining),
+            _ => None,
+        });
+        if self.order.is_empty() { waits.min() } else { None }
+    }
+}
+
+impl Exclusion {
+    /// A stable name for logs, metrics and scripts.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotInPolicy => "not_in_policy",
+            Self::NotWanted => "not_wanted",
+            Self::PinOnly => "pin_only",
+            Self::Unpriced => "unpriced",
+            Self::PriceOver { .. } => "price_over",
+            Self::Region(_) => "region",
+            Self::Retention => "retention",
+            Self::Quantization(_) => "quantization",
+            Self::ContextTooSmall { .. } => "context_too_small",
+            Self::Lacks(_) => "lacks",
+            Self::BreakerOpen { .. } => "breaker_open",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Disabled { .. } => "disabled",
+            Self::Forbidden => "forbidden",
+        }
+    }
+}
+
+/// The reason in plain words, with the fix. It names no key and no address, so a caller may see it.
+impl fmt::Display for Exclusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotInPolicy => f.write_str("the policy does not name it; add it to the policy's `routes`"),
+            Self::NotWanted => f.write_str("the request's own `provider` field rules it out"),
+            Self::PinOnly => f.write_str("a special serving path; only its own full name chooses it"),
+            Self::Unpriced => f.write_str(
+                "its price is not known; set `price` for the model in tollway.yaml, or `allow_unpriced: true` in a policy without a price ceiling",
+            ),
+            Self::PriceOver { which, price, max } => write!(
+                f,
+                "its {which} price of {price} USD per million tokens is over the ceiling of {max} \
+                 (`max_price.{which}`)"
+            ),
+            Self::Region(Some(region)) => {
+                write!(f, "its region {region} is not among the policy's `constraints.regions`")
+            }
+            Self::Region(None) => f.write_str("its region is not known; set the provider's `region` in tollway.yaml"),
+            Self::Retention => f.write_str(
+                "it keeps more than `constraints.data_retention` allows, or nobody knows; \
+                 set the provider's `data_retention` in tollway.yaml if you do",
+            ),
+            Self::Quantization(Some(kind)) => {
+                write!(f, "its quantisation {kind} is not among the policy's `constraints.quantizations`")
+            }
+            Self::Quantization(None) => {
+                f.write_str("its quantisation is not known; set the model's `quantization` in tollway.yaml")
+            }
+            Self::ContextTooSmall { tokens_max, tokens_needed } => write!(
+                f,
+                "it takes {tokens_max} tokens and prompt and answer need {tokens_needed}; \
+                 shorten the prompt or lower `max_tokens`"
+            ),
+            Self::Lacks(missing) => write_lacks(f, *missing),
+            Self::BreakerOpen { remaining } => {
+                write!(f, "it failed too often lately; it is tried again in {}", Wait(*remaining))
+            }
+            Self::RateLimited { remaining } => {
+                write!(f, "its provider asked for a pause; it is asked again in {}", Wait(*remaining))
+            }
+            Self::Disabled { remaining } => write!(
+                f,
+                "it waits for the operator, who finds the cause in the log; it is looked at again in {}",
+                Wait(*remaining)
+            ),
+            Self::Forbidden => f.write_str("this key may not use the model; add it to the key's `models`"),
+        }
+    }
+}
+
+fn write_lacks(f: &mut fmt::Formatter<'_>, missing: Capabilities) -> fmt::Result {
+    f.write_str("it does not offer ")?;
+    let lacked = Capabilities::WORDS.iter().filter(|(one, _)| missing.covers(*one));
+    for (index, (_, words)) in lacked.enumerate() {
+        let comma = if index == 0 { "" } else { ", " };
+        write!(f, "{comma}{words}")?;
+    }
+    f.write_str(", which the request needs")
+}
+
+/// A wait in whole seconds, never `0 s`: the next whole second is when trying makes sense.
+struct Wait(Duration);
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs().saturating_add(u64::from(self.0.subsec_nanos() > 0));
+        write!(f, "{} s", seconds.max(1))
+    }
 }

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use crate::units::Mono;
+use crate::units::{Mono, TokenPrice};
 
-use super::route::{Capabilities, RouteId};
+use super::policy::{Glob, Objective};
+use super::route::{Capabilities, Retention, RouteId};
 
 /// Which face of the API was called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Endpoint {
     /// `POST /v1/chat/completions`
+    #[default]
     Chat,
     /// `POST /v1/completions`
     Completions,
@@ -26,14 +28,46 @@ impl Endpoint {
             Self::Embeddings => "embeddings",
         }
     }
+
+    /// What a route must be able to do to answer there.
+    pub const fn capability(self) -> Capabilities {
+        match self {
+            Self::Chat => Capabilities::CHAT,
+            Self::Completions => Capabilities::COMPLETIONS,
+            Self::Embeddings => Capabilities::EMBEDDINGS,
+        }
+    }
 }
 
 /// What the request needs of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Needs(pub Capabilities);
 
+/// What the caller's own routing fields ask for (OpenRouter's `provider: {…}` and the `:floor` and `:nitro` suffixes).
+/// They narrow what the policy allows and never widen it. Names are providers (`deepseek`) or routes
+/// (`deepseek/deepseek-v4-pro`), in any case.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wants<'a> {
+    /// To be tried first, in this order.
+    pub order: &'a [&'a str],
+    /// Nobody else; empty: anybody.
+    pub only: &'a [&'a str],
+    /// Not these.
+    pub ignore: &'a [&'a str],
+    /// Allowed quantisations; empty: any.
+    pub quantizations: &'a [&'a str],
+    /// The most a provider may keep.
+    pub retention_max: Option<Retention>,
+    /// Dearest input price.
+    pub input_price_max: Option<TokenPrice>,
+    /// Dearest output price.
+    pub output_price_max: Option<TokenPrice>,
+    /// Instead of the policy's objective.
+    pub objective: Option<Objective>,
+}
+
 /// A request as routing sees it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct RequestFacts<'a> {
     /// The model as the caller wrote it.
     pub model: &'a str,
@@ -55,6 +89,10 @@ pub struct RequestFacts<'a> {
     pub tags: &'a [(&'a str, &'a str)],
     /// What is left of the caller's patience.
     pub deadline: Option<Duration>,
+    /// What the caller's key may use: model names, checkpoints or route names as globs. Empty: anything.
+    pub models_allowed: &'a [Glob],
+    /// The caller's own routing fields.
+    pub wants: Wants<'a>,
 }
 
 /// What is known of a route at this moment from its traffic.

@@ -94,7 +94,7 @@ impl Default for Fallback {
         Self {
             attempts: 3,
             first_token_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
             midstream: Midstream::Error,
         }
     }

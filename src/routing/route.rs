@@ -57,6 +57,18 @@ impl Capabilities {
         Self(self.0 & !other.0)
     }
 
+    /// Each in words, for messages.
+    pub const WORDS: [(Self, &'static str); 8] = [
+        (Self::CHAT, "chat completions"),
+        (Self::COMPLETIONS, "plain completions"),
+        (Self::EMBEDDINGS, "embeddings"),
+        (Self::TOOLS, "tool calls"),
+        (Self::JSON_SCHEMA, "`response_format: json_schema`"),
+        (Self::FORCED_TOOL, "a `tool_choice` that forces a call"),
+        (Self::MANY_CHOICES, "`n` above 1"),
+        (Self::LOGPROBS, "`logprobs`"),
+    ];
+
     /// Whether all of `needed` is here.
     pub const fn covers(self, needed: Self) -> bool {
         self.0 & needed.0 == needed.0

@@ -8,4 +8,4 @@ pub mod tokens;
 pub use ids::RequestId;
 pub use money::{MoneyError, NanoUsd, PicoUsd, TokenPrice};
 pub use time::{Clock, ManualClock, Mono, Now, SystemClock};
-pub use tokens::Usage;
+pub use tokens::{Reported, Usage};

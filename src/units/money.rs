@@ -44,14 +44,14 @@ impl PicoUsd {
 
     /// Whole nano-dollars, half up: the one rounding that an attempt's cost goes through.
     pub fn to_nanos(self) -> NanoUsd {
-        let nanos = (self.0 + 500).div_euclid(1000);
+        let nanos = self.0.saturating_add(500).div_euclid(1000);
         NanoUsd(i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX }))
     }
 
     /// This amount times `parts` per million, rounded half up.
     #[must_use]
     pub fn times_ppm(self, parts: u32) -> Self {
-        Self((self.0.saturating_mul(i128::from(parts)) + 500_000).div_euclid(1_000_000))
+        Self(self.0.saturating_mul(i128::from(parts)).saturating_add(500_000).div_euclid(1_000_000))
     }
 }
 
@@ -81,7 +81,7 @@ impl TokenPrice {
 
     /// What `tokens` tokens cost.
     pub fn times(self, tokens: u64) -> PicoUsd {
-        PicoUsd(i128::from(self.0) * i128::from(tokens))
+        PicoUsd(i128::from(self.0).saturating_mul(i128::from(tokens)))
     }
 }
 

@@ -61,10 +61,7 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock the others take")]
     fn now(&self) -> Now {
         let elapsed = self.began.elapsed();
-        Now {
-            mono: Mono(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)),
-            wall: Timestamp::now(),
-        }
+        Now { mono: Mono(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)), wall: Timestamp::now() }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Token counts of one answer, in one normal form whatever the provider's spelling.
 
+use super::money::PicoUsd;
+
 /// What a provider reported (or we estimated) for one answer. A field that was missing, null or 0 is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
@@ -28,6 +30,17 @@ impl Usage {
     pub fn uncached(&self) -> u64 {
         self.prompt.saturating_sub(self.cached).saturating_sub(self.cache_write)
     }
+}
+
+/// What a provider said of one answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reported {
+    /// The counts, parts held inside their wholes.
+    pub usage: Usage,
+    /// The provider's own statement of the cost (OpenRouter's `usage.cost`, in dollars).
+    pub cost: Option<PicoUsd>,
+    /// Whether a count was negative, absurd or no whole number; it was read as 0 and the bill needs an estimate.
+    pub odd: bool,
 }
 
 #[cfg(test)]

@@ -1,0 +1,72 @@
+//! `GET /admin/v1/routes`: every route, what it serves, and how it is doing.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use crate::relay::RelayBody;
+use crate::routing::Observe as _;
+use crate::routing::RouteId;
+use crate::routing::explain::PriceInForce;
+
+use super::{Admin, json};
+
+#[derive(Serialize)]
+struct Page {
+    routes: Vec<One>,
+    unusable: Vec<Unusable>,
+}
+
+#[derive(Serialize)]
+struct One {
+    route: String,
+    checkpoint: String,
+    region: Option<String>,
+    context_tokens: Option<u64>,
+    price: Option<PriceInForce>,
+    breaker: &'static str,
+    error_rate: f32,
+    ttft_ms: Option<u64>,
+    tokens_per_second: Option<f32>,
+    rate_limited_for_ms: Option<u64>,
+    disabled_for_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Unusable {
+    provider: String,
+    why: String,
+}
+
+impl Admin {
+    pub(super) fn routes(&self) -> Response<RelayBody> {
+        let live = self.gateway.live();
+        let now = self.gateway.books.clock.now();
+        let observed = live.upstreams.observed(now.mono);
+        let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let routes = live.snapshot.routes.iter().enumerate().map(|(index, route)| {
+            let seen = observed.of(RouteId(u16::try_from(index).unwrap_or(u16::MAX)));
+            let health = live.upstreams.health.get(index);
+            One {
+                route: route.name.to_string(),
+                checkpoint: route.checkpoint.to_string(),
+                region: route.region.as_ref().map(ToString::to_string),
+                context_tokens: route.context_tokens,
+                price: PriceInForce::new(route, 0, now),
+                breaker: health.map_or("closed", |health| health.breaker_state(now.mono).name()),
+                error_rate: seen.error_rate,
+                ttft_ms: seen.ttft.map(millis),
+                tokens_per_second: seen.tokens_per_second,
+                rate_limited_for_ms: seen.limited_until.map(|until| millis(until.since(now.mono))),
+                disabled_for_ms: seen.disabled_until.map(|until| millis(until.since(now.mono))),
+            }
+        });
+        let unusable = live.snapshot.providers.iter().filter_map(|provider| {
+            let why = provider.usable.as_ref().err()?;
+            Some(Unusable { provider: provider.name.to_string(), why: why.to_string() })
+        });
+        let page = Page { routes: routes.collect(), unusable: unusable.collect() };
+        // Strings, numbers and lists of them always serialise.
+        json(StatusCode::OK, serde_json::to_vec(&page).map(Bytes::from).unwrap_or_default())
+    }
+}

@@ -1,0 +1,202 @@
+//! A chunk of a stream, or a whole answer: read only as far as usage, finish, errors and the first token need.
+
+use super::scan::{self, Fault, Kind, Scanner, Span};
+use super::usage::PROVIDER_DEPTH_MAX;
+
+/// What one JSON object from a provider says, by spans into its text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chunk {
+    /// Span of the `choices` value.
+    pub choices: Option<Span>,
+    /// How many choices it has.
+    pub choice_count: usize,
+    /// Whether a choice carries text, reasoning, a tool call, a refusal or the like.
+    pub has_content: bool,
+    /// Choices seen, as bits by index (up to 64).
+    pub seen: u64,
+    /// Choices with a finish reason, as bits by index.
+    pub finished: u64,
+    /// Span of the first non-null finish reason, quotes included.
+    pub finish: Option<Span>,
+    /// Whether a finish reason means a fault (`error`, `insufficient_system_resource`) or a choice carries an error.
+    pub finish_is_fault: bool,
+    /// Span of a `usage` that is an object.
+    pub usage: Option<Span>,
+    /// Span of a top-level `error` that is neither null nor false.
+    pub error: Option<Span>,
+    /// Number of items in `data` (embeddings).
+    pub data_count: usize,
+    /// Span of `id`, `created` and `model`, for a chunk of our own in the same stream.
+    pub id: Option<Span>,
+    /// As above.
+    pub created: Option<Span>,
+    /// As above.
+    pub model: Option<Span>,
+}
+
+/// Reads the object that `text` is; white space may stand around it.
+pub fn read(text: &[u8]) -> Result<Chunk, Fault> {
+    let mut chunk = Chunk::default();
+    let mut scanner = Scanner::new(text, PROVIDER_DEPTH_MAX);
+    let mut members = scanner.enter_object()?;
+    while let Some(key) = members.next(&mut scanner)? {
+        let raw = &text[key.start + 1..key.end - 1];
+        match raw {
+            b"choices" => chunk.choices(&mut scanner, text)?,
+            b"data" => chunk.data(&mut scanner)?,
+            b"usage" => {
+                let is_object = scanner.kind()? == Kind::Object;
+                let span = scanner.value()?;
+                chunk.usage = is_object.then_some(span);
+            }
+            b"error" => {
+                let span = scanner.value()?;
+                chunk.error = (!matches!(&text[span.clone()], b"null" | b"false" | b"\"\"")).then_some(span);
+            }
+            b"id" => chunk.id = Some(scanner.value()?),
+            b"created" => chunk.created = Some(scanner.value()?),
+            b"model" => chunk.model = Some(scanner.value()?),
+            _ => {
+                scanner.value()?;
+            }
+        }
+    }
+    scanner.finish()?;
+    Ok(chunk)
+}
+
+impl Chunk {
+    fn choices(&mut self, scanner: &mut Scanner<'_>, text: &[u8]) -> Result<(), Fault> {
+        let kind = scanner.kind()?;
+        let start = scanner.offset();
+        if kind == Kind::Array {
+            let mut items = scanner.enter_array()?;
+            while items.next(scanner)? {
+                self.choice(scanner, text)?;
+            }
+        } else {
+            scanner.value()?;
+        }
+        self.choices = Some(start..scanner.offset());
+        Ok(())
+    }
+
+    fn choice(&mut self, scanner: &mut Scanner<'_>, text: &[u8]) -> Result<(), Fault> {
+        if scanner.kind()? != Kind::Object {
+            scanner.value()?;
+            return Ok(());
+        }
+        let mut index = self.choice_count;
+        let mut finish = None;
+        let mut members = scanner.enter_object()?;
+        while let Some(key) = members.next(scanner)? {
+            match &text[key.start + 1..key.end - 1] {
+                b"index" => {
+                    let span = scanner.value()?;
+                    index = std::str::from_utf8(&text[span]).ok().and_then(|digits| digits.parse().ok()).unwrap_or(index);
+                }
+                b"delta" | b"message" => self.speech(scanner, text)?,
+                b"text" => self.has_content |= is_some_text(scanner)?,
+                b"finish_reason" => {
+                    let is_text = scanner.kind()? == Kind::String;
+                    let span = scanner.value()?;
+                    if is_text && span.len() > 2 {
+                        finish = Some(span);
+                    }
+                }
+                b"error" => {
+                    let span = scanner.value()?;
+                    self.finish_is_fault |= &text[span] != b"null";
+                }
+                _ => {
+                    scanner.value()?;
+                }
+            }
+        }
+        self.choice_count += 1;
+        let bit = 1_u64 << index.min(63);
+        self.seen |= bit;
+        if let Some(span) = finish {
+            self.finished |= bit;
+            self.finish_is_fault |=
+                scan::says(text, &span, "error") || scan::says(text, &span, "insufficient_system_resource");
+            self.finish.get_or_insert(span);
+        }
+        Ok(())
+    }
+
+    /// A `delta` or `message`: whether it says anything.
+    fn speech(&mut self, scanner: &mut Scanner<'_>, text: &[u8]) -> Result<(), Fault> {
+        if scanner.kind()? != Kind::Object {
+            scanner.value()?;
+            return Ok(());
+        }
+        let mut members = scanner.enter_object()?;
+        while let Some(key) = members.next(scanner)? {
+            match &text[key.start + 1..key.end - 1] {
+                b"content" | b"reasoning" | b"reasoning_content" | b"refusal" | b"tool_calls" | b"function_call" | b"audio" => {
+                    self.has_content |= is_some_text(scanner)?;
+                }
+                _ => {
+                    scanner.value()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Fault> {
+        if scanner.kind()? != Kind::Array {
+            scanner.value()?;
+            return Ok(());
+        }
+        let mut items = scanner.enter_array()?;
+        while items.next(scanner)? {
+            scanner.value()?;
+            self.data_count += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the value here is text, an array or an object that is not empty.
+fn is_some_text(scanner: &mut Scanner<'_>) -> Result<bool, Fault> {
+    let kind = scanner.kind()?;
+    let span = scanner.value()?;
+    Ok(matches!(kind, Kind::String | Kind::Array | Kind::Object) && span.len() > 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_alone_is_no_content() {
+        let chunk = read(br#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}],"usage":null}"#).unwrap();
+        assert!(!chunk.has_content && chunk.usage.is_none() && chunk.finished == 0 && chunk.seen == 1);
+    }
+
+    #[test]
+    fn reasoning_tools_and_text_are_content() {
+        for delta in [r#"{"content":"a"}"#, r#"{"content":null,"reasoning_content":"a"}"#, r#"{"tool_calls":[{"index":0}]}"#] {
+            assert!(read(format!(r#"{{"choices":[{{"delta":{delta}}}]}}"#).as_bytes()).unwrap().has_content, "{delta}");
+        }
+        assert!(read(br#"{"choices":[{"index":0,"text":"a"}]}"#).unwrap().has_content);
+    }
+
+    #[test]
+    fn faults_are_seen_in_every_place() {
+        assert!(read(br#"{"error":{"message":"x"}}"#).unwrap().error.is_some());
+        assert!(read(br#"{"error":"Unauthorized"}"#).unwrap().error.is_some());
+        assert!(read(br#"{"error":null,"choices":[]}"#).unwrap().error.is_none());
+        assert!(read(br#"{"choices":[{"finish_reason":"error"}]}"#).unwrap().finish_is_fault);
+        assert!(read(br#"{"choices":[{"finish_reason":"insufficient_system_resource"}]}"#).unwrap().finish_is_fault);
+        assert!(read(br#"{"choices":[{"finish_reason":"stop","error":{"code":502}}]}"#).unwrap().finish_is_fault);
+    }
+
+    #[test]
+    fn several_choices_finish_one_by_one() {
+        let chunk = read(br#"{"choices":[{"index":0,"finish_reason":null,"delta":{}},{"index":2,"finish_reason":"stop","delta":{}}]}"#).unwrap();
+        assert_eq!((chunk.seen, chunk.finished), (0b101, 0b100));
+    }
+}

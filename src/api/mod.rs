@@ -1,0 +1,9 @@
+//! The OpenAI-shaped face: what a body, an event stream and an error look like. Bytes in, spans out; nothing is re-serialised.
+
+pub mod body;
+pub mod chunk;
+pub mod envelope;
+pub mod scan;
+pub mod splice;
+pub mod sse;
+pub mod usage;

@@ -1,0 +1,28 @@
+//! The command line: a verb a file. Results go to standard output, talk to standard error.
+
+mod engine_host;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A cost-aware LLM gateway: one OpenAI-compatible base URL, routed by price and latency under YAML policies.
+#[derive(Debug, Parser)]
+#[command(name = "tollway", version, about, max_term_width = 110)]
+struct Line {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Serve(serve::Args),
+}
+
+/// Reads the command line and does what it says. 0: done, 1: a check failed, 2: wrong usage.
+pub fn main() -> ExitCode {
+    match Line::parse().verb {
+        Verb::Serve(args) => serve::run(args),
+    }
+}

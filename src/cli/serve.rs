@@ -1,0 +1,297 @@
+//! `tollway serve`: puts the parts together, runs them, and takes them down in order.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{Admin, EngineView};
+use crate::config::{Location, LogFormat, Problems, Settings, Snapshot, Snapshots};
+use crate::gateway::framing::{HeadLimits, Refusal};
+use crate::gateway::listener::{self, ConnInfo, ListenerSettings};
+use crate::gateway::tasks::Tasks;
+use crate::gateway::tls::TlsReload;
+use crate::gateway::{Gateway, answer};
+use crate::pricing::book::Book;
+use crate::relay::account::Books;
+use crate::telemetry::{AccessLog, Metrics};
+use crate::units::{Clock, SystemClock};
+
+use super::engine_host::EngineHost;
+
+/// Run the gateway.
+///
+/// Example: tollway serve --config tollway.yaml --policies policies
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The configuration file; without one the built-in defaults serve.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where callers connect, instead of the configuration's `listen`.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// The folder of policies.
+    #[arg(long, value_name = "DIR")]
+    policies: Option<PathBuf>,
+}
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+enum Stopped {
+    #[error("{0}")]
+    Configuration(Problems),
+    #[error("cannot listen on {address}: {error}. Is another gateway running there? --listen names another address.")]
+    Listen { address: SocketAddr, error: std::io::Error },
+    #[error("TLS: {0}")]
+    Tls(#[from] crate::gateway::tls::Error),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT. 0 after a clean stop, 2 for a configuration that is wrong, 1 for anything else.
+pub(super) fn run(args: Args) -> ExitCode {
+    let mut location = Location::new(args.config, args.policies);
+    location.listen = args.listen;
+    let outcome = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Stopped::Io).and_then(|runtime| {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let snapshots = Snapshots::open(location, Arc::clone(&clock)).map_err(Stopped::Configuration)?;
+        runtime.block_on(serve(snapshots, clock))
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stopped) => {
+            let _ = writeln!(anstream::stderr(), "tollway: {stopped}");
+            ExitCode::from(if matches!(stopped, Stopped::Configuration(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stopped> {
+    let snapshot = snapshots.load();
+    let settings = snapshot.settings.clone();
+    start_log(&settings);
+    for warning in &snapshot.warnings {
+        tracing::warn!(problem = %warning.to_string().trim_end(), "configuration");
+    }
+    let metrics = Arc::new(Metrics::new());
+    let (log, log_writer) = AccessLog::into_sink(std::io::stdout(), metrics.log_dropped())?;
+    let books = Books { metrics: Arc::clone(&metrics), log, clock: Arc::clone(&clock) };
+    tell_catalog(&metrics);
+
+    let listener_settings = listener_settings(&settings);
+    let traffic = bind(settings.listen, &listener_settings)?;
+    let admin_listener = bind(settings.admin.listen, &listener_settings)?;
+    let tls = settings.tls.as_ref().map(|tls| TlsReload::load(&tls.cert, &tls.key)).transpose()?;
+
+    let tasks = {
+        let metrics = Arc::clone(&metrics);
+        Tasks::reporting(move |task, said| {
+            metrics.panicked();
+            tracing::error!(task, said, "a bug ended a task");
+        })
+    };
+    let engine = Arc::new(EngineHost::start(&settings, &tasks));
+    let gateway = Arc::new(Gateway::new(Arc::clone(&snapshot), engine.socket(), books));
+    metrics.reload(Some((snapshot.generation, seconds(&*clock))));
+
+    let announced = (traffic.local_addr()?, admin_listener.local_addr()?);
+    let running = Running { gateway, snapshots, engine, tls, tasks, settings: listener_settings };
+    let stop = CancellationToken::new();
+    let stop_admin = CancellationToken::new();
+    let (traffic, admin) = (running.traffic(traffic, stop.clone()), running.admin(admin_listener, stop_admin.clone()));
+    let follow = running.follow();
+    announce(announced, &snapshot, running.tls.is_some());
+
+    let mut traffic = std::pin::pin!(traffic);
+    let stopping = async {
+        wait_for_stop(&running).await;
+        // Not ready first, so that whoever balances the load looks elsewhere before connections are refused.
+        running.gateway.start_draining();
+        tracing::info!("stopping: running requests may end, new ones are refused");
+        stop.cancel();
+    };
+    let serving = async {
+        tokio::join!(stopping, traffic.as_mut());
+        running.engine.stop().await;
+        stop_admin.cancel();
+    };
+    tokio::select! {
+        ((), _) = async { tokio::join!(serving, admin) } => {}
+        () = follow => {}
+    }
+    drop(log_writer);
+    Ok(())
+}
+
+/// What runs, for as long as it does.
+struct Running {
+    gateway: Arc<Gateway>,
+    snapshots: Snapshots,
+    engine: Arc<EngineHost>,
+    tls: Option<TlsReload>,
+    tasks: Tasks,
+    settings: ListenerSettings,
+}
+
+impl Running {
+    fn traffic(&self, listener: TcpListener, stop: CancellationToken) -> impl Future<Output = usize> + use<> {
+        let gateway = Arc::clone(&self.gateway);
+        let service = move |request, _: ConnInfo| answer::answer(Arc::clone(&gateway), request);
+        let gateway = Arc::clone(&self.gateway);
+        let refuse = move |refusal: Refusal| answer::refused(&gateway, refusal);
+        listener::serve(listener, self.tls.clone(), self.settings.clone(), service, refuse, self.tasks.clone(), stop)
+    }
+
+    fn admin(&self, listener: TcpListener, stop: CancellationToken) -> impl Future<Output = usize> + use<> {
+        let engine = Arc::clone(&self.engine);
+        let (of_reload, of_problem) = (self.reloader(), self.snapshots.clone());
+        let admin = Admin {
+            gateway: Arc::clone(&self.gateway),
+            engine: Arc::new(move || engine.view()),
+            reload: Arc::new(move || of_reload()),
+            reload_problem: Arc::new(move || of_problem.problem()),
+        };
+        let service = move |request, _: ConnInfo| std::future::ready(admin.answer(&request));
+        // Probes and scrapers go on until the last request has ended.
+        let settings = ListenerSettings { drain_timeout: Duration::from_secs(1), ..self.settings.clone() };
+        listener::serve(listener, self.tls.clone(), settings, service, Admin::refused, self.tasks.clone(), stop)
+    }
+
+    /// Follows the files until the end of the process.
+    fn follow(&self) -> impl Future<Output = ()> + use<> {
+        let (snapshots, gateway) = (self.snapshots.clone(), Arc::clone(&self.gateway));
+        async move { snapshots.follow(|outcome| drop(take(&gateway, outcome))).await }
+    }
+
+    fn reloader(&self) -> impl Fn() -> Result<u64, String> + Send + Sync + use<> {
+        let (snapshots, gateway) = (self.snapshots.clone(), Arc::clone(&self.gateway));
+        move || take(&gateway, snapshots.reload())
+    }
+}
+
+/// Puts a new snapshot in force, or says why the old one stays.
+fn take(gateway: &Gateway, outcome: Result<Arc<Snapshot>, Problems>) -> Result<u64, String> {
+    let metrics = &gateway.books.metrics;
+    match outcome {
+        Ok(snapshot) => {
+            let generation = snapshot.generation;
+            for warning in &snapshot.warnings {
+                tracing::warn!(problem = %warning.to_string().trim_end(), "configuration");
+            }
+            gateway.replace(snapshot);
+            metrics.reload(Some((generation, seconds(&*gateway.books.clock))));
+            tracing::info!(generation, "the configuration was reloaded");
+            Ok(generation)
+        }
+        Err(problems) => {
+            metrics.reload(None);
+            let words = problems.to_string();
+            tracing::error!(problems = %words.trim_end(), "the new configuration is not taken; the old one stays in force");
+            Err(words)
+        }
+    }
+}
+
+/// SIGTERM or SIGINT ends this; SIGHUP reads the configuration and the certificate again.
+async fn wait_for_stop(running: &Running) {
+    let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
+    else {
+        tracing::error!("signals cannot be heard on this system: stop the process by force");
+        return std::future::pending().await;
+    };
+    let reload = running.reloader();
+    loop {
+        tokio::select! {
+            _ = term.recv() => return,
+            _ = int.recv() => return,
+            _ = hup.recv() => {
+                drop(reload());
+                if let Some(Err(error)) = running.tls.as_ref().map(TlsReload::reload) {
+                    tracing::error!(%error, "the new certificate is not taken; the old one stays in force");
+                }
+            }
+        }
+    }
+}
+
+fn bind(address: SocketAddr, settings: &ListenerSettings) -> Result<TcpListener, Stopped> {
+    listener::bind(address, settings).map_err(|error| Stopped::Listen { address, error })
+}
+
+fn listener_settings(settings: &Settings) -> ListenerSettings {
+    let defaults = ListenerSettings::default();
+    let head_bytes_max = usize::try_from(settings.limits.header_bytes_max).unwrap_or(usize::MAX);
+    ListenerSettings { drain_timeout: settings.limits.drain, head: HeadLimits { head_bytes_max, ..defaults.head }, ..defaults }
+}
+
+fn start_log(settings: &Settings) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(&*settings.log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let terminal = std::io::stderr().is_terminal();
+    let json = match settings.log.format {
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+        LogFormat::Auto => !terminal,
+    };
+    let colour = terminal && std::env::var_os("NO_COLOR").is_none();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    // A second gateway in one process (a test) keeps the first one's log.
+    let _ = if json { builder.json().flatten_event(true).try_init() } else { builder.with_target(false).try_init() };
+}
+
+/// Says where to point a client, with a line that works as it stands.
+fn announce((traffic, admin): (SocketAddr, SocketAddr), snapshot: &Snapshot, tls: bool) {
+    let scheme = if tls { "https" } else { "http" };
+    let counts = snapshot.counts();
+    let model = snapshot
+        .names
+        .listed()
+        .find(|listed| listed.providers.iter().any(|provider| **provider == *"local"))
+        .or_else(|| snapshot.names.listed().next());
+    let mut out = anstream::stderr();
+    // Nobody may be reading; that is no reason not to serve.
+    let _ = writeln!(out, "listening traffic={traffic} admin={admin}");
+    let _ = writeln!(
+        out,
+        "{} of {} providers usable, {} routes, {} policies, {} keys",
+        counts.usable, counts.providers, counts.routes, counts.policies, counts.keys
+    );
+    let _ = writeln!(out, "\n  export OPENAI_BASE_URL={scheme}://{traffic}/v1");
+    if let Some(model) = model {
+        let _ = writeln!(
+            out,
+            "  curl {scheme}://{traffic}/v1/chat/completions -H 'content-type: application/json' \\\n    \
+             -d '{{\"model\": \"{}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Say hello.\"}}]}}'\n",
+            model.id
+        );
+    }
+}
+
+fn tell_catalog(metrics: &Metrics) {
+    // Dates of the book are days, months or half-years as text; the newest full day among them is the book's age.
+    let newest = Book::shipped().rows.iter().filter_map(|row| row.card.entry.as_of.parse::<jiff::civil::Date>().ok()).max();
+    let at = newest.and_then(|day| jiff::tz::Offset::UTC.to_timestamp(day.at(0, 0, 0, 0)).ok());
+    if let Some(at) = at {
+        #[expect(clippy::cast_precision_loss, reason = "seconds of this century are exact in a float")]
+        metrics.price_catalog("book", at.as_second() as f64);
+    }
+}
+
+fn seconds(clock: &dyn Clock) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century are exact in a float")]
+    let millis = clock.now().wall.as_millisecond() as f64;
+    millis / 1000.0
+}
+
+/// The view of an engine that is off.
+pub(super) fn engine_off() -> EngineView {
+    EngineView { json: Bytes::from_static(b"{\"state\":\"off\"}"), ready: false, state: "off".to_owned() }
+}

@@ -1,0 +1,106 @@
+//! From what was typed to what it means, in one pure step that reports every problem at once.
+
+mod keys;
+mod names;
+mod policies;
+mod prices;
+mod providers;
+mod settings;
+
+use std::sync::Arc;
+
+use crate::pricing::book::Book;
+
+use super::document::{PolicyDocument, TollwayDocument};
+use super::environment::Environment;
+use super::load::{Documents, Source};
+use super::node::{self, Node, Spot, Value};
+use super::problem::{Problems, Severity};
+use super::read::{At, Decode as _, File, Reader};
+use super::snapshot::Snapshot;
+
+/// What a file could not be read for, to be reported with everything else.
+struct Unread {
+    spot: Spot,
+    message: String,
+}
+
+/// Compiles `documents`. On success the snapshot carries the warnings; otherwise everything that is wrong comes back.
+pub fn compile(documents: &Documents, environment: &dyn Environment, book: &Book) -> Result<Snapshot, Problems> {
+    let mut files = Vec::new();
+    let mut unread = Vec::new();
+    let has_config = documents.config.is_some();
+    for source in documents.config.iter().chain(&documents.policies).chain(&documents.faults) {
+        files.push(parsed(source, files.len(), &mut unread));
+    }
+    let reader = Reader::new(&files, environment);
+    for Unread { spot, message } in unread {
+        reader.error(spot, &message, None);
+    }
+    let root = |at: usize| files.get(at).and_then(|file| file.root.as_ref());
+    let document = root(0).filter(|_| has_config).and_then(|root| TollwayDocument::decode(root, &reader));
+    let document = document.unwrap_or_default();
+    let first_policy = usize::from(has_config);
+    let policy_files = first_policy..first_policy + documents.policies.len();
+    let typed: Vec<At<PolicyDocument>> = policy_files.filter_map(root).flat_map(|root| typed_policies(root, &reader)).collect();
+
+    refuse_other_versions(&reader, &document, &typed);
+    let keys = keys::compile(&reader, &document);
+    let settings = settings::compile(&reader, &document, documents, !keys.is_empty());
+    let book = book.clone().with_holidays(&settings::holidays(&document));
+    let made = providers::compile(&reader, &document, &settings, &book);
+    let names = names::compile(&reader, &document, &made, &book);
+    let policies = policies::compile(&reader, &typed, &made);
+    let problems = reader.into_problems();
+    if problems.has_errors() {
+        return Err(problems);
+    }
+    let providers::Made { providers, routes, route_provider, .. } = made;
+    Ok(Snapshot { generation: 0, settings, providers, routes, route_provider, names, policies, keys, warnings: problems })
+}
+
+fn parsed(source: &Source, at: usize, unread: &mut Vec<Unread>) -> File {
+    let file = u16::try_from(at).unwrap_or(u16::MAX);
+    let whole = Spot { file, ..Spot::default() };
+    let text = match &source.text {
+        Ok(text) => Arc::clone(text),
+        Err(message) => {
+            unread.push(Unread { spot: whole, message: message.clone() });
+            "".into()
+        }
+    };
+    let root = match node::parse(&text, file) {
+        Ok((root, faults)) => {
+            unread.extend(faults.into_iter().map(|fault| Unread { spot: fault.spot, message: fault.message }));
+            root
+        }
+        Err(fault) => {
+            unread.push(Unread { spot: fault.spot, message: fault.message });
+            None
+        }
+    };
+    File { name: Arc::clone(&source.name), text, root }
+}
+
+/// The policies of one file: one, or a list of them.
+fn typed_policies(root: &Node, reader: &Reader<'_>) -> Vec<At<PolicyDocument>> {
+    if let Value::List(_) = &root.value {
+        return Vec::<At<PolicyDocument>>::decode(root, reader).unwrap_or_default();
+    }
+    PolicyDocument::decode(root, reader).map(|value| At { value, spot: root.spot }).into_iter().collect()
+}
+
+fn refuse_other_versions(reader: &Reader<'_>, document: &TollwayDocument, policies: &[At<PolicyDocument>]) {
+    let versions = document.version.iter().chain(policies.iter().filter_map(|policy| policy.version.as_ref()));
+    for version in versions {
+        if version.0 != 1 {
+            reader.error(version.spot, &format!("version {} is not known: this Tollway reads version 1", version.0), None);
+        }
+    }
+}
+
+/// Accepted, and not acted on by this version: said aloud, so that nobody relies on it.
+fn not_yet(reader: &Reader<'_>, spot: Spot, what: &str, meanwhile: &str) {
+    let message = format!("{what} is accepted, but this version does not act on it yet");
+    reader.push(Severity::Warning, Some(spot), &message, Some(meanwhile.to_owned()));
+}

@@ -1,0 +1,184 @@
+//! Policies, in the order in which they are asked.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::document::PolicyDocument;
+use crate::config::document::gateway::RetentionWord;
+use crate::config::document::policy::{EndpointWord, FallbackDocument, MatchDocument, MidstreamWord, ObjectiveWord};
+use crate::config::document::values::Pattern;
+use crate::config::node::Spot;
+use crate::config::problem::nearest;
+use crate::config::read::{At, Reader};
+use crate::routing::{Constraints, Fallback, Glob, Matcher, Midstream, Objective, Policy, Retention, Slo};
+
+use super::providers::Made;
+
+/// Answer length that expected costs assume, in tokens.
+const OUTPUT_TOKENS_ASSUMED: u64 = 512;
+const ATTAINMENT: f32 = 0.95;
+/// More tries than this in one request are a mistake.
+const ATTEMPTS_MAX: u64 = 20;
+
+/// The policies; without any, the built-in one.
+pub(super) fn compile(reader: &Reader<'_>, typed: &[At<PolicyDocument>], made: &Made) -> Vec<Policy> {
+    let mut names: HashMap<Arc<str>, Spot> = HashMap::new();
+    let mut policies = Vec::new();
+    for document in typed {
+        let Some(name) = &document.policy else {
+            reader.error(document.spot, "a policy needs a name", Some("begin with `policy: some-name`".to_owned()));
+            continue;
+        };
+        if let Some(first) = names.insert(Arc::clone(&name.0), name.spot) {
+            let message = format!("there are two policies named `{}`; the first in line {} of its file", name.0, first.line);
+            reader.error(name.spot, &message, Some("names are unique over all files".to_owned()));
+        }
+        policies.push(policy(reader, document, Arc::clone(&name.0), made));
+    }
+    if typed.is_empty() {
+        policies.push(built_in());
+    }
+    policies
+}
+
+/// What decides where nobody wrote a policy: the cheapest route that has the model.
+fn built_in() -> Policy {
+    Policy {
+        name: "default".into(),
+        matcher: Matcher::default(),
+        routes: Vec::new(),
+        objective: Objective::Cost,
+        in_order: false,
+        slo: Slo { attainment: ATTAINMENT, ..Slo::default() },
+        constraints: Constraints::default(),
+        fallback: Fallback::default(),
+        allow_unpriced: false,
+        output_tokens_assumed: OUTPUT_TOKENS_ASSUMED,
+    }
+}
+
+fn policy(reader: &Reader<'_>, typed: &PolicyDocument, name: Arc<str>, made: &Made) -> Policy {
+    say_what_waits(reader, typed);
+    let slo = typed.slo.as_ref();
+    Policy {
+        matcher: typed.matches.as_ref().map(|matches| matcher(reader, matches)).unwrap_or_default(),
+        routes: routes(reader, typed, made),
+        objective: match typed.objective.as_ref().map(|objective| objective.value) {
+            None | Some(ObjectiveWord::Cost) => Objective::Cost,
+            Some(ObjectiveWord::Latency) => Objective::Latency,
+            Some(ObjectiveWord::Throughput) => Objective::Throughput,
+            Some(ObjectiveWord::Balanced) => Objective::Balanced,
+        },
+        in_order: typed.in_order.as_ref().is_some_and(|flag| flag.0),
+        slo: Slo {
+            ttft: slo.and_then(|slo| slo.ttft.as_ref()).map(|ttft| ttft.0),
+            tokens_per_second: slo.and_then(|slo| slo.tokens_per_second.as_ref()).map(|speed| speed.0),
+            attainment: slo.and_then(|slo| slo.attainment.as_ref()).map_or(ATTAINMENT, |share| share.0),
+        },
+        constraints: constraints(typed),
+        fallback: typed.fallback.as_ref().map(|fallback| self::fallback(reader, fallback)).unwrap_or_default(),
+        allow_unpriced: typed.allow_unpriced.as_ref().is_some_and(|flag| flag.0),
+        output_tokens_assumed: typed.output_tokens_assumed.as_ref().map_or(OUTPUT_TOKENS_ASSUMED, |count| count.0),
+        name,
+    }
+}
+
+fn matcher(reader: &Reader<'_>, typed: &MatchDocument) -> Matcher {
+    let globs = |list: &Option<At<Vec<At<Pattern>>>>| -> Vec<Glob> {
+        list.iter().flat_map(|list| &list.value).map(|pattern| Glob(Arc::clone(&pattern.0))).collect()
+    };
+    let endpoint = |word: EndpointWord| match word {
+        EndpointWord::Chat => "chat",
+        EndpointWord::Completions => "completions",
+        EndpointWord::Embeddings => "embeddings",
+    };
+    Matcher {
+        models: globs(&typed.models),
+        keys: globs(&typed.keys),
+        teams: globs(&typed.teams),
+        endpoints: typed.endpoints.iter().flat_map(|list| &list.value).map(|word| endpoint(word.value).into()).collect(),
+        tags: super::keys::tags(reader, typed.tags.as_ref()).into_iter().map(|(name, value)| (name, Glob(value))).collect(),
+    }
+}
+
+/// Who may serve: an entry without wildcard must name somebody, so that a slip of the pen leaves nobody out in silence.
+fn routes(reader: &Reader<'_>, typed: &PolicyDocument, made: &Made) -> Vec<Glob> {
+    let mut globs = Vec::new();
+    for pattern in typed.routes.iter().flat_map(|routes| &routes.value) {
+        let text = &*pattern.0;
+        let has_wildcard = text.contains(['*', '?']);
+        if !has_wildcard && !made.known.iter().any(|known| **known == *text) {
+            let help = nearest(text, made.known.iter().map(|known| &**known)).map_or_else(
+                || "name a provider of tollway.yaml, a built-in one, or provider/model".to_owned(),
+                |word| format!("did you mean `{word}`?"),
+            );
+            reader.error(pattern.spot, &format!("`{text}` names no provider and no route"), Some(help));
+        }
+        globs.push(Glob(Arc::clone(&pattern.0)));
+    }
+    globs
+}
+
+fn constraints(typed: &PolicyDocument) -> Constraints {
+    let Some(typed) = &typed.constraints else { return Constraints::default() };
+    let names = |list: &Option<At<Vec<At<crate::config::document::values::Name>>>>| -> Vec<Arc<str>> {
+        list.iter().flat_map(|list| &list.value).map(|name| Arc::clone(&name.0)).collect()
+    };
+    let max = typed.max_price.as_ref();
+    Constraints {
+        input_price_max: max.and_then(|max| max.input.as_ref()).map(|price| price.0),
+        output_price_max: max.and_then(|max| max.output.as_ref()).map(|price| price.0),
+        regions: names(&typed.regions),
+        retention_max: typed.data_retention.as_ref().map(|word| retention(word.value)),
+        quantizations: names(&typed.quantizations),
+    }
+}
+
+/// A retention word as routing has it.
+pub(super) const fn retention(word: RetentionWord) -> Retention {
+    match word {
+        RetentionWord::None => Retention::None,
+        RetentionWord::Stored => Retention::Stored,
+        RetentionWord::Training => Retention::Training,
+    }
+}
+
+fn fallback(reader: &Reader<'_>, typed: &FallbackDocument) -> Fallback {
+    let defaults = Fallback::default();
+    if let Some(attempts) = typed.attempts.as_ref().filter(|attempts| attempts.0 > ATTEMPTS_MAX) {
+        reader.error(attempts.spot, &format!("`attempts` must be at most {ATTEMPTS_MAX}"), None);
+    }
+    for timeout in [&typed.first_token_timeout, &typed.idle_timeout].into_iter().flatten() {
+        if timeout.0 == Duration::ZERO {
+            reader.error(timeout.spot, "a time-out of zero would let nobody answer", None);
+        }
+    }
+    Fallback {
+        attempts: typed.attempts.as_ref().map_or(defaults.attempts, |count| u32::try_from(count.0).unwrap_or(u32::MAX)),
+        first_token_timeout: typed.first_token_timeout.as_ref().map_or(defaults.first_token_timeout, |span| span.0),
+        idle_timeout: typed.idle_timeout.as_ref().map_or(defaults.idle_timeout, |span| span.0),
+        midstream: match typed.midstream.as_ref().map(|word| word.value) {
+            Some(MidstreamWord::Resume) => Midstream::Resume,
+            None | Some(MidstreamWord::Error) => Midstream::Error,
+        },
+    }
+}
+
+/// What the format has and this version does not do yet.
+fn say_what_waits(reader: &Reader<'_>, typed: &PolicyDocument) {
+    let resume = typed.fallback.as_ref().and_then(|fallback| fallback.midstream.as_ref());
+    if let Some(word) = resume.filter(|word| word.value == MidstreamWord::Resume) {
+        super::not_yet(reader, word.spot, "`midstream: resume`", "a stream that breaks ends with an error event");
+    }
+    if let Some(hedge) = &typed.hedge {
+        super::not_yet(reader, hedge.spot, "`hedge`", "one route is asked at a time");
+    }
+    if let Some(budget) = &typed.budget {
+        super::not_yet(reader, budget.spot, "`budget`", "nothing is refused for money: watch tollway_cost_usd_total instead");
+    }
+    let ttl = typed.cache.as_ref().and_then(|cache| cache.ttl.as_ref());
+    if let Some(ttl) = ttl.filter(|ttl| ttl.0 > Duration::ZERO) {
+        super::not_yet(reader, ttl.spot, "`cache`", "every request is asked upstream");
+    }
+}

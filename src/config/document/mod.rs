@@ -1,0 +1,9 @@
+//! What an operator types: `tollway.yaml` and the policies, field by field. The comments here are the descriptions in the
+//! JSON Schemas.
+
+pub mod gateway;
+pub mod policy;
+pub mod values;
+
+pub use gateway::TollwayDocument;
+pub use policy::PolicyDocument;

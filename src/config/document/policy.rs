@@ -1,0 +1,215 @@
+//! A policy file: what people edit every week.
+
+use crate::config::read::{At, Pairs, choice, record};
+
+use super::gateway::RetentionWord;
+use super::values::{Count, Flag, Name, Pattern, Price, Share, Span, Speed, TagValue, Usd};
+
+record! {
+    /// A policy: which requests it decides, who may serve them, and what it wants least of. Files apply in name order; the
+    /// first policy that matches a request decides it.
+    pub struct PolicyDocument {
+        /// Its name, unique among all policies.
+        policy: Name,
+        /// Version of this format: 1.
+        version: Count,
+        /// Which requests it decides. Without it: all.
+        #[schemars(rename = "match")]
+        matches: MatchDocument,
+        /// Who may serve: providers, or single routes (`deepseek/deepseek-v4-pro`), with `*` and `?`. Default: every usable
+        /// route that has the model.
+        routes: Vec<At<Pattern>>,
+        /// Whether the order of `routes` decides, and `objective` only among routes of the same entry. Default: false.
+        in_order: Flag,
+        /// What it wants least of. Default: cost.
+        objective: ObjectiveWord,
+        /// The promise about speed.
+        slo: SloDocument,
+        /// What a route must satisfy to be asked at all.
+        constraints: ConstraintsDocument,
+        /// What happens when a route fails.
+        fallback: FallbackDocument,
+        /// Asks a second route when the first is slow.
+        hedge: HedgeDocument,
+        /// Money that these requests may cost.
+        budget: BudgetDocument,
+        /// Keeps answers.
+        cache: CacheDocument,
+        /// Whether a route without a known price may serve. Default: false.
+        allow_unpriced: Flag,
+        /// Answer length that expected costs assume where a caller sets none, in tokens. Default 512.
+        output_tokens_assumed: Count,
+    }
+}
+
+record! {
+    /// Which requests a policy decides: all of what stands here must match.
+    pub struct MatchDocument {
+        /// Models as the caller names them, with `*` and `?`.
+        models: Vec<At<Pattern>>,
+        /// Names of callers' keys, with `*` and `?`.
+        keys: Vec<At<Pattern>>,
+        /// Teams, with `*` and `?`.
+        teams: Vec<At<Pattern>>,
+        /// Tags that must all be there, their values with `*` and `?`.
+        tags: Pairs<TagValue>,
+        /// Which API was called.
+        endpoints: Vec<At<EndpointWord>>,
+    }
+}
+
+choice! {
+    /// An API.
+    pub enum EndpointWord {
+        /// Chat completions.
+        Chat = "chat",
+        /// Text completions.
+        Completions = "completions",
+        /// Embeddings.
+        Embeddings = "embeddings",
+    }
+}
+
+choice! {
+    /// What a policy wants least of.
+    pub enum ObjectiveWord {
+        /// Expected cost.
+        Cost = "cost",
+        /// Time to first token.
+        Latency = "latency",
+        /// Time per token.
+        Throughput = "throughput",
+        /// Cost, with latency weighing in.
+        Balanced = "balanced",
+    }
+}
+
+record! {
+    /// The promise about speed.
+    pub struct SloDocument {
+        /// Time to first token.
+        ttft: Span,
+        /// Answer tokens a second.
+        tokens_per_second: Speed,
+        /// Share of requests that must keep it, from 0 to 1. Default 0.95.
+        attainment: Share,
+    }
+}
+
+record! {
+    /// What a route must satisfy. A route of which it is not known does not satisfy it.
+    pub struct ConstraintsDocument {
+        /// Dearest prices, in USD per million tokens, as they are at the time of the request.
+        max_price: MaxPriceDocument,
+        /// Regions in which requests may be processed.
+        regions: Vec<At<Name>>,
+        /// The most that may be kept of prompts and answers.
+        data_retention: RetentionWord,
+        /// Quantisations that may serve.
+        quantizations: Vec<At<Name>>,
+    }
+}
+
+record! {
+    /// Dearest prices in USD per million tokens.
+    pub struct MaxPriceDocument {
+        /// Prompt tokens.
+        input: Price,
+        /// Answer tokens.
+        output: Price,
+    }
+}
+
+record! {
+    /// How a failed attempt is replaced.
+    pub struct FallbackDocument {
+        /// Tries in all, the first included. Default 3.
+        attempts: Count,
+        /// How long an attempt may stay silent before its first token. Default 30s.
+        first_token_timeout: Span,
+        /// How long a stream may stay silent between two events. Default 60s.
+        idle_timeout: Span,
+        /// What happens when a stream breaks that the caller has seen part of. Default error.
+        midstream: MidstreamWord,
+    }
+}
+
+choice! {
+    /// What happens to a broken stream.
+    pub enum MidstreamWord {
+        /// Another route goes on from the text so far.
+        Resume = "resume",
+        /// An error event ends it.
+        Error = "error",
+    }
+}
+
+record! {
+    /// A second route for slow requests.
+    pub struct HedgeDocument {
+        /// When the second is asked: a percentile of the first one's usual time, or a duration.
+        after: Pattern,
+        /// What hedging may add to the cost, as a share.
+        max_extra_cost: Share,
+    }
+}
+
+record! {
+    /// Money that the policy's requests may cost.
+    pub struct BudgetDocument {
+        /// How much, in USD.
+        usd: Usd,
+        /// For how long.
+        per: PeriodWord,
+        /// For whom it is counted.
+        scope: ScopeWord,
+        /// What happens when it is spent.
+        when_spent: WhenSpentWord,
+    }
+}
+
+choice! {
+    /// A budget's time.
+    pub enum PeriodWord {
+        /// An hour.
+        Hour = "hour",
+        /// A day.
+        Day = "day",
+        /// A week.
+        Week = "week",
+        /// A month.
+        Month = "month",
+    }
+}
+
+choice! {
+    /// For whom a budget is counted.
+    pub enum ScopeWord {
+        /// Each key.
+        Key = "key",
+        /// Each team.
+        Team = "team",
+        /// All requests of the policy together.
+        Policy = "policy",
+    }
+}
+
+choice! {
+    /// What happens when a budget is spent.
+    pub enum WhenSpentWord {
+        /// Requests are refused.
+        Reject = "reject",
+        /// Only the cheapest route serves.
+        CheapestOnly = "cheapest-only",
+        /// Only this machine serves.
+        LocalOnly = "local-only",
+    }
+}
+
+record! {
+    /// Keeps answers for equal requests.
+    pub struct CacheDocument {
+        /// For how long; 0s: not at all.
+        ttl: Span,
+    }
+}

@@ -1,0 +1,29 @@
+//! YAML to [`Snapshot`]: what was typed (`document`), what it means (`snapshot`), and one pure `compile` between them.
+//!
+//! `load` reads the files, `watch` notices their changes and swaps the snapshot; a configuration that does not compile
+//! leaves the old snapshot in place.
+
+pub mod compile;
+pub mod document;
+pub mod environment;
+mod expand;
+pub mod load;
+mod mask;
+pub mod models;
+pub mod naming;
+pub mod node;
+pub mod problem;
+pub mod read;
+pub mod snapshot;
+pub mod watch;
+
+pub use compile::compile;
+pub use environment::{Environment, Machine};
+pub use load::{Documents, Location};
+pub use models::{ListedModel, ModelNames, NameKind, Resolved};
+pub use problem::{Problem, Problems, Severity};
+pub use snapshot::{
+    Admin, Auth, Counts, Key, Limits, LocalEngine, Log, LogFormat, Provider, Settings, Snapshot, Tls, Unusable,
+    key_hash,
+};
+pub use watch::Snapshots;

@@ -1,0 +1,378 @@
+//! THE WAY: one request from its head to its answer, a line a step. Each step's output is the next one's argument.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::{HeaderMap, Request, Response, StatusCode};
+use smallvec::SmallVec;
+
+use crate::api::body::Call;
+use crate::config::NameKind;
+use crate::relay::account::{Account, Answered, Ended, Who, failures_into};
+use crate::relay::body::StreamBody;
+use crate::relay::meter::Meter;
+use crate::relay::{RelayBody, whole};
+use crate::routing::explain::Explanation;
+use crate::routing::{Decision, Endpoint, Policy, RequestFacts, decide, select};
+use crate::telemetry::InFlight;
+use crate::telemetry::access_log::escape_into;
+use crate::units::{Now, RequestId, Usage};
+use crate::upstream::fallback::{Errand, Served};
+use crate::upstream::{self, Answer};
+
+use super::auth::{self, Caller, Stranger};
+use super::failure::Failure;
+use super::framing::{Refusal, RequestBody};
+use super::intake::{self, Tags};
+use super::live::{Gateway, Live};
+use super::reply::{self, Trail};
+use super::target::{self, Target, Unknown};
+use super::models;
+
+/// Longest part of a path that an error message repeats, in bytes.
+const PATH_BYTES_SHOWN: usize = 200;
+
+/// Answers one request. When the caller leaves, the future is dropped: the upstream attempt under way is cancelled, and
+/// an account that was open closes itself as cut.
+pub async fn answer(gateway: Arc<Gateway>, request: Request<RequestBody>) -> Response<RelayBody> {
+    let mut way = Way {
+        began: gateway.books.clock.now(),
+        id: gateway.request_id(request.headers()),
+        trail: Trail::default(),
+        seen: Seen::default(),
+        gateway,
+    };
+    let outcome = AssertUnwindSafe(way.go(request)).catch_unwind().await;
+    let outcome = outcome.unwrap_or_else(|_| {
+        way.gateway.books.metrics.panicked();
+        Err(Failure::Bug)
+    });
+    let mut response = outcome.unwrap_or_else(|failure| way.failed(&failure));
+    reply::stamp(&mut response, way.id.as_str(), way.trail);
+    response
+}
+
+/// A head that the listener refused before it was a request.
+pub fn refused(gateway: &Gateway, refusal: Refusal) -> Response<RelayBody> {
+    let id = gateway.request_id(&HeaderMap::new());
+    let failure = Failure::Head(refusal);
+    let told = failure.told(id.as_str());
+    gateway.books.metrics.ended("none", "none", "none", "none", told.status.as_u16(), failure.outcome());
+    let mut response = reply::error(&told);
+    reply::stamp(&mut response, id.as_str(), Trail::default());
+    response
+}
+
+/// A request on its way, and what is known of it so far.
+struct Way {
+    gateway: Arc<Gateway>,
+    began: Now,
+    id: RequestId,
+    trail: Trail,
+    seen: Seen,
+}
+
+/// What a failed request's log line and metrics say; filled as the steps go. Empty until known.
+#[derive(Default)]
+struct Seen {
+    policy: Option<Arc<str>>,
+    team: Option<Arc<str>>,
+    provider: Option<Arc<str>>,
+    checkpoint: Option<Arc<str>>,
+    model: Box<str>,
+    endpoint: &'static str,
+}
+
+impl Way {
+    async fn go(&mut self, request: Request<RequestBody>) -> Result<Response<RelayBody>, Failure> {
+        let live = self.gateway.live();
+        let (head, body) = request.into_parts();
+        let target = target::of(&head.method, head.uri.path()).map_err(|unknown| self.no_such(&head, unknown))?;
+        if target == Target::Health {
+            return Ok(reply::plain(StatusCode::OK, "application/json", RelayBody::of(Bytes::from_static(b"{\"status\":\"ok\"}"))));
+        }
+        let caller = auth::caller(&live.snapshot, &head.headers).map_err(no_key)?;
+        self.seen.team = Some(caller.team_arc());
+        let endpoint = match target {
+            Target::Call(endpoint) => endpoint,
+            Target::Models => return Ok(json(models::list(&live.snapshot))),
+            Target::Model(id) => return models::one(&live.snapshot, &id).map(json).ok_or_else(|| unknown_model(&live, &id)),
+            Target::Health => return Err(Failure::Bug),
+        };
+        let in_flight = self.gateway.enter().ok_or(Failure::Busy)?;
+        let limits = live.snapshot.settings.limits;
+        let body = intake::body(&head.headers, body, limits.body_bytes_max).await?;
+        let mut call = Call::parse(endpoint, body, usize::try_from(limits.json_depth_max).unwrap_or(usize::MAX))?;
+        call.deadline = intake::patience(&head.headers);
+        let tags = intake::tags(&head.headers)?;
+        self.serve(&live, caller, call, tags, &head.headers, in_flight).await
+    }
+
+    /// From a call to its answer.
+    async fn serve(
+        &mut self,
+        live: &Arc<Live>,
+        caller: Caller<'_>,
+        call: Call,
+        mut tags: Tags,
+        headers: &HeaderMap,
+        mut in_flight: InFlight,
+    ) -> Result<Response<RelayBody>, Failure> {
+        self.seen.model = call.model.clone();
+        self.seen.endpoint = call.endpoint.name();
+        let snapshot = &live.snapshot;
+        let resolved = snapshot.names.resolve(&call.model).ok_or_else(|| unknown_model(live, &call.model))?;
+        merge_tags(&mut tags, &call, &caller);
+        let tag_pairs: SmallVec<[(&str, &str); 8]> = tags.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let limit = patience(&call, snapshot.settings.limits.request_timeout);
+        let facts = RequestFacts {
+            model: &call.model,
+            endpoint: call.endpoint,
+            eligible: resolved.routes,
+            prompt_tokens: call.prompt_tokens_estimated(),
+            output_tokens_max: call.output_tokens_max,
+            needs: call.needs,
+            key: caller.name(),
+            team: caller.team(),
+            tags: &tag_pairs,
+            deadline: Some(limit),
+            models_allowed: caller.key.map_or(&[][..], |(_, key)| &key.models),
+            ..RequestFacts::default()
+        };
+        let (policy_at, policy) = policy_for(live, &facts)?;
+        self.trail.policy = live.policy_names.get(policy_at).cloned();
+        self.seen.policy = Some(Arc::clone(&policy.name));
+        let metrics = &self.gateway.books.metrics;
+        in_flight.count_on(metrics.in_flight(&policy.name));
+        if intake::is_client_retry(headers) {
+            metrics.client_retry(&policy.name);
+        }
+        let decision = self.decide(live, policy, &facts, resolved.kind)?;
+        let errand = Errand {
+            call: &call,
+            headers,
+            routes: &snapshot.routes,
+            route_provider: &snapshot.route_provider,
+            decision: &decision,
+            fallback: &policy.fallback,
+            policy: &policy.name,
+            began: self.began.mono,
+            limit,
+        };
+        let asked = self.gateway.books.clock.now();
+        let served = live.upstreams.serve(&errand).await.map_err(|error| self.nobody_answered(live, error))?;
+        self.relayed(live, policy_at, &caller, &call, served, asked, in_flight)
+    }
+
+    fn decide(&self, live: &Live, policy: &Policy, facts: &RequestFacts<'_>, kind: NameKind) -> Result<Decision, Failure> {
+        let now = self.gateway.books.clock.now();
+        let decision = decide(&live.snapshot.routes, policy, facts, &live.upstreams.observed(now.mono), now);
+        let reason = if decision.order.is_empty() { "none" } else { kind_name(kind) };
+        let first = decision.order.first().and_then(|candidate| live.snapshot.route(candidate.route));
+        let model = first.map_or("none", |route| &*route.checkpoint);
+        self.gateway.books.metrics.decision(&policy.name, policy.objective.name(), model, reason).inc();
+        if !decision.order.is_empty() {
+            return Ok(decision);
+        }
+        if !decision.excluded.is_empty() && decision.excluded.iter().all(|one| one.why.code() == "forbidden") {
+            return Err(Failure::ModelForbidden { model: facts.model.to_owned() });
+        }
+        if let Some(wait) = decision.wait_min() {
+            return Err(Failure::AllLimited { wait });
+        }
+        let explanation = Explanation::new(&live.snapshot.routes, policy, &decision, facts, now);
+        Err(Failure::NoRoute { reasons: left_out(facts.model, policy, &explanation) })
+    }
+
+    /// Turns an answer into the response, its account open until the last byte has gone.
+    #[expect(clippy::too_many_arguments, reason = "what the way has gathered by its last step")]
+    fn relayed(
+        &mut self,
+        live: &Arc<Live>,
+        policy_at: usize,
+        caller: &Caller<'_>,
+        call: &Call,
+        served: Served,
+        asked: Now,
+        in_flight: InFlight,
+    ) -> Result<Response<RelayBody>, Failure> {
+        let Served { answer, candidate, attempts, answered, failures, .. } = served;
+        let snapshot = &live.snapshot;
+        let (Some(route), Some(policy)) = (snapshot.route(candidate.route), snapshot.policies.get(policy_at)) else {
+            return Err(Failure::Bug);
+        };
+        let Some(health) = live.upstreams.health.get(usize::from(candidate.route.0)) else { return Err(Failure::Bug) };
+        self.trail.route = live.route_names.get(usize::from(candidate.route.0)).cloned();
+        self.trail.attempts = attempts;
+        let books = self.gateway.books.clone();
+        let who = Who {
+            id: self.id.clone(),
+            model: call.model.clone(),
+            policy: Arc::clone(&policy.name),
+            team: caller.team_arc(),
+            key: caller.key.map_or_else(|| "".into(), |(_, key)| Arc::clone(&key.name)),
+            endpoint: call.endpoint.name(),
+            stream: call.stream,
+        };
+        let waited = answered.since(asked.mono);
+        let by = Answered {
+            provider: Arc::clone(&route.provider),
+            checkpoint: Arc::clone(&route.checkpoint),
+            route: Arc::clone(&route.name),
+            card: route.price.clone(),
+            health: Arc::clone(health),
+            attempts,
+            failures,
+            answered,
+            asked: asked.mono,
+            at: jiff::SignedDuration::try_from(waited).ok().and_then(|w| asked.wall.checked_add(w).ok()).unwrap_or(asked.wall),
+        };
+        let series = live.series(&books.metrics, policy_at, caller.key.map(|(place, _)| place), caller.team(), candidate.route);
+        let clock = Arc::clone(&books.clock);
+        let mut account = Account::open(books, who, by, series, in_flight, self.began.mono);
+        let prompt_tokens = call.prompt_tokens_estimated();
+        Ok(match answer {
+            Answer::Whole(answer) => {
+                let reported = whole::reported(&answer);
+                let counted = Usage { prompt: prompt_tokens, completion: answer.body.len() as u64 / 4, ..Usage::default() };
+                let counted = if call.endpoint == Endpoint::Embeddings { Usage { completion: 0, ..counted } } else { counted };
+                let cost = account.price(reported.as_ref(), counted).and_then(|settlement| settlement.cost());
+                let pieces = whole::body_with_cost(&answer, reported.as_ref(), cost);
+                let response = reply::answer(&answer.headers, false, cost, RelayBody::pieces(pieces));
+                account.note(reported.as_ref(), counted);
+                account.close(Ended::Well);
+                response
+            }
+            Answer::Streamed(streamed) => {
+                let headers = streamed.headers.clone();
+                let meter = Meter::new(call.include_usage, prompt_tokens);
+                let body = StreamBody::new(*streamed, meter, account, clock, policy.fallback.idle_timeout);
+                reply::answer(&headers, true, None, RelayBody::Stream(Box::new(body)))
+            }
+        })
+    }
+
+    fn nobody_answered(&mut self, live: &Live, error: upstream::Error) -> Failure {
+        let reasons = error.reasons();
+        self.trail.attempts = u32::try_from(reasons.len()).unwrap_or(u32::MAX);
+        if let Some(last) = reasons.last() {
+            let place = live.snapshot.routes.iter().position(|route| route.name == last.route);
+            self.trail.route = place.and_then(|place| live.route_names.get(place).cloned());
+            let route = place.and_then(|place| live.snapshot.routes.get(place));
+            self.seen.provider = route.map(|route| Arc::clone(&route.provider));
+            self.seen.checkpoint = route.map(|route| Arc::clone(&route.checkpoint));
+        }
+        Failure::Upstream(error)
+    }
+
+    fn no_such(&self, head: &http::request::Parts, unknown: Unknown) -> Failure {
+        let method = head.method.as_str().chars().take(32).collect();
+        let path = head.uri.path().chars().take(PATH_BYTES_SHOWN).collect();
+        match unknown {
+            Unknown::Path => Failure::UnknownPath { method, path },
+            Unknown::Method(allowed) => Failure::WrongMethod { method, path, allowed },
+        }
+    }
+
+    /// Counts and logs a request that has no answer, and tells the caller.
+    fn failed(&self, failure: &Failure) -> Response<RelayBody> {
+        let told = failure.told(self.id.as_str());
+        let seen = &self.seen;
+        let name = |known: &Option<Arc<str>>| known.clone().unwrap_or_else(|| "none".into());
+        let (policy, team) = (name(&seen.policy), name(&seen.team));
+        let books = &self.gateway.books;
+        let (provider, model) = (name(&seen.provider), name(&seen.checkpoint));
+        books.metrics.ended(&policy, &team, &provider, &model, told.status.as_u16(), failure.outcome());
+        let now = books.clock.now();
+        let total = now.mono.since(self.began.mono);
+        books.log.line(|line| {
+            use std::io::Write as _;
+            // Writing into memory cannot fail.
+            let _ = write!(line, "{{\"ts\":\"{:.3}\",\"request_id\":\"", now.wall);
+            escape_into(line, self.id.as_str());
+            line.extend_from_slice(b"\",\"model\":\"");
+            escape_into(line, &seen.model);
+            let _ = write!(
+                line,
+                "\",\"endpoint\":\"{}\",\"policy\":\"{policy}\",\"team\":\"{team}\",\"attempts\":{},\"status\":{},\
+                 \"outcome\":\"{}\",\"code\":\"{}\",\"total_ms\":{}",
+                seen.endpoint,
+                self.trail.attempts,
+                told.status.as_u16(),
+                failure.outcome(),
+                told.code,
+                total.as_millis(),
+            );
+            if let Failure::Upstream(error) = failure {
+                failures_into(line, error.reasons());
+            }
+            line.push(b'}');
+        });
+        reply::error(&told)
+    }
+}
+
+/// The first policy that matches. The built-in one matches everything, but an operator's files may leave a gap.
+fn policy_for<'l>(live: &'l Live, facts: &RequestFacts<'_>) -> Result<(usize, &'l Policy), Failure> {
+    let policies = &live.snapshot.policies;
+    let found = select(policies, facts).and_then(|at| Some((at, policies.get(at)?)));
+    found.ok_or_else(|| Failure::NoRoute {
+        reasons: "No policy matches it: ask whoever runs this gateway to add one that matches everything.".to_owned(),
+    })
+}
+
+/// The caller's patience, within the gateway's own.
+fn patience(call: &Call, request_timeout: Duration) -> Duration {
+    call.deadline.map_or(request_timeout, |own| own.min(request_timeout))
+}
+
+/// The key's tags count most, then the header's, then the body's: who pays is not for a request to say.
+fn merge_tags(tags: &mut Tags, call: &Call, caller: &Caller<'_>) {
+    for (name, value) in &call.tags {
+        if !tags.iter().any(|(known, _)| known == name) {
+            tags.push((name.clone(), value.clone()));
+        }
+    }
+    for (name, value) in caller.key.iter().flat_map(|(_, key)| &key.tags) {
+        tags.retain(|(known, _)| **known != **name);
+        tags.push(((**name).into(), (**value).into()));
+    }
+}
+
+fn unknown_model(live: &Live, model: &str) -> Failure {
+    let shown: String = model.chars().take(PATH_BYTES_SHOWN).collect();
+    let near = live.snapshot.names.nearest(model, 3);
+    let hint = if near.is_empty() { String::new() } else { format!(" Did you mean {}?", near.join(", ")) };
+    Failure::UnknownModel { message: format!("The model {shown:?} does not exist here.{hint} GET /v1/models lists what does.") }
+}
+
+fn left_out(model: &str, policy: &Policy, explanation: &Explanation) -> String {
+    if explanation.excluded.is_empty() {
+        return format!("None of the providers that offer {model:?} is set up here: GET /v1/models lists what is.");
+    }
+    let each: Vec<String> = explanation.excluded.iter().map(|one| format!("{}: {}", one.route, one.why)).collect();
+    format!("Under the policy {:?}: {}", &*policy.name, each.join("; "))
+}
+
+const fn kind_name(kind: NameKind) -> &'static str {
+    match kind {
+        NameKind::Canonical => "canonical",
+        NameKind::Alias => "alias",
+        NameKind::Upstream => "upstream_id",
+        NameKind::Pin => "pinned",
+    }
+}
+
+fn no_key(stranger: Stranger) -> Failure {
+    match stranger {
+        Stranger::NoKey => Failure::NoKey,
+        Stranger::WrongKey => Failure::WrongKey,
+    }
+}
+
+fn json(body: Bytes) -> Response<RelayBody> {
+    reply::plain(StatusCode::OK, "application/json", RelayBody::of(body))
+}

@@ -1,0 +1,68 @@
+//! Who is calling. A key is looked up by the hash of the whole of it; nothing else of it is compared or kept.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, header};
+
+use crate::config::{Auth, Key, Snapshot, key_hash};
+
+/// The team of a caller without a key, where that is allowed.
+const TEAM_OF_NOBODY: &str = "default";
+
+/// A caller, known or nobody.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    /// The key, and its place in the snapshot.
+    pub key: Option<(usize, &'a Key)>,
+}
+
+/// Why a caller is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stranger {
+    /// No key was sent.
+    NoKey,
+    /// A key was sent that is none of ours.
+    WrongKey,
+}
+
+impl Caller<'_> {
+    /// The key's name; empty without one.
+    pub fn name(&self) -> &str {
+        self.key.map_or("", |(_, key)| &*key.name)
+    }
+
+    /// The team.
+    pub fn team(&self) -> &str {
+        self.key.map_or(TEAM_OF_NOBODY, |(_, key)| &*key.team)
+    }
+
+    /// The team, to keep.
+    pub fn team_arc(&self) -> Arc<str> {
+        self.key.map_or_else(|| TEAM_OF_NOBODY.into(), |(_, key)| Arc::clone(&key.team))
+    }
+}
+
+/// Who is calling, by `Authorization: Bearer` or `x-api-key`. Where keys are optional, a text that is no key of ours
+/// (clients must send something) is nobody's.
+pub fn caller<'a>(snapshot: &'a Snapshot, headers: &HeaderMap) -> Result<Caller<'a>, Stranger> {
+    let presented = presented(headers);
+    let known = presented.and_then(|text| snapshot.key(&key_hash(text)));
+    if let Some(key) = known {
+        let place = snapshot.keys.iter().position(|other| std::ptr::eq(other, key)).unwrap_or_default();
+        return Ok(Caller { key: Some((place, key)) });
+    }
+    match (snapshot.settings.auth, presented) {
+        (Auth::Open, _) => Ok(Caller { key: None }),
+        (Auth::Required, None) => Err(Stranger::NoKey),
+        (Auth::Required, Some(_)) => Err(Stranger::WrongKey),
+    }
+}
+
+fn presented(headers: &HeaderMap) -> Option<&[u8]> {
+    let bearer = headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes).and_then(|value| {
+        let (scheme, text) = value.split_at_checked(7)?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then_some(text)
+    });
+    let text = bearer.or_else(|| headers.get("x-api-key").map(http::HeaderValue::as_bytes))?.trim_ascii();
+    (!text.is_empty()).then_some(text)
+}

@@ -1,0 +1,227 @@
+//! What serves: one snapshot with all that is made from it, swapped whole, and what outlives every snapshot.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use arc_swap::ArcSwap;
+use http::{HeaderMap, HeaderValue};
+use secrecy::ExposeSecret as _;
+use tokio::sync::Semaphore;
+
+use crate::config::Snapshot;
+use crate::providers::Kind;
+use crate::relay::account::Books;
+use crate::routing::RouteId;
+use crate::telemetry::{InFlight, Metrics, Series};
+use crate::units::{Clock, RequestId};
+use crate::upstream::attempt::Target;
+use crate::upstream::breaker::State;
+use crate::upstream::connect::{self, Client, LOCAL_HOST, LinkLocalHosts};
+use crate::upstream::fallback::{RetryBudget, Upstreams};
+use crate::upstream::health::Archive;
+
+/// The gateway: what outlives every configuration.
+pub struct Gateway {
+    live: ArcSwap<Live>,
+    client: Client,
+    link_local: LinkLocalHosts,
+    archive: Archive,
+    retries: Arc<RetryBudget>,
+    room: Arc<Semaphore>,
+    draining: AtomicBool,
+    ids: Ids,
+    /// Metrics, access log and time.
+    pub books: Books,
+}
+
+/// One snapshot, and all that is made from it.
+pub struct Live {
+    /// The configuration.
+    pub snapshot: Arc<Snapshot>,
+    /// Connections, health and retries for its routes.
+    pub upstreams: Upstreams,
+    /// Each route's name as a header, by `RouteId`.
+    pub route_names: Vec<HeaderValue>,
+    /// Each policy's name as a header.
+    pub policy_names: Vec<HeaderValue>,
+    series: RwLock<HashMap<SeriesKey, Arc<Series>>>,
+}
+
+/// Policy, key (0: none) and route, all by their place in the snapshot: bounded by the configuration.
+type SeriesKey = (u16, u16, RouteId);
+
+impl Gateway {
+    /// A gateway that serves `snapshot`. `local_socket` is where the local engine listens.
+    pub fn new(snapshot: Arc<Snapshot>, local_socket: Option<Arc<Path>>, books: Books) -> Self {
+        let link_local: LinkLocalHosts = Arc::new(ArcSwap::from_pointee(HashSet::new()));
+        let client = connect::client(local_socket, Arc::clone(&link_local));
+        let archive = Archive::default();
+        let retries = Arc::new(RetryBudget::default());
+        let room = usize::try_from(snapshot.settings.limits.in_flight_max).unwrap_or(Semaphore::MAX_PERMITS);
+        let live = Live::new(snapshot, &client, &archive, &retries, &books, &link_local);
+        Self {
+            live: ArcSwap::from_pointee(live),
+            client,
+            link_local,
+            archive,
+            retries,
+            room: Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS))),
+            draining: AtomicBool::new(false),
+            ids: Ids::new(),
+            books,
+        }
+    }
+
+    /// The snapshot in force, to keep for one request.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// Puts `snapshot` in force. Requests under way end under the one they began with.
+    pub fn replace(&self, snapshot: Arc<Snapshot>) {
+        let live = Live::new(snapshot, &self.client, &self.archive, &self.retries, &self.books, &self.link_local);
+        self.live.store(Arc::new(live));
+    }
+
+    /// A place among the requests that may be in flight at once.
+    pub fn enter(&self) -> Option<InFlight> {
+        Arc::clone(&self.room).try_acquire_owned().ok().map(InFlight::new)
+    }
+
+    /// The caller's own request id if it is well formed, else a new one.
+    pub fn request_id(&self, headers: &HeaderMap) -> RequestId {
+        let own = headers.get("x-request-id").and_then(|value| RequestId::from_caller(value.as_bytes()));
+        own.unwrap_or_else(|| self.ids.next())
+    }
+
+    /// From now on not ready: the load balancer should send no more.
+    pub fn start_draining(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it has been told to stop.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+}
+
+impl Live {
+    fn new(
+        snapshot: Arc<Snapshot>,
+        client: &Client,
+        archive: &Archive,
+        retries: &Arc<RetryBudget>,
+        books: &Books,
+        link_local: &LinkLocalHosts,
+    ) -> Self {
+        let health = archive.of(snapshot.routes.iter().map(|route| &route.name));
+        let upstreams = Upstreams {
+            client: client.clone(),
+            targets: snapshot.providers.iter().map(target).collect(),
+            health,
+            retries: Arc::clone(retries),
+            metrics: Arc::clone(&books.metrics),
+            clock: Arc::clone(&books.clock),
+        };
+        let allowed = snapshot.providers.iter().filter(|provider| provider.allow_link_local);
+        let hosts = allowed.filter_map(|provider| provider.base_url.as_ref()?.host().map(str::to_owned)).collect();
+        link_local.store(Arc::new(hosts));
+        tell_prices(&snapshot, &books.metrics, &*books.clock);
+        tell_breakers(&snapshot, &upstreams, &*books.clock);
+        Self {
+            route_names: snapshot.routes.iter().map(|route| header_of(&route.name)).collect(),
+            policy_names: snapshot.policies.iter().map(|policy| header_of(&policy.name)).collect(),
+            series: RwLock::default(),
+            snapshot,
+            upstreams,
+        }
+    }
+
+    /// The metric handles of a request; made at its first, found afterwards.
+    pub fn series(&self, metrics: &Metrics, policy: usize, key: Option<usize>, team: &str, route: RouteId) -> Arc<Series> {
+        let place = |index: usize| u16::try_from(index).unwrap_or(u16::MAX);
+        let id = (place(policy), key.map_or(0, |key| place(key + 1)), route);
+        if let Some(known) = self.series.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            return Arc::clone(known);
+        }
+        let policy_name = self.snapshot.policies.get(policy).map_or("", |policy| &*policy.name);
+        let (provider, model) = self.snapshot.route(route).map_or(("", ""), |r| (&*r.provider, &*r.checkpoint));
+        let made = Arc::new(metrics.series(policy_name, team, provider, model));
+        let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(series.entry(id).or_insert(made))
+    }
+}
+
+fn target(provider: &crate::config::Provider) -> Option<Target> {
+    if provider.usable.is_err() {
+        return None;
+    }
+    let local = format!("http://{LOCAL_HOST}/v1");
+    let base_url = match (&provider.base_url, provider.kind) {
+        (Some(url), _) => url.to_string(),
+        (None, Kind::Local) => local,
+        (None, _) => return None,
+    };
+    let extra: HeaderMap = provider.headers.iter().cloned().collect();
+    let key = provider.api_key.as_ref().map(|key| key.expose_secret());
+    match Target::new(provider.kind, &base_url, key, &extra) {
+        Ok(target) => Some(target),
+        Err(error) => {
+            tracing::error!(provider = &*provider.name, %error, "this provider cannot be spoken to and is left out");
+            None
+        }
+    }
+}
+
+/// A name from the configuration as a header's value; names are checked when the configuration is compiled.
+fn header_of(name: &str) -> HeaderValue {
+    HeaderValue::from_str(name).unwrap_or_else(|_| HeaderValue::from_static("unprintable"))
+}
+
+fn tell_prices(snapshot: &Snapshot, metrics: &Metrics, clock: &dyn Clock) {
+    for route in &snapshot.routes {
+        let Some(card) = &route.price else { continue };
+        let rates = card.rates(0, clock.now().wall);
+        let (provider, model) = (&*route.provider, &*route.checkpoint);
+        #[expect(clippy::cast_precision_loss, reason = "a gauge for people; charges never read it")]
+        let tell = |kind: &str, price: crate::units::TokenPrice| metrics.price(provider, model, kind, price.0 as f64 / 1e6);
+        tell("input", rates.input);
+        tell("output", rates.output);
+        if let Some(cached) = rates.cached_input {
+            tell("cache_read", cached);
+        }
+        if let Some(write) = rates.cache_write {
+            tell("cache_write", write);
+        }
+    }
+}
+
+fn tell_breakers(snapshot: &Snapshot, upstreams: &Upstreams, clock: &dyn Clock) {
+    let now = clock.now().mono;
+    let states = State::ALL.map(State::name);
+    for (route, health) in snapshot.routes.iter().zip(&upstreams.health) {
+        let state = health.breaker_state(now).name();
+        upstreams.metrics.breaker(&route.provider, &route.checkpoint, &states, state, false);
+    }
+}
+
+/// Makes request ids: a counter under two keyed hashes whose keys nobody outside knows.
+struct Ids {
+    keys: [RandomState; 2],
+    counter: AtomicU64,
+}
+
+impl Ids {
+    fn new() -> Self {
+        Self { keys: [RandomState::new(), RandomState::new()], counter: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> RequestId {
+        let count = self.counter.fetch_add(1, Ordering::Relaxed);
+        let [high, low] = self.keys.each_ref().map(|key| u128::from(key.hash_one(count)));
+        RequestId::from_bits(high << 64 | low)
+    }
+}

@@ -1,0 +1,20 @@
+//! The way of a request: from an accepted connection to the answer on the wire.
+//!
+//! `listener` accepts and hands over, `framing` decides what is one request and what is refused before anybody sees it,
+//! `answer` is the way itself, a line a step; `failure` is the one map from what went wrong to a status.
+//! `tls` holds the certificate in force, and `tasks` is the only place that starts tasks.
+
+pub mod answer;
+pub mod auth;
+pub mod failure;
+pub mod framing;
+pub mod intake;
+pub mod listener;
+pub mod live;
+pub mod models;
+pub mod reply;
+pub mod target;
+pub mod tasks;
+pub mod tls;
+
+pub use live::{Gateway, Live};

@@ -1,0 +1,227 @@
+//! One row of the book's file: read, checked field by field, turned into rates, conditions and provenance.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::pricing::card::{Condition, PriceCard, PriceEntry, Rates};
+use crate::units::{PicoUsd, TokenPrice};
+
+use super::BookRow;
+
+const CONFIDENCES: [&str; 4] = ["documented", "recorded", "third-party tracker", "inferred"];
+const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+const MINUTES_A_DAY: u16 = 24 * 60;
+
+/// What is wrong with a row.
+#[derive(Debug)]
+pub(super) struct RowError {
+    pub(super) field: &'static str,
+    pub(super) problem: String,
+}
+
+impl RowError {
+    pub(super) fn new(field: &'static str, problem: impl Into<String>) -> Self {
+        Self { field, problem: problem.into() }
+    }
+}
+
+/// A row as it stands in the file. Prices stay text until they are read as decimals.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Row<'a> {
+    pub(super) provider: String,
+    pub(super) model_id: String,
+    pub(super) checkpoint: String,
+    family: String,
+    context_length: Option<u64>,
+    region: Option<String>,
+    #[serde(default)]
+    pin_only: bool,
+    #[serde(borrow)]
+    input_usd_per_mtok: &'a RawValue,
+    #[serde(borrow)]
+    cached_input_usd_per_mtok: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cache_write_usd_per_mtok: Option<&'a RawValue>,
+    #[serde(borrow)]
+    output_usd_per_mtok: &'a RawValue,
+    #[serde(borrow)]
+    request_usd: Option<&'a RawValue>,
+    as_of: String,
+    confidence: String,
+    source: String,
+    condition: Option<When<'a>>,
+    note: Option<String>,
+}
+
+/// When a row holds.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct When<'a> {
+    min_prompt_tokens: Option<u64>,
+    #[serde(default, borrow)]
+    utc_windows: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    #[serde(default, borrow)]
+    days: Vec<Cow<'a, str>>,
+    #[serde(borrow)]
+    timezone: Option<Cow<'a, str>>,
+    except: Option<String>,
+    /// Where the provider publishes the condition; for the book's reader.
+    #[serde(borrow, rename = "field")]
+    _field: Option<Cow<'a, str>>,
+}
+
+impl<'a> Row<'a> {
+    pub(super) fn read(text: &'a str) -> Result<Self, RowError> {
+        serde_json::from_str(text).map_err(|error| RowError::new("row", error.to_string()))
+    }
+
+    pub(super) fn name(&self) -> String {
+        format!("{}/{}", self.provider, self.model_id)
+    }
+
+    /// The name of a row that could not be read whole.
+    pub(super) fn name_in(text: &str) -> String {
+        #[derive(Deserialize)]
+        struct Name {
+            provider: String,
+            model_id: String,
+        }
+        serde_json::from_str::<Name>(text)
+            .map_or_else(|_| "?".to_owned(), |name| format!("{}/{}", name.provider, name.model_id))
+    }
+
+    pub(super) fn rates(&self) -> Result<Rates, RowError> {
+        let optional = |field, raw: Option<&RawValue>| raw.map(|raw| price(field, raw)).transpose();
+        let rates = Rates {
+            input: price("input_usd_per_mtok", self.input_usd_per_mtok)?,
+            cached_input: optional("cached_input_usd_per_mtok", self.cached_input_usd_per_mtok)?,
+            cache_write: optional("cache_write_usd_per_mtok", self.cache_write_usd_per_mtok)?,
+            output: price("output_usd_per_mtok", self.output_usd_per_mtok)?,
+            request: self.request_usd.map_or(Ok(PicoUsd::ZERO), |raw| {
+                super::super::card::stated_cost(raw.get())
+                    .map_err(|error| RowError::new("request_usd", error.to_string()))
+            })?,
+        };
+        // Some model lists write 0 for what is not on offer; taken as a price it would win every comparison.
+        if rates.input == TokenPrice(0) && rates.output == TokenPrice(0) {
+            return Err(RowError::new("input_usd_per_mtok", "a row that costs nothing; leave the offer out"));
+        }
+        Ok(rates)
+    }
+
+    pub(super) fn entry(&self) -> Result<PriceEntry, RowError> {
+        if !is_as_of(&self.as_of) {
+            let problem = format!("{:?} is not a date like 2026-11-15, 2026-11 or 2026-H2", self.as_of);
+            return Err(RowError::new("as_of", problem));
+        }
+        if !CONFIDENCES.contains(&self.confidence.as_str()) {
+            let problem = format!("{:?} is none of: {}", self.confidence, CONFIDENCES.join(", "));
+            return Err(RowError::new("confidence", problem));
+        }
+        if self.source.trim().is_empty() {
+            return Err(RowError::new("source", "empty; say where the price was read"));
+        }
+        Ok(PriceEntry {
+            source: self.source.as_str().into(),
+            as_of: self.as_of.as_str().into(),
+            confidence: self.confidence.as_str().into(),
+        })
+    }
+
+    pub(super) fn condition(&self) -> Result<Option<Condition>, RowError> {
+        let Some(when) = &self.condition else { return Ok(None) };
+        if when.timezone.as_deref().is_some_and(|zone| zone != "UTC") {
+            return Err(RowError::new("condition.timezone", "only UTC is understood; convert the windows"));
+        }
+        if when.min_prompt_tokens.is_none() && when.utc_windows.is_empty() && when.days.is_empty() {
+            return Err(RowError::new(
+                "condition",
+                "holds always; give `min_prompt_tokens`, `utc_windows` or `days`",
+            ));
+        }
+        let mut weekdays = 0;
+        for day in &when.days {
+            let at = WEEKDAYS.iter().position(|name| name == day).ok_or_else(|| {
+                RowError::new(
+                    "condition.days",
+                    format!("{day:?} is not a weekday; write {}", WEEKDAYS.join(", ")),
+                )
+            })?;
+            weekdays |= 1 << at;
+        }
+        Ok(Some(Condition {
+            prompt_tokens_above: when.min_prompt_tokens,
+            utc_minutes: when.utc_windows.iter().map(window).collect::<Result<_, _>>()?,
+            weekdays,
+            except: when.except.as_deref().map(Arc::from),
+            ..Condition::default()
+        }))
+    }
+
+    pub(super) fn offer(&self, card: PriceCard) -> Result<BookRow, RowError> {
+        for (field, text) in [
+            ("provider", &self.provider),
+            ("model_id", &self.model_id),
+            ("checkpoint", &self.checkpoint),
+            ("family", &self.family),
+        ] {
+            if text.is_empty() {
+                return Err(RowError::new(field, "empty"));
+            }
+        }
+        if !self.checkpoint.starts_with(&self.family) {
+            return Err(RowError::new("checkpoint", "does not begin with the `family`"));
+        }
+        Ok(BookRow {
+            provider: self.provider.as_str().into(),
+            model_id: self.model_id.as_str().into(),
+            checkpoint: self.checkpoint.as_str().into(),
+            family: self.family.as_str().into(),
+            context_tokens: self.context_length,
+            region: self.region.as_deref().map(Arc::from),
+            pin_only: self.pin_only,
+            card,
+            note: self.note.as_deref().map(Arc::from),
+        })
+    }
+}
+
+fn price(field: &'static str, raw: &RawValue) -> Result<TokenPrice, RowError> {
+    TokenPrice::from_usd_per_mtok(raw.get()).map_err(|error| RowError::new(field, error.to_string()))
+}
+
+fn window((start, end): &(Cow<'_, str>, Cow<'_, str>)) -> Result<(u16, u16), RowError> {
+    let window = minute_of_day(start).zip(minute_of_day(end));
+    window.filter(|(start, end)| start != end && *start < MINUTES_A_DAY).ok_or_else(|| {
+        let problem = format!("[{start:?}, {end:?}] is not a window like [\"22:00\", \"02:00\"]");
+        RowError::new("condition.utc_windows", problem)
+    })
+}
+
+/// `HH:MM` as minutes of the day; `24:00` is the day's end.
+fn minute_of_day(text: &str) -> Option<u16> {
+    let (hour, minute) = text.split_once(':')?;
+    let two_digits = |part: &str| {
+        (part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit())).then(|| part.parse::<u16>().ok())?
+    };
+    let (hour, minute) = (two_digits(hour)?, two_digits(minute)?);
+    let total = hour * 60 + minute;
+    (minute < 60 && total <= MINUTES_A_DAY).then_some(total)
+}
+
+/// A day, a month, a half-year or a year.
+fn is_as_of(text: &str) -> bool {
+    let digits = |part: &str, length: usize| part.len() == length && part.bytes().all(|b| b.is_ascii_digit());
+    let mut parts = text.split('-');
+    let year = parts.next().is_some_and(|year| digits(year, 4));
+    let rest_fits = match (parts.next(), parts.next()) {
+        (None, _) | (Some("H1" | "H2"), None) => true,
+        (Some(month), None) => digits(month, 2) && ("01"..="12").contains(&month),
+        (Some(_), Some(_)) => text.parse::<jiff::civil::Date>().is_ok() && text.len() == 10,
+    };
+    year && rest_fits && parts.next().is_none()
+}

@@ -1,0 +1,19 @@
+//! Providers: a dialect a file. What each wants to hear, how each says what went wrong, and nothing about retries.
+
+mod address;
+pub mod fault;
+pub mod headroom;
+pub mod kind;
+pub mod request;
+
+mod dashscope;
+mod deepseek;
+mod engines;
+mod fireworks;
+mod modelarts;
+mod openrouter;
+mod together;
+
+pub use address::is_link_local;
+pub use fault::{Class, Fault};
+pub use kind::Kind;

@@ -1,0 +1,291 @@
+//! One request's account: opened when a route is about to be asked, closed exactly once, however the request ends.
+//!
+//! Closing prices the answer, counts it and writes its line in the access log. An account that is dropped open - the
+//! caller left, a task was cancelled, a bug unwound - closes itself as cut, so that nothing ends uncharged or unseen.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::ledger::{Settlement, Source, components, settle};
+use crate::pricing::PriceCard;
+use crate::telemetry::access_log::{AccessLog, escape_into};
+use crate::telemetry::{InFlight, Metrics, Series};
+use crate::units::{Clock, Mono, Reported, RequestId, Usage};
+use crate::upstream::{Reason, RouteHealth};
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Whole.
+    Well,
+    /// The caller left before the end.
+    CallerLeft,
+    /// The upstream broke off after its first token; the code says how.
+    Broken(&'static str),
+}
+
+/// Who asked, for the log and the metrics.
+#[derive(Debug)]
+pub struct Who {
+    /// The request's id.
+    pub id: RequestId,
+    /// The model as the caller wrote it.
+    pub model: Box<str>,
+    /// Policy that decided.
+    pub policy: Arc<str>,
+    /// The caller's team.
+    pub team: Arc<str>,
+    /// Name of the caller's key; empty without one.
+    pub key: Arc<str>,
+    /// `chat`, `completions`, `embeddings`.
+    pub endpoint: &'static str,
+    /// Whether it asked for a stream.
+    pub stream: bool,
+}
+
+/// Who answered.
+#[derive(Debug)]
+pub struct Answered {
+    /// The provider's name.
+    pub provider: Arc<str>,
+    /// The checkpoint.
+    pub checkpoint: Arc<str>,
+    /// `provider/upstream-model`.
+    pub route: Arc<str>,
+    /// Its prices as they were when the decision was made.
+    pub card: Option<PriceCard>,
+    /// Its health, which learns the pace.
+    pub health: Arc<RouteHealth>,
+    /// How many tries it took.
+    pub attempts: u32,
+    /// What failed before.
+    pub failures: Vec<Reason>,
+    /// When the answer (or its first token) was here, and since when it was waited for.
+    pub answered: Mono,
+    /// As above.
+    pub asked: Mono,
+    /// The wall clock at that moment: prices depend on the hour.
+    pub at: Timestamp,
+}
+
+/// What every account shares.
+#[derive(Clone)]
+pub struct Books {
+    /// Where requests are counted.
+    pub metrics: Arc<Metrics>,
+    /// Where their lines go.
+    pub log: AccessLog,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// An open account. Close it; dropped, it closes itself as cut.
+#[must_use = "an account that is dropped counts the request as cut"]
+pub struct Account {
+    open: Option<Box<Open>>,
+}
+
+struct Open {
+    books: Books,
+    who: Who,
+    answered: Answered,
+    series: Arc<Series>,
+    _in_flight: InFlight,
+    began: Mono,
+    replied: Mono,
+    reported: Option<Reported>,
+    counted: Usage,
+}
+
+impl Account {
+    /// Opens an account for a request that began at `began` and has its answer now.
+    pub fn open(books: Books, who: Who, answered: Answered, series: Arc<Series>, in_flight: InFlight, began: Mono) -> Self {
+        let replied = books.clock.now().mono;
+        let (reported, counted) = (None, Usage::default());
+        let open = Open { books, who, answered, series, _in_flight: in_flight, began, replied, reported, counted };
+        Self { open: Some(Box::new(open)) }
+    }
+
+    /// What an answer with this report, or else this count, costs.
+    pub fn price(&self, reported: Option<&Reported>, counted: Usage) -> Option<Settlement> {
+        let open = self.open.as_deref()?;
+        Some(settle(open.answered.card.as_ref(), reported, counted, true, open.answered.at))
+    }
+
+    /// Notes what is known by now, in case the request is cut.
+    pub fn note(&mut self, reported: Option<&Reported>, counted: Usage) {
+        if let Some(open) = self.open.as_deref_mut() {
+            open.reported = reported.copied();
+            open.counted = counted;
+        }
+    }
+
+    /// The request's id, for an error event.
+    pub fn request_id(&self) -> &str {
+        self.open.as_deref().map_or("", |open| open.who.id.as_str())
+    }
+
+    /// Closes it.
+    pub fn close(mut self, ended: Ended) {
+        if let Some(open) = self.open.take() {
+            open.close(ended);
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.close(Ended::CallerLeft);
+        }
+    }
+}
+
+impl Open {
+    fn close(self, ended: Ended) {
+        let now = self.books.clock.now();
+        let whole = ended == Ended::Well;
+        let card = self.answered.card.as_ref();
+        let settlement = settle(card, self.reported.as_ref(), self.counted, whole, self.answered.at);
+        let total = now.mono.since(self.began);
+        let ttft = self.answered.answered.since(self.began);
+        self.count(ended, &settlement, total, ttft, now.mono);
+        self.log(ended, &settlement, total, ttft, now.wall);
+    }
+
+    /// Time in the gateway before the caller's answer began: all but the wait for upstreams.
+    fn overhead(&self) -> Duration {
+        let waited = self.answered.answered.since(self.answered.asked);
+        self.replied.since(self.began).saturating_sub(waited)
+    }
+
+    fn count(&self, ended: Ended, settlement: &Settlement, total: Duration, ttft: Duration, now: Mono) {
+        let (metrics, series) = (&self.books.metrics, &self.series);
+        let (provider, model) = (&*self.answered.provider, &*self.answered.checkpoint);
+        match ended {
+            Ended::Well => series.ok.inc(),
+            Ended::CallerLeft => metrics.ended(&self.who.policy, &self.who.team, provider, model, 200, "cancelled"),
+            Ended::Broken(_) => metrics.ended(&self.who.policy, &self.who.team, provider, model, 200, "upstream_error"),
+        }
+        series.overhead.observe(self.overhead().as_secs_f64());
+        let usage = settlement.usage;
+        if self.who.stream {
+            series.duration_stream.observe(total.as_secs_f64());
+            series.ttft.observe(ttft.as_secs_f64());
+            let rest = now.since(self.answered.answered);
+            if whole_pace(ended, usage.completion) {
+                #[expect(clippy::cast_precision_loss, reason = "a mean, not a count")]
+                series.per_token.observe(rest.as_secs_f64() / (usage.completion - 1) as f64);
+                self.answered.health.paced(usage.completion, rest);
+            }
+        } else {
+            series.duration_whole.observe(total.as_secs_f64());
+        }
+        let output = usage.completion.saturating_sub(usage.reasoning);
+        let kinds = [usage.uncached(), usage.cached, usage.cache_write, output, usage.reasoning];
+        for (counter, tokens) in series.tokens.iter().zip(kinds) {
+            if tokens > 0 {
+                counter.inc_by(tokens);
+            }
+        }
+        if let Source::Estimated(reason) = settlement.source {
+            metrics.estimated(provider, reason);
+        }
+        let (Some(charge), Some(cost)) = (settlement.charge, settlement.cost()) else {
+            metrics.unpriced(provider, model);
+            return;
+        };
+        series.cost.add(cost);
+        for (counter, amount) in series.cost_components.iter().zip(components(&charge)) {
+            counter.add(amount);
+        }
+        if ended != Ended::Well {
+            metrics.waste(provider, "cancelled_stream").add(cost);
+        }
+        self.drift(settlement);
+    }
+
+    /// How far the provider's own statement is from what its card says.
+    fn drift(&self, settlement: &Settlement) {
+        let (Source::Stated, Some(card), Some(charge)) = (settlement.source, &self.answered.card, settlement.charge) else {
+            return;
+        };
+        let ours = card.cost_of(&settlement.usage, self.answered.at).total();
+        if ours.0 > 0 {
+            #[expect(clippy::cast_precision_loss, reason = "a ratio for a gauge")]
+            let ratio = charge.total().0 as f64 / ours.0 as f64 - 1.0;
+            self.books.metrics.drift(&self.answered.provider, &self.answered.checkpoint, ratio);
+        }
+    }
+
+    fn log(&self, ended: Ended, settlement: &Settlement, total: Duration, ttft: Duration, wall: Timestamp) {
+        let (outcome, reason) = match ended {
+            Ended::Well => ("ok", ""),
+            Ended::CallerLeft => ("cancelled", ""),
+            Ended::Broken(code) => ("upstream_error", code),
+        };
+        let (who, by) = (&self.who, &self.answered);
+        self.books.log.line(|line| {
+            // Writing into memory cannot fail.
+            let _ = write!(line, "{{\"ts\":\"{wall:.3}\",\"request_id\":\"");
+            escape_into(line, who.id.as_str());
+            line.extend_from_slice(b"\",\"model\":\"");
+            escape_into(line, &who.model);
+            let Usage { prompt, cached, cache_write, completion, reasoning } = settlement.usage;
+            let _ = write!(
+                line,
+                "\",\"endpoint\":\"{}\",\"policy\":\"{}\",\"team\":\"{}\",\"key\":\"{}\",\"route\":\"{}\",\"checkpoint\":\"{}\",\
+                 \"attempts\":{},\"status\":200,\"outcome\":\"{outcome}\",\"stream\":{},\"prompt_tokens\":{prompt},\
+                 \"cached_tokens\":{cached},\"cache_write_tokens\":{cache_write},\"completion_tokens\":{completion},\
+                 \"reasoning_tokens\":{reasoning},\"usage\":\"{}\"",
+                who.endpoint, who.policy, who.team, who.key, by.route, by.checkpoint, by.attempts, who.stream, settlement.source.name(),
+            );
+            if let Some(cost) = settlement.cost() {
+                let _ = write!(line, ",\"cost_usd\":{cost}");
+            }
+            if let Some(card) = &by.card {
+                let entry = card.entry_in_force(prompt, by.at);
+                line.extend_from_slice(b",\"price_source\":\"");
+                escape_into(line, &entry.source);
+                line.extend_from_slice(b"\",\"price_as_of\":\"");
+                escape_into(line, &entry.as_of);
+                line.push(b'"');
+            }
+            let _ = write!(
+                line,
+                ",\"ttft_ms\":{},\"total_ms\":{},\"overhead_us\":{}",
+                ttft.as_millis(),
+                total.as_millis(),
+                self.overhead().as_micros()
+            );
+            if !reason.is_empty() {
+                let _ = write!(line, ",\"reason\":\"{reason}\"");
+            }
+            failures_into(line, &by.failures);
+            line.push(b'}');
+        });
+    }
+}
+
+/// Appends what failed before an answer came, or until none did.
+pub fn failures_into(line: &mut Vec<u8>, failures: &[Reason]) {
+    if failures.is_empty() {
+        return;
+    }
+    line.extend_from_slice(b",\"failed\":[");
+    for (index, failure) in failures.iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        // Writing into memory cannot fail.
+        let _ = write!(line, "{comma}{{\"route\":\"{}\",\"reason\":\"{}\",\"message\":\"", failure.route, failure.fault.class.code());
+        escape_into(line, &failure.fault.message);
+        line.extend_from_slice(b"\"}");
+    }
+    line.push(b']');
+}
+
+fn whole_pace(ended: Ended, completion: u64) -> bool {
+    ended == Ended::Well && completion > 1
+}

@@ -1,0 +1,287 @@
+//! One try at one route: send, wait for an answer that is one, or say what went wrong. Nothing here knows of other routes.
+//!
+//! Dropping the future closes the connection (HTTP/1.1) or resets the stream (HTTP/2), which is how an upstream is cancelled.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use smallvec::SmallVec;
+
+use crate::api::body::Call;
+use crate::api::chunk::{self, Chunk};
+use crate::api::scan;
+use crate::api::sse::Scanner;
+use crate::providers::fault::{self, Class, Fault};
+use crate::providers::{Kind, request};
+use crate::routing::Endpoint;
+
+use super::answer::{Answer, Streamed, Whole};
+use super::connect::{Client, RequestBody};
+
+/// Largest whole answer taken, in bytes.
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Largest event of a stream, in bytes.
+pub const EVENT_BYTES_MAX: usize = 8 << 20;
+/// Largest error body read, in bytes.
+const ERROR_BYTES_MAX: usize = 64 << 10;
+/// How many events may come before the first content.
+const PRELUDE_EVENTS_MAX: usize = 256;
+
+/// Where a provider is and how it knows us: made once per snapshot, so that an attempt only clones.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Its dialect.
+    pub kind: Kind,
+    /// Chat, completions and embeddings, in that order.
+    uris: [Uri; 3],
+    /// Authorization, content type and what else every request carries.
+    headers: HeaderMap,
+}
+
+/// Why a provider cannot be spoken to.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// Its base URL and a path make no URL.
+    #[error("base_url: {0}")]
+    Url(#[from] http::uri::InvalidUri),
+    /// Its key has characters that no header may carry.
+    #[error("api_key: it has characters that an HTTP header cannot carry")]
+    Key,
+}
+
+impl Target {
+    /// A target at `base_url` (no slash at the end), with `key` as bearer token.
+    pub fn new(kind: Kind, base_url: &str, key: Option<&str>, extra: &HeaderMap) -> Result<Self, Unusable> {
+        let base = base_url.trim_end_matches('/');
+        let uri = |endpoint| format!("{base}{}", request::path_of(endpoint)).parse::<Uri>();
+        let mut headers = extra.clone();
+        if let Some(key) = key {
+            let mut bearer = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| Unusable::Key)?;
+            bearer.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, bearer);
+        }
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("tollway/", env!("CARGO_PKG_VERSION"))));
+        let uris = [uri(Endpoint::Chat)?, uri(Endpoint::Completions)?, uri(Endpoint::Embeddings)?];
+        Ok(Self { kind, uris, headers })
+    }
+
+    fn uri(&self, endpoint: Endpoint) -> &Uri {
+        match endpoint {
+            Endpoint::Chat => &self.uris[0],
+            Endpoint::Completions => &self.uris[1],
+            Endpoint::Embeddings => &self.uris[2],
+        }
+    }
+
+    fn request(&self, call: &Call, upstream_model: &str, caller_headers: &HeaderMap) -> Request<RequestBody> {
+        let mut sent = Request::new(RequestBody::new(request::body_for(self.kind, call, upstream_model)));
+        *sent.method_mut() = Method::POST;
+        *sent.uri_mut() = self.uri(call.endpoint).clone();
+        let mut headers = self.headers.clone();
+        for name in request::forwarded_headers(self.kind) {
+            if let Some(value) = caller_headers.get(*name) {
+                headers.insert(HeaderName::from_static(name), value.clone());
+            }
+        }
+        *sent.headers_mut() = headers;
+        sent
+    }
+}
+
+/// A failed attempt: what it means, and the upstream's answer where there was one.
+#[derive(Debug)]
+pub struct Failed {
+    /// What it means.
+    pub fault: Fault,
+    /// Status, content type and body as they came.
+    pub answer: Option<(StatusCode, Option<HeaderValue>, Bytes)>,
+    /// The answer's headers, for what they say of rate limits.
+    pub headers: Option<HeaderMap>,
+}
+
+impl Failed {
+    fn of(class: Class, message: impl Into<String>) -> Self {
+        Self { fault: Fault { class, retry_after: None, message: message.into() }, answer: None, headers: None }
+    }
+}
+
+/// Sends `call` to `target` and waits until there is an answer worth showing, for at most `patience`.
+pub async fn attempt(
+    client: &Client,
+    target: &Target,
+    call: &Call,
+    upstream_model: &str,
+    caller_headers: &HeaderMap,
+    patience: Duration,
+) -> Result<Answer, Failed> {
+    let sent = target.request(call, upstream_model, caller_headers);
+    match tokio::time::timeout(patience, answered(client, target.kind, call, sent)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Failed::of(Class::Timeout, format!("no answer within {patience:?}"))),
+    }
+}
+
+async fn answered(client: &Client, kind: Kind, call: &Call, sent: Request<RequestBody>) -> Result<Answer, Failed> {
+    let response = client.request(sent).await.map_err(|error| Failed::of(Class::Connect, chain(&error)))?;
+    let status = response.status();
+    if !status.is_success() {
+        return Err(refused(kind, response).await);
+    }
+    if response.headers().get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return Err(Failed::of(Class::Malformed, "the answer is compressed although identity was asked for"));
+    }
+    let is_stream = content_type(response.headers()).starts_with("text/event-stream");
+    match (call.stream, is_stream) {
+        (true, true) => first_content(kind, response).await,
+        // An error object where a stream was due, or a whole answer: neither is what the caller waits for.
+        (true, false) => {
+            let (parts, body) = response.into_parts();
+            let body = collect(body, content_length(&parts.headers), ERROR_BYTES_MAX).await?;
+            Err(inside(kind, &body, "a whole answer came where a stream was asked for"))
+        }
+        (false, _) => whole(kind, call.endpoint, response).await,
+    }
+}
+
+async fn refused(kind: Kind, response: Response<Incoming>) -> Failed {
+    let (parts, body) = response.into_parts();
+    // A body that breaks off still leaves the status to go by.
+    let body = collect(body, content_length(&parts.headers), ERROR_BYTES_MAX).await.unwrap_or_default();
+    let fault = fault::read(kind, parts.status, &parts.headers, &body);
+    let content_type = parts.headers.get(header::CONTENT_TYPE).cloned();
+    Failed { fault, answer: Some((parts.status, content_type, body)), headers: Some(parts.headers) }
+}
+
+async fn whole(kind: Kind, endpoint: Endpoint, response: Response<Incoming>) -> Result<Answer, Failed> {
+    let (parts, body) = response.into_parts();
+    let body = collect(body, content_length(&parts.headers), ANSWER_BYTES_MAX).await?;
+    let chunk = scan::check_utf8(&body)
+        .and_then(|()| chunk::read(&body))
+        .map_err(|error| Failed::of(Class::Malformed, format!("the answer is not JSON: {error}")))?;
+    if let Some(message) = fault_of_whole(&chunk, endpoint) {
+        return Err(inside(kind, &body, message));
+    }
+    Ok(Answer::Whole(Whole { headers: parts.headers, body, chunk }))
+}
+
+/// What makes a well-formed body no answer.
+fn fault_of_whole(chunk: &Chunk, endpoint: Endpoint) -> Option<&'static str> {
+    if chunk.error.is_some() {
+        return Some("an error under status 200");
+    }
+    if endpoint == Endpoint::Embeddings {
+        return (chunk.data_count == 0).then_some("an answer without embeddings");
+    }
+    if chunk.choice_count == 0 {
+        return Some("an answer without choices");
+    }
+    if chunk.finish_is_fault {
+        return Some("the provider broke off its answer");
+    }
+    (!chunk.has_content && chunk.finished == 0).then_some("an empty answer")
+}
+
+/// A fault that came under status 200.
+fn inside(kind: Kind, body: &Bytes, otherwise: &str) -> Failed {
+    let has_error = chunk::read(body).is_ok_and(|chunk| chunk.error.is_some());
+    if has_error {
+        let mut fault = fault::read_inside(kind, body);
+        if fault.class == Class::Overload {
+            fault.class = Class::Server;
+        }
+        return Failed { fault, answer: None, headers: None };
+    }
+    Failed::of(Class::Malformed, otherwise)
+}
+
+/// Reads a stream up to its first content, so that a route which opens with an error or silence is replaced unseen.
+async fn first_content(kind: Kind, response: Response<Incoming>) -> Result<Answer, Failed> {
+    let (parts, mut body) = response.into_parts();
+    let mut events = Scanner::new(EVENT_BYTES_MAX);
+    let mut prelude = SmallVec::new();
+    loop {
+        while let Some(event) = events.next().map_err(|error| Failed::of(Class::Malformed, error.to_string()))? {
+            let data = event.data();
+            prelude.push(event);
+            let Some(data) = data else { continue };
+            if data.starts_with(b"[DONE]") {
+                return Err(Failed::of(Class::Malformed, "the stream ended without content"));
+            }
+            let chunk = scan::check_utf8(&data)
+                .and_then(|()| chunk::read(&data))
+                .map_err(|error| Failed::of(Class::Malformed, format!("an event of the stream is not JSON: {error}")))?;
+            if chunk.error.is_some() || chunk.finish_is_fault {
+                return Err(inside(kind, &data, "the stream began with a fault"));
+            }
+            if chunk.has_content || chunk.finished != 0 {
+                return Ok(Answer::Streamed(Box::new(Streamed { headers: parts.headers, prelude, events, body })));
+            }
+            if prelude.len() > PRELUDE_EVENTS_MAX {
+                return Err(Failed::of(Class::Malformed, "the stream goes on without content"));
+            }
+        }
+        match body.frame().await {
+            Some(Ok(frame)) => {
+                if let Ok(bytes) = frame.into_data() {
+                    events.push(bytes);
+                }
+            }
+            Some(Err(error)) => return Err(Failed::of(Class::BrokenStream, chain(&error))),
+            None => return Err(Failed::of(Class::BrokenStream, "the stream ended before its first content")),
+        }
+        // Comments keep a connection open, not our patience: the caller's time-out for the first token runs on.
+        prelude.truncate(PRELUDE_EVENTS_MAX);
+    }
+}
+
+async fn collect(mut body: Incoming, expected: Option<u64>, bytes_max: usize) -> Result<Bytes, Failed> {
+    let expected = expected.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
+    if expected > bytes_max {
+        return Err(Failed::of(Class::Malformed, format!("the answer is longer than {bytes_max} bytes")));
+    }
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Failed::of(Class::Connect, chain(&error)))?;
+        let Ok(bytes) = frame.into_data() else { continue };
+        if first.is_empty() && rest.is_empty() {
+            // An answer that came in one piece is not copied.
+            first = bytes;
+            continue;
+        }
+        if rest.is_empty() {
+            rest.reserve(expected.max(first.len() + bytes.len()));
+            rest.extend_from_slice(&first);
+        }
+        if rest.len() + bytes.len() > bytes_max {
+            return Err(Failed::of(Class::Malformed, format!("the answer is longer than {bytes_max} bytes")));
+        }
+        rest.extend_from_slice(&bytes);
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+fn content_type(headers: &HeaderMap) -> &str {
+    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// An error and what caused it, in one line for the log.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,205 @@
+//! A circuit breaker for one route: a state machine over times that are given to it. No clock, no lock, no task.
+//!
+//! Closed, it opens after three failures in a row, or when more than half of the recent attempts failed. Open, it lets
+//! nobody through for a while that doubles from 2 s to 60 s; then it lets one attempt try, and that attempt decides.
+
+use std::time::Duration;
+
+use crate::units::Mono;
+
+/// Failures in a row that open it.
+pub const CONSECUTIVE_FAILURES: u32 = 3;
+/// Weight of recent attempts below which their failure rate says nothing.
+const SAMPLES_MIN: f32 = 5.0;
+const RATE_OPENS: f32 = 0.5;
+const OPEN_FIRST: Duration = Duration::from_secs(2);
+const OPEN_LONGEST: Duration = Duration::from_secs(60);
+/// Half-life of an attempt's weight in the failure rate.
+const HALF_LIFE: Duration = Duration::from_secs(30);
+/// A trial that neither succeeded nor failed in this time is taken for lost, and another may try.
+const TRIAL_LONGEST: Duration = Duration::from_secs(30);
+
+/// What the breaker does with attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Lets them through.
+    Closed,
+    /// Lets none through.
+    Open,
+    /// Lets one through, whose outcome decides.
+    HalfOpen,
+}
+
+impl State {
+    /// All of them, for the gauge that shows which it is.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+
+    /// The label in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+/// The breaker of one route.
+#[derive(Debug, Clone)]
+pub struct Breaker {
+    consecutive: u32,
+    failed: f32,
+    tried: f32,
+    weighed_at: Mono,
+    /// Set while open or half open: when it lets a trial through.
+    open_until: Option<Mono>,
+    open_for: Duration,
+    trial_until: Option<Mono>,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self {
+            consecutive: 0,
+            failed: 0.0,
+            tried: 0.0,
+            weighed_at: Mono::default(),
+            open_until: None,
+            open_for: OPEN_FIRST,
+            trial_until: None,
+        }
+    }
+}
+
+impl Breaker {
+    /// Its state at `now`.
+    pub fn state(&self, now: Mono) -> State {
+        match self.open_until {
+            None => State::Closed,
+            Some(until) if now < until => State::Open,
+            Some(_) => State::HalfOpen,
+        }
+    }
+
+    /// Until when nobody should be sent here, as routing sees it; a running trial counts as open.
+    pub fn closed_to_others_until(&self, now: Mono) -> Option<Mono> {
+        let until = self.open_until?;
+        if now < until { Some(until) } else { self.trial_until.filter(|trial| now < *trial) }
+    }
+
+    /// An attempt begins. When half open it is the trial, and others keep away until it has an outcome.
+    pub fn begin(&mut self, now: Mono) {
+        if self.state(now) == State::HalfOpen {
+            self.trial_until = Some(now.plus(TRIAL_LONGEST));
+        }
+    }
+
+    /// An attempt succeeded. Returns whether this closed the breaker.
+    pub fn succeeded(&mut self, now: Mono) -> bool {
+        self.weigh(now, 0.0);
+        self.consecutive = 0;
+        let was_open = self.open_until.take().is_some();
+        self.trial_until = None;
+        if was_open {
+            self.open_for = OPEN_FIRST;
+            self.failed = 0.0;
+            self.tried = 0.0;
+        }
+        was_open
+    }
+
+    /// An attempt failed. Returns whether this opened the breaker.
+    pub fn failed(&mut self, now: Mono) -> bool {
+        self.weigh(now, 1.0);
+        self.consecutive = self.consecutive.saturating_add(1);
+        match self.state(now) {
+            // Attempts that began before it opened tell nothing new.
+            State::Open => false,
+            State::HalfOpen => {
+                self.open_for = (self.open_for * 2).min(OPEN_LONGEST);
+                self.open(now);
+                true
+            }
+            State::Closed => {
+                let rate_says_so = self.tried >= SAMPLES_MIN && self.failed / self.tried > RATE_OPENS;
+                let opens = self.consecutive >= CONSECUTIVE_FAILURES || rate_says_so;
+                if opens {
+                    self.open(now);
+                }
+                opens
+            }
+        }
+    }
+
+    /// Recent failures over recent attempts, 0..1.
+    pub fn error_rate(&self) -> f32 {
+        if self.tried > 0.0 { self.failed / self.tried } else { 0.0 }
+    }
+
+    fn open(&mut self, now: Mono) {
+        self.open_until = Some(now.plus(self.open_for));
+        self.trial_until = None;
+    }
+
+    fn weigh(&mut self, now: Mono, failure: f32) {
+        let age = now.since(self.weighed_at);
+        let kept = (-age.as_secs_f32() / HALF_LIFE.as_secs_f32()).exp2();
+        self.failed = self.failed * kept + failure;
+        self.tried = self.tried * kept + 1.0;
+        self.weighed_at = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Mono {
+        Mono(ms * 1_000_000)
+    }
+
+    #[test]
+    fn three_failures_in_a_row_open_it_and_a_trial_closes_it() {
+        let mut breaker = Breaker::default();
+        assert!(!breaker.failed(at(0)));
+        assert!(!breaker.failed(at(1)));
+        assert!(breaker.failed(at(2)));
+        assert_eq!(breaker.state(at(1_000)), State::Open);
+        assert_eq!(breaker.closed_to_others_until(at(1_000)), Some(at(2_002)));
+        assert_eq!(breaker.state(at(2_002)), State::HalfOpen);
+        assert_eq!(breaker.closed_to_others_until(at(2_002)), None);
+        breaker.begin(at(2_002));
+        assert_eq!(breaker.closed_to_others_until(at(2_003)), Some(at(32_002)));
+        assert!(breaker.succeeded(at(2_500)));
+        assert_eq!(breaker.state(at(2_500)), State::Closed);
+    }
+
+    #[test]
+    fn a_failed_trial_doubles_the_wait_up_to_a_minute() {
+        let mut breaker = Breaker::default();
+        let mut now = at(0);
+        (0..3).for_each(|_| {
+            breaker.failed(now);
+        });
+        let mut waits = Vec::new();
+        for _ in 0..7 {
+            let until = breaker.closed_to_others_until(now).unwrap();
+            waits.push(until.since(now).as_secs());
+            now = until;
+            breaker.begin(now);
+            assert!(breaker.failed(now));
+        }
+        assert_eq!(waits, [2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn more_than_half_failed_opens_it_without_three_in_a_row() {
+        let mut breaker = Breaker::default();
+        let outcomes = [true, false, false, true, false, false, true, false, false];
+        let opened = outcomes.iter().enumerate().any(|(i, ok)| {
+            let now = at(i as u64);
+            if *ok { breaker.succeeded(now) && false } else { breaker.failed(now) }
+        });
+        assert!(opened);
+    }
+}

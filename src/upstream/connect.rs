@@ -1,0 +1,238 @@
+//! Connections to providers: pooled, HTTP/1.1 and HTTP/2, TLS always verified; no proxy from the environment, no redirect.
+//!
+//! The address is looked at again when it is dialled, so that a name that resolves to a link-local address later is refused
+//! as it would have been in the configuration. The local engine is reached over its Unix socket under a name of its own.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::Uri;
+use http_body::{Body, Frame, SizeHint};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::legacy::{Client as Pool, connect::dns};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::UnixStream;
+use tower::Service;
+
+use crate::api::splice::Pieces;
+use crate::providers::is_link_local;
+
+/// The host under which the local engine's socket is known here; `.invalid` can never be a real one (RFC 2606).
+pub const LOCAL_HOST: &str = "local-engine.invalid";
+
+/// How long a TCP connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Idle connections are given up before the usual 60 s of the servers at the other end.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
+const IDLE_PER_HOST_MAX: usize = 512;
+
+/// The pool of connections all attempts share.
+pub type Client = Pool<Connector, RequestBody>;
+
+/// Hosts whose link-local addresses the operator allows; replaced whole at a reload.
+pub type LinkLocalHosts = Arc<ArcSwap<HashSet<String>>>;
+
+/// A client. `local_socket` is where the local engine listens.
+pub fn client(local_socket: Option<Arc<Path>>, link_local_allowed: LinkLocalHosts) -> Client {
+    let mut http = HttpConnector::new_with_resolver(Resolver { link_local_allowed });
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    let https = HttpsConnectorBuilder::new().with_tls_config(tls()).https_or_http().enable_all_versions().wrap_connector(http);
+    let connector = Connector { https, local_socket };
+    Pool::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+        .http2_adaptive_window(true)
+        .build(connector)
+}
+
+/// TLS with the machine's own trust store. Without one every provider's certificate is refused, and the log says why.
+fn tls() -> rustls::ClientConfig {
+    let versions: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+    #[expect(clippy::expect_used, reason = "ring supports both versions; a change there is found by every test")]
+    let builder = || {
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_protocol_versions(versions)
+            .expect("ring supports TLS 1.2 and 1.3")
+    };
+    match builder().with_native_roots() {
+        Ok(with_roots) => with_roots.with_no_client_auth(),
+        Err(error) => {
+            tracing::warn!(%error, "no trusted certificates on this machine: install ca-certificates, or no HTTPS provider can be reached");
+            builder().with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
+        }
+    }
+}
+
+/// Dials a provider or the local engine.
+#[derive(Clone)]
+pub struct Connector {
+    https: HttpsConnector<HttpConnector<Resolver>>,
+    local_socket: Option<Arc<Path>>,
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.https.poll_ready(cx)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        if uri.host() == Some(LOCAL_HOST) {
+            let socket = self.local_socket.clone();
+            return Box::pin(async move {
+                let path = socket.ok_or_else(|| io::Error::other("the local engine is off"))?;
+                Ok(Stream::Local(TokioIo::new(UnixStream::connect(path).await?)))
+            });
+        }
+        let dial = self.https.call(uri);
+        Box::pin(async move { Ok(Stream::Remote(Box::new(dial.await?))) })
+    }
+}
+
+/// A connection to either.
+pub enum Stream {
+    /// To a provider.
+    Remote(Box<<HttpsConnector<HttpConnector<Resolver>> as Service<Uri>>::Response>),
+    /// To the local engine.
+    Local(TokioIo<UnixStream>),
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        match self {
+            Self::Remote(stream) => stream.connected(),
+            Self::Local(_) => Connected::new(),
+        }
+    }
+}
+
+impl hyper::rt::Read for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: hyper::rt::ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Remote(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+            Self::Local(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl hyper::rt::Write for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Remote(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+            Self::Local(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Remote(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
+            Self::Local(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Remote(stream) => stream.is_write_vectored(),
+            Self::Local(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Remote(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+            Self::Local(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Remote(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+            Self::Local(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Looks names up, and leaves out link-local addresses.
+#[derive(Clone)]
+pub struct Resolver {
+    link_local_allowed: LinkLocalHosts,
+}
+
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let allowed = self.link_local_allowed.load().contains(name.as_str());
+        let mut lookup = dns::GaiResolver::new();
+        Box::pin(async move {
+            let found = lookup.call(name).await?;
+            let addresses: Vec<SocketAddr> = found.filter(|address| allowed || !is_link_local(address.ip())).collect();
+            if addresses.is_empty() {
+                return Err(io::Error::other("the name resolves to link-local addresses only, which are not dialled"));
+            }
+            Ok(addresses.into_iter())
+        })
+    }
+}
+
+/// A request body in pieces whose whole length is known.
+#[derive(Debug)]
+pub struct RequestBody {
+    pieces: smallvec::IntoIter<[Bytes; 8]>,
+    bytes_left: u64,
+}
+
+impl RequestBody {
+    /// The body made of `pieces`.
+    pub fn new(pieces: Pieces) -> Self {
+        let bytes_left = pieces.iter().map(|piece| piece.len() as u64).sum();
+        Self { pieces: pieces.into_iter(), bytes_left }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let piece = self.pieces.next();
+        if let Some(piece) = &piece {
+            self.bytes_left -= piece.len() as u64;
+        }
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes_left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes_left)
+    }
+}
