@@ -32,6 +32,11 @@ enum Verb {
 
 /// Reads the command line and does what it says. 0: done, 1: a check failed, 2: wrong usage.
 pub fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == "engine-worker") {
+        // The local engine's process, which is nobody's to type.
+        return local_engine::worker_main(words);
+    }
     match Line::parse().verb {
         Verb::Serve(args) => serve::run(args),
         Verb::Check(args) => check::run(args),
