@@ -8,16 +8,20 @@ SHELL := /bin/bash
 # The native llama.cpp code is built once: everything here uses one profile.
 PROFILE := release
 BIN := target/$(PROFILE)
-CONFIG := $(wildcard tollway.yaml)
-MODEL = $(firstword $(wildcard data/models/*.gguf))
+# Looked up when it is needed: `make test` may have fetched it a moment ago.
+MODEL = $$(ls data/models/*.gguf 2>/dev/null | head -n 1 || true)
+
+# Beside the built binaries; `cargo test` builds the same ones.
+RUN_CLIENTS = TOLLWAY_CLIENTS_MODEL_FILE="$(MODEL)" tests/clients/run.sh $(BIN)/tollway $(BIN)/fake-provider
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 run: setup-run build model ## build and serve on 127.0.0.1:8080 (uses ./tollway.yaml and ./policies where they are)
-	@exec $(BIN)/tollway serve $(if $(CONFIG),--config $(CONFIG)) $(if $(wildcard policies),--policies policies)
+	@exec $(BIN)/tollway serve
 
-test: setup-tests lint model unit clients ## lints and every test
+test: setup-tests lint model unit ## lints and every test
+	@$(RUN_CLIENTS)
 
 build:
 	cargo build --locked --release
@@ -33,14 +37,19 @@ fmt: ## format the code
 	cargo fmt --all
 
 unit: ## the Rust tests
-	cargo test --locked --release --workspace
+	@mkdir -p target
+	@status=0; \
+	cargo test --locked --release --workspace --no-fail-fast 2>&1 | tee target/unit.log || status=$$?; \
+	awk '/^test result:/ {passed += $$4; failed += $$6; ignored += $$8} \
+	  END {printf "%d passed, %d failed, %d ignored\n", passed, failed, ignored}' target/unit.log; \
+	exit $$status
 
 clients: setup-tests ## the official client packages against a gateway
 	cargo build --locked --release --workspace --bins
-	@TOLLWAY_CLIENTS_MODEL_FILE="$(MODEL)" tests/clients/run.sh $(BIN)/tollway $(BIN)/fake-provider
+	@$(RUN_CLIENTS)
 
 bench: ## the benchmarks
-	@benches/run.sh
+	@scripts/bench.sh
 
 deny: ## licences, advisories and doubled crates (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "error: cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }
