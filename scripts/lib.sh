@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared words of the scripts here; sourced, never run.
 
 say() { printf '\n== %s\n' "$*"; }
@@ -59,6 +60,6 @@ node22() {
   elif [ -x "$1/node_modules/.bin/node" ]; then
     printf '%s' "$1/node_modules/.bin/node"
   else
-    fail "Node 22 or newer is needed for the client suite: run scripts/setup-tests.sh"
+    fail "Node 22 or newer is needed for the client suite: install it, or on x86-64 run scripts/setup-tests.sh"
   fi
 }
