@@ -8,7 +8,10 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1).peekable();
     if args.next_if(|arg| arg == "supervise").is_some() {
         let (Some(data_dir), Some(model)) = (args.next(), args.next()) else { return ExitCode::from(2) };
-        return supervise(EngineSettings { model: model.into(), ..EngineSettings::bundled(data_dir.as_ref()) });
+        return supervise(EngineSettings {
+            model: model.into(),
+            ..EngineSettings::bundled(data_dir.as_ref())
+        });
     }
     // The gateway calls us by a sub-command; alone, it may be left out.
     let _ = args.next_if(|arg| arg == "engine-worker");
@@ -17,7 +20,8 @@ fn main() -> ExitCode {
 
 /// Keeps an engine until it is killed.
 fn supervise(settings: EngineSettings) -> ExitCode {
-    let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() else {
+    let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
+    else {
         return ExitCode::FAILURE;
     };
     runtime.block_on(async {

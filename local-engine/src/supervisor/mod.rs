@@ -162,7 +162,9 @@ impl Keeper {
     /// What no restart can cure.
     fn obstacle(&self) -> Result<(), String> {
         if !crate::AVAILABLE && self.settings.program.is_none() {
-            return Err("this build has no embedded engine; build with the feature `embedded-engine`".to_owned());
+            return Err(
+                "this build has no embedded engine; build with the feature `embedded-engine`".to_owned()
+            );
         }
         if !self.settings.model.is_file() {
             return Err(format!(
@@ -235,7 +237,11 @@ impl Keeper {
                 computed_at = Instant::now();
             }
             if progress_at.elapsed() > hang {
-                return format!("hung: {} requests and no progress for {} s", figures.running, hang.as_secs_f32());
+                return format!(
+                    "hung: {} requests and no progress for {} s",
+                    figures.running,
+                    hang.as_secs_f32()
+                );
             }
             if computed_at.elapsed() > self.settings.probe_interval {
                 if !matches!(tokio::time::timeout(hang, probe.one_token()).await, Ok(true)) {

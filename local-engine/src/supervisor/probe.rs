@@ -66,7 +66,12 @@ impl Probe {
     async fn ask(&self, method: Method, path: &str, body: String) -> Option<Bytes> {
         let stream = UnixStream::connect(&self.socket).await.ok()?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
-        let request = Request::builder().method(method).uri(path).header(HOST, "engine").body(Full::new(Bytes::from(body))).ok()?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "engine")
+            .body(Full::new(Bytes::from(body)))
+            .ok()?;
         let asking = async {
             let answer = sender.send_request(request).await.ok()?;
             let status = answer.status();

@@ -72,9 +72,11 @@ impl Worker {
         end_leftover(&pid_file, &settings.subcommand).await?;
         let program = match &settings.program {
             Some(program) => program.clone(),
-            None => std::env::current_exe().map_err(|error| Error::Spawn(PathBuf::from("/proc/self/exe"), error))?,
+            None => std::env::current_exe()
+                .map_err(|error| Error::Spawn(PathBuf::from("/proc/self/exe"), error))?,
         };
-        let mut child = command(&program, settings, socket).spawn().map_err(|error| Error::Spawn(program, error))?;
+        let mut child =
+            command(&program, settings, socket).spawn().map_err(|error| Error::Spawn(program, error))?;
         let group = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
         let mut worker = Self {
             lifeline: child.stdin.take(),
@@ -119,7 +121,8 @@ impl Worker {
     /// The reason with the last log lines behind it.
     pub(super) fn last_words(&self, reason: &str) -> String {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines: Vec<&str> = log.iter().skip(log.len().saturating_sub(LAST_WORDS)).map(String::as_str).collect();
+        let lines: Vec<&str> =
+            log.iter().skip(log.len().saturating_sub(LAST_WORDS)).map(String::as_str).collect();
         if lines.is_empty() { reason.to_owned() } else { format!("{reason}: {}", lines.join(" / ")) }
     }
 
@@ -135,7 +138,8 @@ impl Worker {
         let Some(pid) = self.child.id() else { return Ok(()) };
         let mut options = fs::OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(&self.pid_file);
-        file.and_then(|mut file| write!(file, "{pid}")).map_err(|error| Error::Directory(self.pid_file.clone(), error))
+        file.and_then(|mut file| write!(file, "{pid}"))
+            .map_err(|error| Error::Directory(self.pid_file.clone(), error))
     }
 
     fn read_log(&mut self) {
@@ -155,7 +159,9 @@ pub(super) fn socket_path(state_dir: &Path) -> PathBuf {
     if near.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
         return near;
     }
-    std::env::temp_dir().join(format!("tollway-engine-{}-{:08x}", std::process::id(), fastrand::u32(..))).join("engine.sock")
+    std::env::temp_dir()
+        .join(format!("tollway-engine-{}-{:08x}", std::process::id(), fastrand::u32(..)))
+        .join("engine.sock")
 }
 
 fn command(program: &Path, settings: &EngineSettings, socket: &Path) -> Command {
@@ -212,7 +218,8 @@ async fn end_leftover(pid_file: &Path, subcommand: &[OsString]) -> Result<(), Er
 fn is_ours(pid: Pid, subcommand: &[OsString]) -> bool {
     let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
     let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-    let wanted = subcommand.iter().map(|word| word.as_encoded_bytes()).chain([b"--lifeline".as_slice(), b"--socket"]);
+    let wanted =
+        subcommand.iter().map(|word| word.as_encoded_bytes()).chain([b"--lifeline".as_slice(), b"--socket"]);
     wanted.into_iter().all(|word| words.contains(&word))
 }
 
@@ -240,7 +247,9 @@ fn describe(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("ended with status {code}"),
-        (None, Some(4)) => "ended by an illegal instruction: this CPU lacks something the engine was built with".to_owned(),
+        (None, Some(4)) => {
+            "ended by an illegal instruction: this CPU lacks something the engine was built with".to_owned()
+        }
         (None, Some(signal)) => format!("ended by signal {signal}"),
         (None, None) => "ended".to_owned(),
     }
