@@ -151,17 +151,25 @@ impl Names<'_> {
                 }
             }
         }
+        let mut shadowed: BTreeMap<Arc<str>, Vec<String>> = BTreeMap::new();
         for (name, (canonical, routes)) in pins {
-            if let Some(taken) = self.entries.get(&*name) {
-                if taken.routes != routes {
-                    let message = format!("`{name}` is another provider's own id here and stands for `{}`, so it does not pin that route", taken.canonical);
-                    let provider = name.split('/').next().unwrap_or_default();
-                    reader.push(crate::config::Severity::Warning, spot, &message, Some(format!("pin it as `{provider}/{canonical}`")));
+            let provider: Arc<str> = name.split('/').next().unwrap_or_default().into();
+            match self.entries.get(&*name) {
+                Some(taken) if taken.routes == routes => {}
+                Some(_) => shadowed.entry(provider).or_default().push(format!("`{name}`")),
+                None => {
+                    let offered_by = vec![provider];
+                    self.entries.insert(name.into(), Entry { canonical, kind: NameKind::Pin, routes, offered_by });
                 }
-                continue;
             }
-            let offered_by = vec![Arc::from(name.split('/').next().unwrap_or_default())];
-            self.entries.insert(name.into(), Entry { canonical, kind: NameKind::Pin, routes, offered_by });
+        }
+        for (provider, names) in shadowed {
+            let message = format!(
+                "another provider's own ids look like pins of `{provider}` and win: {} mean every route of that model",
+                names.join(", ")
+            );
+            let help = format!("to pin `{provider}`, send `\"provider\": {{\"only\": [\"{provider}\"]}}` with the request");
+            reader.push(crate::config::Severity::Warning, spot, &message, Some(help));
         }
     }
 
