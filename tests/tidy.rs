@@ -134,6 +134,18 @@ fn pure_code_names_nothing_impure() {
 }
 
 #[test]
+fn r30_no_money_is_a_float() {
+    const MONEY: &[&str] = &["src/pricing/", "src/ledger/", "src/units/money.rs", "src/units/tokens.rs", "src/routing/cost.rs", "src/telemetry/money.rs"];
+    let mut wrong = Vec::new();
+    for source in Source::all().iter().filter(|source| MONEY.iter().any(|money| source.path.starts_with(money))) {
+        for word in words(&source.code).filter(|word| ["f32", "f64"].contains(word)) {
+            wrong.push(format!("{} names `{word}`", source.path));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
 fn files_say_what_they_are_for_and_stay_short() {
     let mut wrong = Vec::new();
     for source in Source::all() {
