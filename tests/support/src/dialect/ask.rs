@@ -1,0 +1,140 @@
+//! What a request asks for, and the content that answers it.
+
+use serde_json::{Map, Value, json};
+
+use super::WORDS;
+
+/// Arguments of a tool call go out in pieces of at most this many characters.
+const ARGUMENT_PIECE_CHARS: usize = 9;
+
+/// A request's body, read.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) fields: Map<String, Value>,
+    pub(super) model: String,
+    pub(super) stream: bool,
+    pub(super) include_usage: bool,
+    /// The first word that begins with `tok-`.
+    pub(super) token: String,
+}
+
+/// What the model says.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// Text in pieces of one token each, and whether the length limit ended it.
+    Text { pieces: Vec<String>, cut: bool },
+    /// A call of that tool, its arguments in pieces.
+    Tool { name: String, arguments: Vec<String> },
+}
+
+impl Content {
+    pub(super) fn tokens(&self) -> u64 {
+        match self {
+            Self::Text { pieces, .. } => pieces.len() as u64,
+            // The call itself is one token, its arguments one a piece.
+            Self::Tool { arguments, .. } => 1 + arguments.len() as u64,
+        }
+    }
+
+    pub(super) fn finish(&self) -> &'static str {
+        match self {
+            Self::Text { cut: true, .. } => "length",
+            Self::Text { .. } => "stop",
+            Self::Tool { .. } => "tool_calls",
+        }
+    }
+}
+
+impl Ask {
+    pub(super) fn read(body: &[u8]) -> Option<Self> {
+        let Ok(Value::Object(fields)) = serde_json::from_slice(body) else { return None };
+        let model = fields.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let flag = |value: Option<&Value>| value.and_then(Value::as_bool).unwrap_or(false);
+        let stream = flag(fields.get("stream"));
+        let include_usage =
+            flag(fields.get("stream_options").and_then(|options| options.get("include_usage")));
+        Some(Self { model, stream, include_usage, token: token(body), fields })
+    }
+
+    /// Words of every message, four tokens a message, ten a tool. For completions and embeddings, words of the text.
+    pub(super) fn prompt_tokens(&self) -> u64 {
+        let messages = self.list("messages");
+        let spoken = messages.iter().map(|message| words(&message["content"])).sum::<u64>();
+        let other = [self.fields.get("prompt"), self.fields.get("input")];
+        let other = other.into_iter().flatten().map(words).sum::<u64>();
+        (spoken + other + 4 * messages.len() as u64 + 10 * self.list("tools").len() as u64).max(1)
+    }
+
+    pub(super) fn content(&self, tokens: u64) -> Content {
+        if let Some(name) = self.tool() {
+            let arguments = pieces(&json!({"port": "Cádiz", "token": self.token}).to_string());
+            return Content::Tool { name, arguments };
+        }
+        if let Some(schema) = self.schema() {
+            return Content::Text { pieces: pieces(&self.conform(schema).to_string()), cut: false };
+        }
+        let limit = ["max_completion_tokens", "max_tokens"];
+        let limit = limit.iter().find_map(|name| self.fields.get(*name)?.as_u64()).unwrap_or(u64::MAX).max(1);
+        let words = WORDS.iter().cycle().map(|word| (*word).to_owned());
+        let length = usize::try_from(tokens.min(limit)).expect("a handful of tokens");
+        let pieces = std::iter::once(self.token.clone()).chain(words).take(length).collect();
+        Content::Text { pieces, cut: limit < tokens }
+    }
+
+    /// The tool to call: the first one, unless the caller forbids it or has just sent a tool's result.
+    fn tool(&self) -> Option<String> {
+        let answered = self.list("messages").last().is_some_and(|message| message["role"] == "tool");
+        if answered || self.fields.get("tool_choice").is_some_and(|choice| choice == "none") {
+            return None;
+        }
+        self.list("tools").first()?["function"]["name"].as_str().map(str::to_owned)
+    }
+
+    fn schema(&self) -> Option<&Value> {
+        self.fields.get("response_format")?.get("json_schema")?.get("schema")
+    }
+
+    /// A value that fits a simple schema; texts are the request's token.
+    fn conform(&self, schema: &Value) -> Value {
+        if let Some(first) = schema["enum"].as_array().and_then(|values| values.first()) {
+            return first.clone();
+        }
+        match schema["type"].as_str() {
+            Some("object") => {
+                let properties = schema["properties"].as_object().into_iter().flatten();
+                properties.map(|(name, schema)| (name.clone(), self.conform(schema))).collect()
+            }
+            Some("array") => json!([self.conform(&schema["items"])]),
+            Some("integer") => json!(7),
+            Some("number") => json!(1.5),
+            Some("boolean") => json!(true),
+            Some("null") => Value::Null,
+            _ => json!(self.token),
+        }
+    }
+
+    fn list(&self, name: &str) -> &[Value] {
+        self.fields.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn token(body: &[u8]) -> String {
+    let Some(start) = memchr::memmem::find(body, b"tok-") else { return "tok-none".to_owned() };
+    let word = body[start..].split(|byte| !(byte.is_ascii_alphanumeric() || b"-_".contains(byte))).next();
+    String::from_utf8_lossy(word.unwrap_or_default()).into_owned()
+}
+
+/// Words of a text, or of every text in a list of texts and content parts.
+pub(super) fn words(value: &Value) -> u64 {
+    match value {
+        Value::String(text) => text.split_whitespace().count() as u64,
+        Value::Array(parts) => parts.iter().map(words).sum(),
+        Value::Object(part) => part.get("text").map_or(0, words),
+        _ => 0,
+    }
+}
+
+fn pieces(text: &str) -> Vec<String> {
+    let characters: Vec<_> = text.chars().collect();
+    characters.chunks(ARGUMENT_PIECE_CHARS).map(|piece| piece.iter().collect()).collect()
+}

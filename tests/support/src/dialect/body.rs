@@ -1,0 +1,133 @@
+//! A chat or a completion in one piece.
+
+use crate::{Reply, Usage, price::decimal};
+
+use super::{
+    Ask, Content, Dialect, Kind,
+    chunk::{id, quoted, served_model},
+};
+
+impl Dialect {
+    /// A chat that does not stream.
+    pub(super) fn whole(&self, ask: &Ask, index: usize) -> Reply {
+        let content = self.content(ask);
+        let finish = quoted(content.finish());
+        let (text, calls) = match &content {
+            Content::Text { pieces, .. } => (quoted(&pieces.concat()), String::new()),
+            Content::Tool { name, arguments } => {
+                let (name, arguments) = (quoted(name), quoted(&arguments.concat()));
+                let function = format!(r#"{{"name":{name},"arguments":{arguments}}}"#);
+                let call =
+                    format!(r#"{{"id":"call_{}","type":"function","function":{function}}}"#, ask.token);
+                ("null".to_owned(), format!(r#","tool_calls":[{call}]"#))
+            }
+        };
+        let thought = "hm ".repeat(usize::try_from(self.reasoning).expect("a handful of tokens"));
+        let thought = if thought.is_empty() { "null".to_owned() } else { quoted(&thought) };
+        let message = match self.kind {
+            Kind::OpenAi => format!(r#""content":{text},"refusal":null{calls}"#),
+            Kind::OpenRouter => format!(r#""content":{text},"refusal":null,"reasoning":{thought}{calls}"#),
+            Kind::Together => {
+                let calls = if calls.is_empty() { r#","tool_calls":[]"# } else { &calls };
+                format!(r#""content":{text}{calls},"reasoning":{thought}"#)
+            }
+            Kind::Fireworks | Kind::DeepSeek => {
+                format!(r#""content":{text},"reasoning_content":{thought}{calls}"#)
+            }
+        };
+        let extra = match self.kind {
+            Kind::OpenAi | Kind::DeepSeek => r#","logprobs":null"#.to_owned(),
+            Kind::OpenRouter => format!(r#","logprobs":null,"native_finish_reason":{finish}"#),
+            Kind::Together => r#","logprobs":null,"seed":1"#.to_owned(),
+            Kind::Fireworks => r#","raw_output":null"#.to_owned(),
+        };
+        let choice = format!(
+            r#"{{"index":0,"message":{{"role":"assistant",{message}}},"finish_reason":{finish}{extra}}}"#
+        );
+        let usage = self.usage_of(ask, &content);
+        let reply = Reply::json(200, self.document("chat.completion", ask, index, &choice, &usage));
+        let reply = self.headers(reply);
+        match self.kind {
+            Kind::Fireworks => reply
+                .header("fireworks-prompt-tokens", &usage.prompt.to_string())
+                .header("fireworks-cached-prompt-tokens", &usage.cached.to_string()),
+            // Both have been seen to hold a connection open with blanks while the answer is made.
+            Kind::OpenRouter | Kind::DeepSeek => reply.padded(1).one_packet(),
+            Kind::OpenAi | Kind::Together => reply,
+        }
+    }
+
+    /// A text completion, streamed or not.
+    pub(super) fn completion(&self, ask: &Ask, index: usize) -> Reply {
+        let content = self.content(ask);
+        let Content::Text { pieces, .. } = &content else { return self.refuse_body() };
+        let finish = quoted(content.finish());
+        let usage = self.usage_of(ask, &content);
+        let choice = |text: &str, finish: &str| {
+            format!(r#"{{"index":0,"text":{},"logprobs":null,"finish_reason":{finish}}}"#, quoted(text))
+        };
+        if !ask.stream {
+            let choice = choice(&pieces.concat(), &finish);
+            let body = self.document("text_completion", ask, index, &choice, &usage);
+            return self.headers(Reply::json(200, body));
+        }
+        let start = format!(
+            r#"{{"id":"{}","object":"text_completion","created":1790000000,"model":{},"choices""#,
+            id(self.kind, index),
+            quoted(&served_model(self.kind, &ask.model))
+        );
+        let last = pieces.len() - 1;
+        let chunks = pieces.iter().enumerate().map(|(place, piece)| {
+            let choice = choice(piece, if place == last { &finish } else { "null" });
+            format!(r"{start}:[{choice}]}}")
+        });
+        let mut chunks: Vec<_> = chunks.collect();
+        if ask.include_usage || matches!(self.kind, Kind::OpenRouter | Kind::Together) {
+            chunks.push(format!(r#"{start}:[],"usage":{}}}"#, usage_json(self, &usage)));
+        }
+        self.headers(Reply::events(chunks))
+    }
+
+    fn document(&self, object: &str, ask: &Ask, index: usize, choice: &str, usage: &Usage) -> String {
+        let (id, model) = (id(self.kind, index), quoted(&served_model(self.kind, &ask.model)));
+        let usage = usage_json(self, usage);
+        let extra = match self.kind {
+            Kind::OpenAi | Kind::DeepSeek => r#","system_fingerprint":"fp_fake""#,
+            Kind::OpenRouter => r#","provider":"Harbourlight""#,
+            Kind::Together => r#","prompt":[],"metadata":{"weight_version":"default"}"#,
+            Kind::Fireworks => "",
+        };
+        let start =
+            format!(r#"{{"id":"{id}","object":"{object}","created":1790000000,"model":{model}{extra}"#);
+        format!(r#"{start},"choices":[{choice}],"usage":{usage}}}"#)
+    }
+}
+
+/// The usage object as this provider writes it.
+pub(super) fn usage_json(dialect: &Dialect, usage: &Usage) -> String {
+    let Usage { prompt, cached, completion, reasoning } = usage;
+    let total = prompt + completion;
+    let counts =
+        format!(r#""prompt_tokens":{prompt},"completion_tokens":{completion},"total_tokens":{total}"#);
+    let cache = format!(r#""prompt_tokens_details":{{"cached_tokens":{cached}}}"#);
+    let thought = format!(r#""completion_tokens_details":{{"reasoning_tokens":{reasoning}}}"#);
+    let rest = match dialect.kind {
+        Kind::OpenAi => format!("{cache},{thought}"),
+        Kind::OpenRouter => {
+            let cost = dialect.price.map_or(String::new(), |price| {
+                format!(r#""cost":{},"is_byok":false,"#, decimal(price.cost_pico(usage), 12))
+            });
+            format!("{cost}{cache},{thought}")
+        }
+        // No details at all where nothing was cached: a missing field means 0.
+        Kind::Together if *cached == 0 => format!(r#""reasoning_tokens":{reasoning}"#),
+        Kind::Together => format!(r#""reasoning_tokens":{reasoning},"cached_tokens":{cached}"#),
+        Kind::Fireworks => cache,
+        Kind::DeepSeek => {
+            let missed = prompt - cached;
+            let hits = format!(r#""prompt_cache_hit_tokens":{cached},"prompt_cache_miss_tokens":{missed}"#);
+            format!("{cache},{thought},{hits}")
+        }
+    };
+    format!("{{{counts},{rest}}}")
+}
