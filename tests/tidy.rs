@@ -22,9 +22,54 @@ use source::{Source, files, name_of, paths_from, read, root, words};
 /// - `api` and `providers` speak routing's words for what a call needs and a provider can (`Needs`, `Endpoint`,
 ///   `Capabilities`, `Retention`): types without behaviour, so that no list is kept twice.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("cli", &["admin", "gateway", "relay", "upstream", "config", "ledger", "providers", "api", "routing", "pricing", "telemetry", "units"]),
-    ("admin", &["gateway", "relay", "upstream", "config", "ledger", "providers", "api", "routing", "pricing", "telemetry", "units"]),
-    ("gateway", &["relay", "upstream", "config", "ledger", "providers", "api", "routing", "pricing", "telemetry", "units"]),
+    (
+        "cli",
+        &[
+            "admin",
+            "gateway",
+            "relay",
+            "upstream",
+            "config",
+            "ledger",
+            "providers",
+            "api",
+            "routing",
+            "pricing",
+            "telemetry",
+            "units",
+        ],
+    ),
+    (
+        "admin",
+        &[
+            "gateway",
+            "relay",
+            "upstream",
+            "config",
+            "ledger",
+            "providers",
+            "api",
+            "routing",
+            "pricing",
+            "telemetry",
+            "units",
+        ],
+    ),
+    (
+        "gateway",
+        &[
+            "relay",
+            "upstream",
+            "config",
+            "ledger",
+            "providers",
+            "api",
+            "routing",
+            "pricing",
+            "telemetry",
+            "units",
+        ],
+    ),
     ("relay", &["upstream", "ledger", "providers", "api", "pricing", "telemetry", "units"]),
     ("upstream", &["providers", "api", "routing", "telemetry", "units"]),
     ("config", &["providers", "api", "routing", "pricing", "units"]),
@@ -57,29 +102,51 @@ const PURE: &[&str] = &[
 ];
 
 /// What pure code does not name.
-const IMPURE_WORDS: &[&str] =
-    &["tokio", "hyper", "Mutex", "RwLock", "Condvar", "AtomicU64", "Instant", "SystemTime", "SystemClock", "RandomState", "rand", "async"];
+const IMPURE_WORDS: &[&str] = &[
+    "tokio",
+    "hyper",
+    "Mutex",
+    "RwLock",
+    "Condvar",
+    "AtomicU64",
+    "Instant",
+    "SystemTime",
+    "SystemClock",
+    "RandomState",
+    "rand",
+    "async",
+];
 const IMPURE_PATHS: &[&str] = &["std::fs", "std::env", "std::process", "std::thread", "std::io", "std::net"];
 /// Addresses are data.
-const PURE_PATHS: &[&str] =
-    &["std::net::IpAddr", "std::net::Ipv4Addr", "std::net::Ipv6Addr", "std::net::SocketAddr", "std::process::ExitCode"];
+const PURE_PATHS: &[&str] = &[
+    "std::net::IpAddr",
+    "std::net::Ipv4Addr",
+    "std::net::Ipv6Addr",
+    "std::net::SocketAddr",
+    "std::process::ExitCode",
+];
 
 /// Longest file, in lines.
 const LINES_MAX: usize = 450;
 /// Files that are longer, and why that is one idea.
 const LONGER: &[(&str, &str)] = &[
-    ("src/api/body.rs", "one reading of a request body, field by field, with a test for each way to get one wrong"),
+    (
+        "src/api/body.rs",
+        "one reading of a request body, field by field, with a test for each way to get one wrong",
+    ),
     ("src/api/scan.rs", "one grammar (JSON) in one scanner, with its torture tests"),
 ];
 
 /// Promises of docs/reliability.md that this version makes: each has a test that bears its number.
-const PROMISED: &[u8] = &[1, 2, 3, 4, 5, 6, 7, 9, 13, 15, 17, 18, 24, 25, 33, 45, 46, 47, 48, 51, 52, 53, 54, 57];
+const PROMISED: &[u8] =
+    &[1, 2, 3, 4, 5, 6, 7, 9, 13, 15, 17, 18, 24, 25, 33, 45, 46, 47, 48, 51, 52, 53, 54, 57];
 
 #[test]
 fn modules_use_only_what_is_below_them() {
     for (place, (module, uses)) in MAY_USE.iter().enumerate() {
         for used in *uses {
-            let below = MAY_USE.iter().position(|(name, _)| name == used).expect("the table names only its own rows");
+            let below =
+                MAY_USE.iter().position(|(name, _)| name == used).expect("the table names only its own rows");
             assert!(below > place, "the table itself: {module} stands below {used}");
         }
     }
@@ -108,7 +175,10 @@ fn modules_use_only_what_is_below_them() {
         }
     }
     let engine = read("local-engine/Cargo.toml");
-    assert!(!engine.lines().any(|line| line.starts_with("tollway")), "local-engine depends on nothing of ours");
+    assert!(
+        !engine.lines().any(|line| line.starts_with("tollway")),
+        "local-engine depends on nothing of ours"
+    );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -120,11 +190,15 @@ fn pure_code_names_nothing_impure() {
         let files: Vec<&Source> = sources.iter().filter(|source| source.path.starts_with(pure)).collect();
         assert!(!files.is_empty(), "{pure} is gone: the list of pure code must follow");
         for source in files {
-            for word in words(&source.code).filter(|word| IMPURE_WORDS.contains(word)).collect::<BTreeSet<_>>() {
+            for word in
+                words(&source.code).filter(|word| IMPURE_WORDS.contains(word)).collect::<BTreeSet<_>>()
+            {
                 wrong.push(format!("{} names `{word}`", source.path));
             }
             for path in paths_from(&source.code, "std") {
-                if IMPURE_PATHS.iter().any(|impure| path.starts_with(impure)) && !PURE_PATHS.iter().any(|pure| path.starts_with(pure)) {
+                if IMPURE_PATHS.iter().any(|impure| path.starts_with(impure))
+                    && !PURE_PATHS.iter().any(|pure| path.starts_with(pure))
+                {
                     wrong.push(format!("{} names `{path}`", source.path));
                 }
             }
@@ -135,9 +209,18 @@ fn pure_code_names_nothing_impure() {
 
 #[test]
 fn r30_no_money_is_a_float() {
-    const MONEY: &[&str] = &["src/pricing/", "src/ledger/", "src/units/money.rs", "src/units/tokens.rs", "src/routing/cost.rs", "src/telemetry/money.rs"];
+    const MONEY: &[&str] = &[
+        "src/pricing/",
+        "src/ledger/",
+        "src/units/money.rs",
+        "src/units/tokens.rs",
+        "src/routing/cost.rs",
+        "src/telemetry/money.rs",
+    ];
     let mut wrong = Vec::new();
-    for source in Source::all().iter().filter(|source| MONEY.iter().any(|money| source.path.starts_with(money))) {
+    for source in
+        Source::all().iter().filter(|source| MONEY.iter().any(|money| source.path.starts_with(money)))
+    {
         for word in words(&source.code).filter(|word| ["f32", "f64"].contains(word)) {
             wrong.push(format!("{} names `{word}`", source.path));
         }
@@ -155,7 +238,10 @@ fn files_say_what_they_are_for_and_stay_short() {
         let lines = source.text.lines().count();
         let longer = LONGER.iter().any(|(path, _)| *path == source.path);
         if lines > LINES_MAX && !longer {
-            wrong.push(format!("{}: {lines} lines; {LINES_MAX} at most, or an entry with a reason in tests/tidy.rs", source.path));
+            wrong.push(format!(
+                "{}: {lines} lines; {LINES_MAX} at most, or an entry with a reason in tests/tidy.rs",
+                source.path
+            ));
         }
         if lines <= LINES_MAX && longer {
             wrong.push(format!("{}: {lines} lines, so that its entry in tests/tidy.rs can go", source.path));
@@ -177,7 +263,11 @@ fn r17_nothing_unfinished_and_no_unwrap_outside_tests() {
         }
         for (number, line) in source.text.lines().enumerate() {
             // In two parts, so that this line is not one.
-            if ["TO", "FIX"].iter().zip(["DO", "ME"]).any(|(a, b)| words(line).any(|word| word.strip_prefix(a) == Some(b))) {
+            if ["TO", "FIX"]
+                .iter()
+                .zip(["DO", "ME"])
+                .any(|(a, b)| words(line).any(|word| word.strip_prefix(a) == Some(b)))
+            {
                 wrong.push(format!("{}:{}: a note of work left", source.path, number + 1));
             }
         }
@@ -187,7 +277,8 @@ fn r17_nothing_unfinished_and_no_unwrap_outside_tests() {
 
 #[test]
 fn nothing_names_one_machine_or_a_package_mirror() {
-    const FOLDERS: &[&str] = &[concat!("/", "work"), concat!("/", "root"), concat!("/", "home"), concat!("/tmp/", "bash_jobs")];
+    const FOLDERS: &[&str] =
+        &[concat!("/", "work"), concat!("/", "root"), concat!("/", "home"), concat!("/tmp/", "bash_jobs")];
     // Where packages come from is for each machine's own set-up to say.
     const HOSTS: &[&str] = &[
         concat!("index.", "crates.io"),
@@ -209,7 +300,9 @@ fn nothing_names_one_machine_or_a_package_mirror() {
                 wrong.push(format!("{name}:{}: {host}", number + 1));
             }
             let source = line.strip_prefix("source = ").filter(|_| name.ends_with("Cargo.lock"));
-            if source.is_some_and(|source| source != "\"registry+https://github.com/rust-lang/crates.io-index\"") {
+            if source
+                .is_some_and(|source| source != "\"registry+https://github.com/rust-lang/crates.io-index\"")
+            {
                 wrong.push(format!("{name}:{}: {line}", number + 1));
             }
         }
@@ -222,14 +315,19 @@ fn names_folder(line: &str, folder: &str) -> bool {
     line.match_indices(folder).any(|(at, _)| {
         let before = line[..at].chars().next_back();
         let after = line[at + folder.len()..].chars().next();
-        before.is_none_or(|c| !c.is_alphanumeric() && !"._-/~*)}".contains(c)) && after.is_none_or(|c| !c.is_alphanumeric() && !"-_.".contains(c))
+        before.is_none_or(|c| !c.is_alphanumeric() && !"._-/~*)}".contains(c))
+            && after.is_none_or(|c| !c.is_alphanumeric() && !"-_.".contains(c))
     })
 }
 
 #[test]
 fn every_promise_has_a_test_that_bears_its_number() {
     let tests = numbered_tests();
-    let missing: Vec<String> = PROMISED.iter().filter(|number| !tests.contains_key(number)).map(|number| format!("R{number}")).collect();
+    let missing: Vec<String> = PROMISED
+        .iter()
+        .filter(|number| !tests.contains_key(number))
+        .map(|number| format!("R{number}"))
+        .collect();
     assert!(missing.is_empty(), "no test named after {}", missing.join(", "));
 }
 
@@ -241,7 +339,8 @@ fn the_page_on_reliability_names_every_numbered_test() {
         for (file, test) in tests {
             by_file.entry(file).or_default().push(format!("`{test}`"));
         }
-        let cells: Vec<String> = by_file.iter().map(|(file, tests)| format!("{file}: {}", tests.join(", "))).collect();
+        let cells: Vec<String> =
+            by_file.iter().map(|(file, tests)| format!("{file}: {}", tests.join(", "))).collect();
         table.push_str(&format!("| R{number} | {} |\n", cells.join("<br>")));
     }
     same_or_bless("docs/reliability.md", "numbered tests", &table);
@@ -250,22 +349,33 @@ fn the_page_on_reliability_names_every_numbered_test() {
 #[test]
 fn the_catalogue_of_errors_has_every_code() {
     let failure = read("src/gateway/failure.rs");
-    let mut codes = literals(between(&failure, "    fn shape(&self)", "/// Names each route"), |before, after| {
-        after.starts_with(')') && before.ends_with(", ")
-    });
+    let mut codes =
+        literals(between(&failure, "    fn shape(&self)", "/// Names each route"), |before, after| {
+            after.starts_with(')') && before.ends_with(", ")
+        });
     let refusal = read("src/gateway/framing/refusal.rs");
-    codes.extend(literals(between(&refusal, "pub fn code(self)", "/// What is wrong within"), |before, _| before.ends_with("=> ")));
+    codes
+        .extend(literals(between(&refusal, "pub fn code(self)", "/// What is wrong within"), |before, _| {
+            before.ends_with("=> ")
+        }));
     let body = read("src/api/body.rs");
-    codes.extend(literals(between(&body, "pub const fn code(&self)", "/// A request once parsed"), |before, _| before.ends_with("=> ")));
+    codes.extend(literals(
+        between(&body, "pub const fn code(&self)", "/// A request once parsed"),
+        |before, _| before.ends_with("=> "),
+    ));
     for page in ["src/relay/body.rs", "src/admin/mod.rs", "src/admin/explain.rs"] {
         codes.extend(literals(&read(page), |before, after| {
-            (before.ends_with("Some(") && after.starts_with("), id")) || (before.contains("error(StatusCode::") && before.ends_with(", ") && after.starts_with(','))
+            (before.ends_with("Some(") && after.starts_with("), id"))
+                || (before.contains("error(StatusCode::") && before.ends_with(", ") && after.starts_with(','))
         }));
     }
     assert!(codes.len() > 40, "too few codes found: {codes:?}");
     let page = read("docs/errors.md");
-    let documented: BTreeSet<String> =
-        page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).map(|(code, _)| code.to_owned()).collect();
+    let documented: BTreeSet<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(code, _)| code.to_owned())
+        .collect();
     let missing: Vec<&String> = codes.difference(&documented).collect();
     let gone: Vec<&String> = documented.difference(&codes).collect();
     assert!(missing.is_empty() && gone.is_empty(), "docs/errors.md lacks {missing:?} and still has {gone:?}");
@@ -276,7 +386,9 @@ fn links_between_pages_lead_somewhere() {
     let mut wrong = Vec::new();
     for path in files().into_iter().filter(|path| path.extension().is_some_and(|end| end == "md")) {
         let text = fs::read_to_string(&path).expect("a page is text");
-        for target in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target) {
+        for target in
+            text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target)
+        {
             let file = target.split('#').next().unwrap_or_default();
             let is_page = !target.contains("://") && !file.is_empty();
             if is_page && !path.parent().is_some_and(|folder| folder.join(file).exists()) {
@@ -297,10 +409,17 @@ fn numbered_tests() -> BTreeMap<u8, BTreeSet<(String, String)>> {
         }
         let text = fs::read_to_string(&path).expect("a program is text");
         for line in text.lines().map(str::trim_start) {
-            let line = ["pub ", "async "].iter().fold(line, |line, word| line.strip_prefix(word).unwrap_or(line));
-            let Some(rest) = ["fn ", "def ", "test(\"", "test('"].iter().find_map(|begin| line.strip_prefix(begin)) else { continue };
+            let line =
+                ["pub ", "async "].iter().fold(line, |line, word| line.strip_prefix(word).unwrap_or(line));
+            let Some(rest) =
+                ["fn ", "def ", "test(\"", "test('"].iter().find_map(|begin| line.strip_prefix(begin))
+            else {
+                continue;
+            };
             let name = words(rest).next().unwrap_or_default();
-            let numbers = name.split('_').filter_map(|part| part.strip_prefix('r').filter(|n| n.len() == 2)?.parse::<u8>().ok());
+            let numbers = name
+                .split('_')
+                .filter_map(|part| part.strip_prefix('r').filter(|n| n.len() == 2)?.parse::<u8>().ok());
             for number in numbers {
                 tests.entry(number).or_default().insert((name_of(&path), name.to_owned()));
             }
@@ -325,8 +444,10 @@ fn literals(code: &str, fits: impl Fn(&str, &str) -> bool) -> BTreeSet<String> {
 }
 
 fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
-    let start = text.find(from).unwrap_or_else(|| panic!("{from:?} is gone: this test reads the code's text"));
-    let length = text[start..].find(to).unwrap_or_else(|| panic!("{to:?} is gone: this test reads the code's text"));
+    let start =
+        text.find(from).unwrap_or_else(|| panic!("{from:?} is gone: this test reads the code's text"));
+    let length =
+        text[start..].find(to).unwrap_or_else(|| panic!("{to:?} is gone: this test reads the code's text"));
     &text[start..start + length]
 }
 
@@ -334,7 +455,10 @@ fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
 fn same_or_bless(page: &str, name: &str, wanted: &str) {
     let text = read(page);
     let mark = format!("<!-- {name}: ");
-    let start = text.find(&mark).and_then(|at| Some(at + text[at..].find("-->")? + 3)).expect("the page has the mark");
+    let start = text
+        .find(&mark)
+        .and_then(|at| Some(at + text[at..].find("-->")? + 3))
+        .expect("the page has the mark");
     let end = start + text[start..].find("<!-- end -->").expect("the page has the end mark");
     if text[start..end].trim() == wanted.trim() {
         return;

@@ -17,7 +17,8 @@ impl Source {
         let rust = files().into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs"));
         rust.map(|file| {
             let (path, text) = (name_of(&file), fs::read_to_string(&file).expect("a program is text"));
-            let is_test = path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs");
+            let is_test =
+                path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs");
             let code = if is_test { String::new() } else { without_tests(&bare(&text)) };
             Self { path, text, code, is_test }
         })
@@ -31,7 +32,9 @@ fn bare(text: &str) -> String {
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         let raw = rest.strip_prefix('r').map(|tail| tail.len() - tail.trim_start_matches('#').len());
-        let raw = raw.filter(|hashes| rest[1 + hashes..].starts_with('"') && !code.ends_with(|c: char| c.is_alphanumeric() || c == '_'));
+        let raw = raw.filter(|hashes| {
+            rest[1 + hashes..].starts_with('"') && !code.ends_with(|c: char| c.is_alphanumeric() || c == '_')
+        });
         let length = if rest.starts_with("//") {
             rest.find('\n').unwrap_or(rest.len())
         } else if rest.starts_with("/*") {
@@ -88,9 +91,13 @@ fn without_tests(code: &str) -> String {
     for (offset, c) in code[at..].char_indices() {
         match c {
             '{' => depth += 1,
-            '}' if depth == 1 => return format!("{}{}", &code[..at], without_tests(&code[at + offset + 1..])),
+            '}' if depth == 1 => {
+                return format!("{}{}", &code[..at], without_tests(&code[at + offset + 1..]));
+            }
             '}' => depth -= 1,
-            ';' if depth == 0 => return format!("{}{}", &code[..at], without_tests(&code[at + offset + 1..])),
+            ';' if depth == 0 => {
+                return format!("{}{}", &code[..at], without_tests(&code[at + offset + 1..]));
+            }
             _ => {}
         }
     }
@@ -125,10 +132,18 @@ fn spelled_out(prefix: &str, rest: &str) -> Vec<String> {
             }
             items.last_mut().expect("there is always one").push(c);
         }
-        return items.iter().filter(|item| !item.is_empty()).flat_map(|item| spelled_out(prefix, &format!("::{item}"))).collect();
+        return items
+            .iter()
+            .filter(|item| !item.is_empty())
+            .flat_map(|item| spelled_out(prefix, &format!("::{item}")))
+            .collect();
     }
     let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-    if end == 0 { vec![prefix.to_owned()] } else { spelled_out(&format!("{prefix}::{}", &rest[..end]), &rest[end..]) }
+    if end == 0 {
+        vec![prefix.to_owned()]
+    } else {
+        spelled_out(&format!("{prefix}::{}", &rest[..end]), &rest[end..])
+    }
 }
 
 pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
