@@ -84,15 +84,21 @@ impl Scope {
     /// The query as Prometheus gets it; panics at a variable that nobody declares.
     pub(crate) fn expand(&self, board: &Board, expr: &str) -> String {
         let mut text = expr.to_owned();
-        let spans = [("rate_interval", self.rate_interval), ("interval", self.interval), ("range", self.range)];
+        let spans =
+            [("rate_interval", self.rate_interval), ("interval", self.interval), ("range", self.range)];
         for (name, span) in spans {
             let value = format!("{}ms", span.as_millis());
             text = text.replace(&format!("${{__{name}}}"), &value).replace(&format!("$__{name}"), &value);
         }
         for variable in board.variables() {
             let name = variable["name"].as_str().unwrap();
-            let chosen = self.chosen.get(name).map_or_else(|| variable["allValue"].as_str().unwrap_or(".*").to_owned(), |v| regex(v));
-            text = text.replace(&format!("${{{name}:regex}}"), &chosen).replace(&format!("${{{name}}}"), &chosen);
+            let chosen = self
+                .chosen
+                .get(name)
+                .map_or_else(|| variable["allValue"].as_str().unwrap_or(".*").to_owned(), |v| regex(v));
+            text = text
+                .replace(&format!("${{{name}:regex}}"), &chosen)
+                .replace(&format!("${{{name}}}"), &chosen);
             text = text.replace(&format!("${name}"), &chosen);
         }
         assert!(!text.contains('$'), "unknown variable in {expr}: {text}");
@@ -100,12 +106,13 @@ impl Scope {
     }
 }
 
-/// Several values as one regular expression inside a PromQL string.
+/// Several values as one regular expression inside a string of a query.
 fn regex(values: &[String]) -> String {
     let escaped: Vec<String> = values
         .iter()
         .map(|value| {
-            let special = |c: char| if r"\.+*?()[]{}^$|".contains(c) { format!(r"\\{c}") } else { c.to_string() };
+            let special =
+                |c: char| if r"\.+*?()[]{}^$|".contains(c) { format!(r"\\{c}") } else { c.to_string() };
             value.chars().map(special).collect()
         })
         .collect();
@@ -116,9 +123,17 @@ fn regex(values: &[String]) -> String {
 fn variables_and_macros_expand_as_in_grafana() {
     let board = Board::shipped("tollway-cost.json");
     let seconds = Duration::from_secs;
-    let mut scope = Scope { range: seconds(60), rate_interval: seconds(4), interval: seconds(1), chosen: BTreeMap::new() };
+    let mut scope = Scope {
+        range: seconds(60),
+        rate_interval: seconds(4),
+        interval: seconds(1),
+        chosen: BTreeMap::new(),
+    };
     let expr = r#"rate(x{team=~"$team",model=~"${model:regex}"}[$__rate_interval]) + increase(x[$__range])"#;
-    assert_eq!(scope.expand(&board, expr), r#"rate(x{team=~".*",model=~".*"}[4000ms]) + increase(x[60000ms])"#);
+    assert_eq!(
+        scope.expand(&board, expr),
+        r#"rate(x{team=~".*",model=~".*"}[4000ms]) + increase(x[60000ms])"#
+    );
     scope.chosen.insert("team".to_owned(), vec!["a".to_owned(), "b.c".to_owned()]);
     assert_eq!(scope.expand(&board, r#"x{team=~"$team"}"#), r#"x{team=~"(a|b\\.c)"}"#);
 }

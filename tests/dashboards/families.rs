@@ -42,9 +42,10 @@ pub(crate) fn exposed() -> Families {
 pub(crate) fn of_page(page: &str) -> Families {
     let mut families = Families::new();
     for line in page.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let (name, labels) = line.split_once('{').map_or((line.split(' ').next().unwrap(), ""), |(name, rest)| {
-            (name, rest.rsplit_once('}').unwrap().0)
-        });
+        let (name, labels) =
+            line.split_once('{').map_or((line.split(' ').next().unwrap(), ""), |(name, rest)| {
+                (name, rest.rsplit_once('}').unwrap().0)
+            });
         families.entry(name.to_owned()).or_default().extend(label_names(labels));
     }
     families
@@ -89,7 +90,12 @@ pub(crate) fn faults(families: &Families, expr: &str) -> Vec<String> {
         };
         known.extend(labels.iter().cloned());
         let set = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(set, _)| set);
-        faults.extend(label_names(set).into_iter().filter(|l| !labels.contains(l)).map(|l| format!("{name} has no label {l}")));
+        faults.extend(
+            label_names(set)
+                .into_iter()
+                .filter(|l| !labels.contains(l))
+                .map(|l| format!("{name} has no label {l}")),
+        );
     }
     for (place, by) in expr.match_indices("by (") {
         let list = expr[place + by.len()..].split(')').next().unwrap();
@@ -102,7 +108,10 @@ pub(crate) fn faults(families: &Families, expr: &str) -> Vec<String> {
 #[test]
 fn wrong_names_are_seen() {
     let families = of_page("tollway_a_total{x=\"1=}\",y=\"2\"} 3\n");
-    assert_eq!(faults(&families, r#"sum by (x, le) (rate(tollway_a_total{y=~"$y"}[5m]))"#), Vec::<String>::new());
+    assert_eq!(
+        faults(&families, r#"sum by (x, le) (rate(tollway_a_total{y=~"$y"}[5m]))"#),
+        Vec::<String>::new()
+    );
     assert_eq!(faults(&families, "tollway_b"), ["no metric tollway_b"]);
     assert_eq!(faults(&families, r#"tollway_a_total{x="1",z!="2"}"#), ["tollway_a_total has no label z"]);
     assert_eq!(faults(&families, "sum by (w) (tollway_a_total)").len(), 1);

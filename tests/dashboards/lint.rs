@@ -21,8 +21,14 @@ fn boards_keep_the_format() {
         assert!((39..=42).contains(&json["schemaVersion"].as_u64().unwrap()), "{name}: schemaVersion");
         assert_eq!(json["editable"], false, "{name}: edits belong into the file");
         assert_eq!(json["tags"], serde_json::json!(["tollway"]));
-        assert!(json.get("__inputs").is_none() && json.get("__requires").is_none(), "{name}: file provisioning asks nothing");
-        assert!(json["links"].as_array().unwrap().iter().any(|link| link["tags"] == json["tags"]), "{name}: leads to its siblings");
+        assert!(
+            json.get("__inputs").is_none() && json.get("__requires").is_none(),
+            "{name}: file provisioning asks nothing"
+        );
+        assert!(
+            json["links"].as_array().unwrap().iter().any(|link| link["tags"] == json["tags"]),
+            "{name}: leads to its siblings"
+        );
         variables(name, &board);
         let mut ids = BTreeSet::new();
         for panel in json["panels"].as_array().unwrap() {
@@ -34,17 +40,23 @@ fn boards_keep_the_format() {
 }
 
 fn variables(name: &str, board: &Board) {
-    let sources: Vec<&Value> = board.variables().iter().filter(|variable| variable["type"] == "datasource").collect();
+    let sources: Vec<&Value> =
+        board.variables().iter().filter(|variable| variable["type"] == "datasource").collect();
     assert_eq!(sources.len(), 1, "{name}: one data source variable");
     assert_eq!((&sources[0]["name"], &sources[0]["query"]), (&"datasource".into(), &"prometheus".into()));
-    let queries: Vec<&Value> = board.variables().iter().filter(|variable| variable["type"] == "query").collect();
+    let queries: Vec<&Value> =
+        board.variables().iter().filter(|variable| variable["type"] == "query").collect();
     let names: BTreeSet<&str> = queries.iter().filter_map(|variable| variable["name"].as_str()).collect();
     assert_eq!(names, BTreeSet::from(["team", "policy", "provider", "model"]), "{name}");
     let families = exposed();
     for variable in queries {
-        assert!(variable["multi"] == true && variable["includeAll"] == true && variable["allValue"] == ".*", "{name}: {variable}");
+        assert!(
+            variable["multi"] == true && variable["includeAll"] == true && variable["allValue"] == ".*",
+            "{name}: {variable}"
+        );
         let query = variable["query"]["query"].as_str().unwrap();
-        let (metric, label) = query.strip_prefix("label_values(").and_then(|q| q.strip_suffix(')')?.split_once(", ")).unwrap();
+        let (metric, label) =
+            query.strip_prefix("label_values(").and_then(|q| q.strip_suffix(')')?.split_once(", ")).unwrap();
         assert!(families.get(metric).is_some_and(|labels| labels.contains(label)), "{name}: {query}");
     }
 }
@@ -55,13 +67,19 @@ fn panel_of(board: &str, panel: &Value) {
     assert!(!title.is_empty(), "{board}: a panel without a title: {panel}");
     assert!(TYPES.contains(&panel["type"].as_str().unwrap()), "{at}: type {}", panel["type"]);
     let description = panel["description"].as_str().unwrap_or_default();
-    assert!(description.len() >= 80 && description.contains(". ") || description.contains(": "), "{at}: say what to do about it");
+    assert!(
+        description.len() >= 80 && description.contains(". ") || description.contains(": "),
+        "{at}: say what to do about it"
+    );
     let defaults = &panel["fieldConfig"]["defaults"];
     let unit = defaults["unit"].as_str().unwrap_or_default();
     assert!(!unit.is_empty(), "{at}: a unit");
     let kind = panel["type"].as_str().unwrap();
     if unit == "percentunit" && kind == "bargauge" {
-        assert!(defaults["min"].is_number() && defaults["max"].is_number(), "{at}: bars of a share have ends");
+        assert!(
+            defaults["min"].is_number() && defaults["max"].is_number(),
+            "{at}: bars of a share have ends"
+        );
     }
     assert_eq!(panel["datasource"]["uid"], "${datasource}", "{at}");
     let targets = panel["targets"].as_array().unwrap();
@@ -72,9 +90,16 @@ fn panel_of(board: &str, panel: &Value) {
         assert_eq!(target["datasource"]["uid"], "${datasource}", "{at}");
         let (expr, instant) = (target["expr"].as_str().unwrap(), target["instant"] == true);
         assert_eq!(target["range"] == true, !instant, "{at}: instant or range");
-        assert_eq!(target["format"] == "table", kind == "table", "{at}: tables, and only they, ask for tables");
+        assert_eq!(
+            target["format"] == "table",
+            kind == "table",
+            "{at}: tables, and only they, ask for tables"
+        );
         assert!(!expr.contains("rate(") || expr.contains("[$__rate_interval]"), "{at}: {expr}");
-        assert!(!expr.contains("increase(") || (expr.contains("[$__range]") && instant), "{at}: totals are of the range: {expr}");
+        assert!(
+            !expr.contains("increase(") || (expr.contains("[$__range]") && instant),
+            "{at}: totals are of the range: {expr}"
+        );
         assert!(!expr.contains("rate(") || !instant, "{at}: a rate at one moment says little: {expr}");
     }
     let sums_of_rates = targets.iter().any(|target| target["expr"].as_str().unwrap().contains("rate("))

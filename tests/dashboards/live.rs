@@ -49,7 +49,16 @@ impl Watched {
         let broken_ever = world.cost_of_broken(before.requests + within.requests).await;
         let to = last_scrape(&prometheus).await;
         let total_nanos = before.nanos() + within.nanos() + broken_ever;
-        Self { world, prometheus, from, to, before, within, broken_nanos: broken_ever - broken_before, total_nanos }
+        Self {
+            world,
+            prometheus,
+            from,
+            to,
+            before,
+            within,
+            broken_nanos: broken_ever - broken_before,
+            total_nanos,
+        }
     }
 
     fn scope(&self) -> Scope {
@@ -80,10 +89,16 @@ impl Watched {
 
 /// Waits until Prometheus has seen all requests and all that they cost.
 async fn scraped(world: &World, prometheus: &Prometheus, requests: u32) {
-    let all = world.gateway.metrics_until("every request", |page| page.sum("tollway_requests_total", &[]) == f64::from(requests)).await;
+    let all = world
+        .gateway
+        .metrics_until("every request", |page| page.sum("tollway_requests_total", &[]) == f64::from(requests))
+        .await;
     drop(all);
     // The request is counted a moment before its cost is.
-    world.gateway.metrics_until("nothing in flight", |page| page.sum("tollway_requests_in_flight", &[]) == 0.0).await;
+    world
+        .gateway
+        .metrics_until("nothing in flight", |page| page.sum("tollway_requests_in_flight", &[]) == 0.0)
+        .await;
     let cost = nanos(world.gateway.metrics().await.sum("tollway_cost_usd_total", &[]));
     prometheus.until("sum(tollway_requests_total)", f64::from(requests)).await;
     prometheus.until("round(1e9 * sum(tollway_cost_usd_total))", cost as f64).await;
@@ -147,7 +162,8 @@ async fn every_query_has_data(watched: &Watched, board: &Board) {
 async fn annotations_are_understood(watched: &Watched, board: &Board) {
     for expr in board.annotations() {
         // A query that Prometheus refuses panics; on a quiet day it finds nothing, and nothing was reloaded here.
-        let found = watched.prometheus.over(&watched.scope().expand(board, &expr), watched.from, watched.to).await;
+        let found =
+            watched.prometheus.over(&watched.scope().expand(board, &expr), watched.from, watched.to).await;
         assert!(found.is_empty(), "{expr}: {found:?}");
     }
 }
@@ -162,12 +178,19 @@ async fn money_agrees(watched: &Watched, board: &Board) {
 
     let mut expected = BTreeMap::new();
     for answer in &watched.within.answers {
-        *expected.entry((answer.team.to_owned(), answer.provider.clone(), answer.model.to_owned())).or_insert(0) += answer.nanos;
+        *expected
+            .entry((answer.team.to_owned(), answer.provider.clone(), answer.model.to_owned()))
+            .or_insert(0) += answer.nanos;
     }
-    let table = board.targets().into_iter().find(|t| t.panel == "Teams, providers and models" && t.reference == "A").unwrap();
+    let table = board
+        .targets()
+        .into_iter()
+        .find(|t| t.panel == "Teams, providers and models" && t.reference == "A")
+        .unwrap();
     let mut rows = BTreeMap::new();
     for row in watched.ask(board, &scope, &table).await {
-        let key = (row.label("team").to_owned(), row.label("provider").to_owned(), row.label("model").to_owned());
+        let key =
+            (row.label("team").to_owned(), row.label("provider").to_owned(), row.label("model").to_owned());
         rows.insert(key, nanos(row.value()));
     }
     // What broken streams cost stands in the rows of their model, beside what its whole answers cost.
@@ -186,7 +209,13 @@ async fn variables_filter(watched: &Watched, board: &Board) {
         let mut scope = watched.scope();
         scope.chosen.insert("team".to_owned(), vec![team.to_owned()]);
         scope.chosen.insert("provider".to_owned(), vec!["router".to_owned(), "beta".to_owned()]);
-        let expected = watched.within.answers.iter().filter(|a| a.team == team && a.provider != "alpha").map(|a| a.nanos).sum::<u64>();
+        let expected = watched
+            .within
+            .answers
+            .iter()
+            .filter(|a| a.team == team && a.provider != "alpha")
+            .map(|a| a.nanos)
+            .sum::<u64>();
         assert_eq!(nanos(watched.shown(board, &scope, "Spend").await), expected, "{team}");
     }
 }
@@ -198,7 +227,8 @@ async fn shares_agree(watched: &Watched, board: &Board) {
         close(panel, shares.iter().map(Series::value).sum(), 1.0);
     }
     let by_route = watched.ask(board, &scope, &board.target("Share of requests by route")).await;
-    let router: f64 = by_route.iter().filter(|series| series.label("provider") == "router").map(Series::value).sum();
+    let router: f64 =
+        by_route.iter().filter(|series| series.label("provider") == "router").map(Series::value).sum();
     let answers = watched.within.answers.iter().filter(|answer| answer.provider == "router").count();
     close("the router's share", router, answers as f64 / f64::from(watched.within.ok()));
     let good = f64::from(watched.within.ok()) / f64::from(watched.within.requests - watched.within.refused);
@@ -211,9 +241,16 @@ async fn shares_agree(watched: &Watched, board: &Board) {
 
 async fn counts_agree(watched: &Watched, board: &Board) {
     let scope = watched.scope();
-    close("unpriced", watched.shown(board, &scope, "Unpriced requests").await, f64::from(watched.within.unpriced));
+    close(
+        "unpriced",
+        watched.shown(board, &scope, "Unpriced requests").await,
+        f64::from(watched.within.unpriced),
+    );
     let fallbacks = watched.ask(board, &scope, &board.target("Fallbacks from and to")).await;
-    assert!(fallbacks.iter().all(|series| (series.label("from"), series.label("to")) == ("alpha", "beta")), "{fallbacks:?}");
+    assert!(
+        fallbacks.iter().all(|series| (series.label("from"), series.label("to")) == ("alpha", "beta")),
+        "{fallbacks:?}"
+    );
     assert_eq!(fallbacks.iter().map(Series::value).sum::<f64>().round(), f64::from(watched.within.fallbacks));
     let hundreds = watched.before.requests + watched.within.requests;
     assert!(hundreds >= 300, "{hundreds} requests are too few to say anything");
@@ -222,5 +259,8 @@ async fn counts_agree(watched: &Watched, board: &Board) {
 
 /// Equal but for the last digits of floating-point sums.
 fn close(what: &str, shown: f64, expected: f64) {
-    assert!((shown - expected).abs() <= 1e-6 * expected.abs().max(1e-3), "{what}: {shown} instead of {expected}");
+    assert!(
+        (shown - expected).abs() <= 1e-6 * expected.abs().max(1e-3),
+        "{what}: {shown} instead of {expected}"
+    );
 }

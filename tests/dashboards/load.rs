@@ -1,7 +1,11 @@
 //! A gateway in front of three fake providers, and rounds of requests whose outcomes are known beforehand.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
-use tollway_test_support::{Break, Config, Dialect, End, FakeProvider, Gateway, Kind, Model, Price, Provider};
+use tollway_test_support::{
+    Break, Config, Dialect, End, FakeProvider, Gateway, Kind, Model, Price, Provider,
+};
 
 /// Served by `alpha`, cheap, and by `beta`, dear; `alpha` fails where the prompt asks for it.
 const SMALL: &str = "small-model-0101";
@@ -71,7 +75,9 @@ impl World {
             let said = String::from_utf8_lossy(&request.body);
             let reply = dialect.answer(request);
             match () {
-                () if said.contains(FAIL) => tollway_test_support::Reply::error(503, "overloaded", "try another"),
+                () if said.contains(FAIL) => {
+                    tollway_test_support::Reply::error(503, "overloaded", "try another")
+                }
                 () if said.contains(BREAK) => reply.cut_after_events(4, Break::Reset),
                 () => reply,
             }
@@ -101,7 +107,10 @@ impl World {
                 Provider::fake("router", Kind::OpenRouter, &router)
                     .model(Model::new("smart", SMART).price(Price::per_million("1", "0.1", "4"))),
             )
-            .policy("10-lab.yaml", &format!("policy: lab\nmatch: {{models: [\"{UNPRICED}\"]}}\nallow_unpriced: true\n"))
+            .policy(
+                "10-lab.yaml",
+                &format!("policy: lab\nmatch: {{models: [\"{UNPRICED}\"]}}\nallow_unpriced: true\n"),
+            )
             .policy("20-batch.yaml", "policy: batch\nmatch: {tags: {tier: batch}}\nobjective: cost\n")
             .policy("30-rest.yaml", "policy: rest\nobjective: cost\n");
         let gateway = Gateway::start(env!("CARGO_BIN_EXE_tollway"), config).await;
@@ -114,7 +123,15 @@ impl World {
         for team in TEAMS {
             for tags in ["tier=batch", "tier=other"] {
                 for stream in [false, true] {
-                    self.priced(&mut tally, team, tags, SMALL, stream, "what is the tide at the pier tonight").await;
+                    self.priced(
+                        &mut tally,
+                        team,
+                        tags,
+                        SMALL,
+                        stream,
+                        "what is the tide at the pier tonight",
+                    )
+                    .await;
                     self.priced(&mut tally, team, tags, SMART, stream, "why is it so").await;
                     self.priced(&mut tally, team, tags, CUT, stream, "and tomorrow").await;
                 }
@@ -132,15 +149,28 @@ impl World {
         self.gateway.chat(body).key(&format!("key-of-{team}-0123456789")).header("x-tollway-tags", tags)
     }
 
-    async fn priced(&self, tally: &mut Tally, team: &'static str, tags: &str, model: &'static str, stream: bool, text: &str) {
+    async fn priced(
+        &self,
+        tally: &mut Tally,
+        team: &'static str,
+        tags: &str,
+        model: &'static str,
+        stream: bool,
+        text: &str,
+    ) {
         let response = self.ask(team, tags, &body(model, stream, text)).send().await;
         assert_eq!(response.status, 200, "{model}");
         let route = response.headers.get("x-tollway-route").unwrap().to_owned();
         let told = response.headers.get("x-tollway-cost-usd").map(str::to_owned);
         let cost = if stream {
             let events = response.events().await;
-            let usage = events.iter().filter_map(|event| event.json()).find(|chunk| chunk["usage"]["cost"].is_number());
-            usage.unwrap_or_else(|| panic!("{model}: a stream without a cost"))["usage"]["cost"].as_f64().unwrap()
+            let usage = events
+                .iter()
+                .filter_map(tollway_test_support::Event::json)
+                .find(|chunk| chunk["usage"]["cost"].is_number());
+            usage.unwrap_or_else(|| panic!("{model}: a stream without a cost"))["usage"]["cost"]
+                .as_f64()
+                .unwrap()
         } else {
             let cost = response.json().await["usage"]["cost"].as_f64().unwrap();
             assert_eq!(told.and_then(|told| told.parse().ok()), Some(cost), "{model}: header and body");
@@ -154,7 +184,8 @@ impl World {
     }
 
     async fn unpriced(&self, tally: &mut Tally, team: &str) {
-        let answer = self.ask(team, "tier=other", &body(UNPRICED, false, "at any price")).send().await.json().await;
+        let answer =
+            self.ask(team, "tier=other", &body(UNPRICED, false, "at any price")).send().await.json().await;
         assert!(answer["usage"].is_object() && answer["usage"].get("cost").is_none(), "{answer}");
         tally.requests += 1;
         tally.unpriced += 1;
@@ -180,6 +211,7 @@ impl World {
 
     /// What the access log says that broken streams cost so far, once it has a line for each of `requests`.
     pub(crate) async fn cost_of_broken(&self, requests: u32) -> u64 {
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             let logs = self.gateway.logs();
             let lines = logs.lines().filter(|line| line.contains("\"request_id\":"));
@@ -188,6 +220,7 @@ impl World {
                 let broken = lines.iter().filter(|line| line["status"] == 200 && line["outcome"] != "ok");
                 return broken.map(|line| nanos(line["cost_usd"].as_f64().unwrap())).sum();
             }
+            assert!(Instant::now() < deadline, "{} of {requests} lines in the log", lines.len());
             tokio::task::yield_now().await;
         }
     }
@@ -202,7 +235,6 @@ fn body(model: &str, stream: bool, text: &str) -> Value {
 }
 
 /// Dollars as whole nano-dollars.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small sum of money, at least nought")]
 pub(crate) fn nanos(dollars: f64) -> u64 {
     assert!((0.0..1e6).contains(&dollars), "{dollars}");
     (dollars * 1e9).round() as u64

@@ -7,6 +7,13 @@
     clippy::disallowed_methods,
     reason = "tests: what cannot go on should stop, and they run outside the gateway's tasks"
 )]
+#![allow(
+    clippy::float_cmp,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "Prometheus speaks floats; the sums here are far below where they lose a nano-dollar"
+)]
 
 mod board;
 mod families;

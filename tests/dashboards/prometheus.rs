@@ -14,7 +14,7 @@ use tollway_test_support::Client;
 pub(crate) const INSTALL: &str = "These tests need Debian's package: apt-get install prometheus";
 
 /// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How often a condition outside this process is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -65,7 +65,9 @@ impl Prometheus {
             .unwrap_or_else(|error| panic!("prometheus: {error}. {INSTALL}"));
         let address = listening(&mut child);
         let prometheus = Self { child, client: Client::new(address), _directory: directory };
-        let ready = || async { prometheus.client.get("/-/ready").try_send().await.is_ok_and(|answer| answer.status == 200) };
+        let ready = || async {
+            prometheus.client.get("/-/ready").try_send().await.is_ok_and(|answer| answer.status == 200)
+        };
         let deadline = Instant::now() + PATIENCE;
         while !ready().await {
             assert!(Instant::now() < deadline, "Prometheus is never ready");
@@ -82,7 +84,11 @@ impl Prometheus {
 
     /// A query over a range, a point a second.
     pub(crate) async fn over(&self, expr: &str, from: f64, to: f64) -> Vec<Series> {
-        self.ask(&format!("/api/v1/query_range?query={}&start={from:.3}&end={to:.3}&step=1", encoded(expr)), expr).await
+        self.ask(
+            &format!("/api/v1/query_range?query={}&start={from:.3}&end={to:.3}&step=1", encoded(expr)),
+            expr,
+        )
+        .await
     }
 
     /// The value of a query that gives one number now, if it gives one.
@@ -152,5 +158,7 @@ fn series(result: &Value) -> Series {
 
 fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }

@@ -25,7 +25,10 @@ fn rules_name_only_what_exists() {
     for rule in FILES.iter().flat_map(|file| rules(file)) {
         let expr = rule["expr"].as_str().unwrap();
         assert_eq!(faults(&families, expr), Vec::<String>::new(), "{expr}");
-        for name in expr.split(|c: char| !(c.is_ascii_alphanumeric() || "_:".contains(c))).filter(|w| w.starts_with("tollway:")) {
+        for name in expr
+            .split(|c: char| !(c.is_ascii_alphanumeric() || "_:".contains(c)))
+            .filter(|w| w.starts_with("tollway:"))
+        {
             assert!(recorded.contains(name), "no rule records {name}: {expr}");
         }
     }
@@ -38,13 +41,29 @@ fn every_alert_says_what_to_do_and_has_been_seen_to_fire_and_not_to() {
     for rule in rules(FILES[1]) {
         let name = rule["alert"].as_str().unwrap();
         let annotations = &rule["annotations"];
-        assert!(annotations["summary"].as_str().is_some_and(|summary| summary.len() > 20), "{name}: a summary");
-        assert!(matches!(rule["labels"]["severity"].as_str(), Some("warning" | "critical")), "{name}: a severity");
-        let anchor = annotations["runbook_url"].as_str().unwrap().rsplit_once("docs/dashboards.md#").unwrap().1;
+        assert!(
+            annotations["summary"].as_str().is_some_and(|summary| summary.len() > 20),
+            "{name}: a summary"
+        );
+        assert!(
+            matches!(rule["labels"]["severity"].as_str(), Some("warning" | "critical")),
+            "{name}: a severity"
+        );
+        let anchor =
+            annotations["runbook_url"].as_str().unwrap().rsplit_once("docs/dashboards.md#").unwrap().1;
         assert_eq!(anchor, name.to_lowercase(), "{name}: its place in the manual");
-        assert!(manual.lines().any(|line| line == format!("### {name}")), "{name}: docs/dashboards.md has no such heading");
-        assert!(tests.contains(&format!("alertname: {name}\n        exp_alerts:\n          - exp_labels")), "{name}: never fires in a test");
-        assert!(tests.contains(&format!("alertname: {name}, exp_alerts: []")), "{name}: no test in which it must not fire");
+        assert!(
+            manual.lines().any(|line| line == format!("### {name}")),
+            "{name}: docs/dashboards.md has no such heading"
+        );
+        assert!(
+            tests.contains(&format!("alertname: {name}\n        exp_alerts:\n          - exp_labels")),
+            "{name}: never fires in a test"
+        );
+        assert!(
+            tests.contains(&format!("alertname: {name}, exp_alerts: []")),
+            "{name}: no test in which it must not fire"
+        );
     }
 }
 
@@ -62,6 +81,7 @@ fn promtool_sees_the_alerts_fire_and_not_fire() {
 fn promtool(arguments: &[&str]) {
     let output = Command::new("promtool").args(arguments).current_dir(shipped("")).output();
     let output = output.unwrap_or_else(|error| panic!("promtool: {error}. {INSTALL}"));
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "promtool {}:\n{said}", arguments.join(" "));
 }
