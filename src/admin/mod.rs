@@ -34,7 +34,9 @@ pub struct EngineView {
     /// Whether it takes requests now.
     pub ready: bool,
     /// `starting`, `ready`, `backing_off`, `failed`, `off`.
-    pub state: String,
+    pub state: &'static str,
+    /// Requests waiting, requests running, share of its cache in use, USD an hour.
+    pub figures: [f64; 4],
 }
 
 /// What this listener needs of the rest.
@@ -116,6 +118,7 @@ impl Admin {
     }
 
     fn metrics(&self) -> Response<RelayBody> {
+        self.gateway.books.metrics.local("embedded", (self.engine)().figures);
         let page = self.gateway.books.metrics.page();
         reply::plain(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", RelayBody::of(page))
     }

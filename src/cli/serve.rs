@@ -7,12 +7,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Admin, EngineView};
+use crate::admin::Admin;
 use crate::config::{Location, LogFormat, Problems, Settings, Snapshot, Snapshots};
 use crate::gateway::framing::{HeadLimits, Refusal};
 use crate::gateway::listener::{self, ConnInfo, ListenerSettings};
@@ -25,6 +24,9 @@ use crate::telemetry::{AccessLog, Metrics};
 use crate::units::{Clock, SystemClock};
 
 use super::engine_host::EngineHost;
+
+/// How long the words about where to point a client wait for the engine.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Run the gateway.
 ///
@@ -97,7 +99,7 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
             tracing::error!(task, said, "a bug ended a task");
         })
     };
-    let engine = Arc::new(EngineHost::start(&settings, &tasks));
+    let engine = Arc::new(EngineHost::start(&settings));
     let gateway = Arc::new(Gateway::new(Arc::clone(&snapshot), engine.socket(), books));
     metrics.reload(Some((snapshot.generation, seconds(&*clock))));
 
@@ -107,7 +109,11 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
     let stop_admin = CancellationToken::new();
     let (traffic, admin) = (running.traffic(traffic, stop.clone()), running.admin(admin_listener, stop_admin.clone()));
     let follow = running.follow();
-    announce(announced, &snapshot, running.tls.is_some());
+    let announcing = async {
+        // So that the line it prints works as it stands.
+        running.engine.until_ready(ENGINE_PATIENCE).await;
+        announce(announced, &snapshot, running.tls.is_some());
+    };
 
     let mut traffic = std::pin::pin!(traffic);
     let stopping = async {
@@ -118,7 +124,7 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
         stop.cancel();
     };
     let serving = async {
-        tokio::join!(stopping, traffic.as_mut());
+        tokio::join!(stopping, traffic.as_mut(), announcing);
         running.engine.stop().await;
         stop_admin.cancel();
     };
@@ -289,9 +295,4 @@ fn seconds(clock: &dyn Clock) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century are exact in a float")]
     let millis = clock.now().wall.as_millisecond() as f64;
     millis / 1000.0
-}
-
-/// The view of an engine that is off.
-pub(super) fn engine_off() -> EngineView {
-    EngineView { json: Bytes::from_static(b"{\"state\":\"off\"}"), ready: false, state: "off".to_owned() }
 }

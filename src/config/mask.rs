@@ -1,7 +1,7 @@
 //! Keeps secrets out of what is printed: a line of a configuration file is shown with its secret values blotted out.
 
 /// What stands in a secret's place.
-const BLOT: &str = "***";
+pub(super) const BLOT: &str = "***";
 
 /// Beginnings of keys that providers hand out.
 const KEY_BEGINNINGS: [&str; 8] = ["sk-", "fw_", "tgp_", "hf_", "gsk_", "nvapi-", "AIza", "Bearer "];

@@ -61,6 +61,9 @@ pub enum Failure {
     /// It broke off or was badly framed.
     #[error("The request body could not be read: {0}. Send it whole, with a correct Content-Length or chunked coding.")]
     BodyFault(String),
+    /// It came too slowly.
+    #[error("The request body came too slowly. Send it again over a faster connection, or send less.")]
+    BodyTooSlow,
     /// It says something that cannot be served.
     #[error("{0}")]
     Body(#[from] body::Error),
@@ -174,6 +177,7 @@ impl Failure {
             Self::CompressedBody => (StatusCode::UNSUPPORTED_MEDIA_TYPE, CALLERS, None, "unsupported_content_encoding"),
             Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, CALLERS, None, "request_too_large"),
             Self::BodyFault(_) => (StatusCode::BAD_REQUEST, CALLERS, None, "bad_request_body"),
+            Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, CALLERS, None, "request_too_slow"),
             Self::Body(error) => (StatusCode::BAD_REQUEST, CALLERS, error.param(), error.code()),
             Self::TagsHeader => (StatusCode::BAD_REQUEST, CALLERS, Some("x-tollway-tags"), "invalid_value"),
             Self::UnknownModel { .. } => (StatusCode::NOT_FOUND, CALLERS, Some("model"), "model_not_found"),

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use crate::api::body::{TAGS_MAX, is_tag_text};
 
 use super::failure::Failure;
-use super::framing::RequestBody;
+use super::framing::{BodyError, RequestBody};
 
 /// Tags as policies see them.
 pub type Tags = SmallVec<[(Box<str>, Box<str>); 4]>;
@@ -26,7 +26,7 @@ pub async fn body(headers: &HeaderMap, mut body: RequestBody, bytes_max: u64) ->
     let mut rest = BytesMut::new();
     let mut total = 0_u64;
     while let Some(frame) = body.frame().await {
-        let Ok(bytes) = frame.map_err(|error| Failure::BodyFault(error.to_string()))?.into_data() else { continue };
+        let Ok(bytes) = frame.map_err(unread)?.into_data() else { continue };
         total += bytes.len() as u64;
         if total > bytes_max {
             return Err(Failure::BodyTooLarge { bytes_max });
@@ -44,6 +44,13 @@ pub async fn body(headers: &HeaderMap, mut body: RequestBody, bytes_max: u64) ->
         rest.extend_from_slice(&bytes);
     }
     Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+fn unread(error: BodyError) -> Failure {
+    match error {
+        BodyError::TooSlow => Failure::BodyTooSlow,
+        BodyError::Fault(_) | BodyError::Left(_) => Failure::BodyFault(error.to_string()),
+    }
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), Failure> {

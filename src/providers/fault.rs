@@ -220,7 +220,8 @@ fn by_status(view: &View) -> Class {
         404 => Class::UnknownModel,
         405 | 501 => Class::FeatureMissing,
         408 | 504 => Class::Timeout,
-        413 => Class::ContextOverflow,
+        // Too long for this route's own limit on bodies; another's may be larger.
+        413 => Class::FeatureMissing,
         429 => Class::Rate,
         409 | 425 | 502 | 503 | 520..=530 => Class::Overload,
         300..=399 => Class::Malformed,

@@ -160,6 +160,12 @@ impl StreamBody {
     }
 
     fn upstream_ended(&mut self) {
+        if let Some(event) = self.events.finish() {
+            self.take(&event);
+            if self.upstream.is_none() {
+                return;
+            }
+        }
         let mut out = Out::new();
         let account = self.account.as_ref();
         let flow = self.meter.end(|report, counted| account?.price(report, counted)?.cost(), &mut out);

@@ -79,6 +79,19 @@ impl Target {
         }
     }
 
+    /// Takes our own key out of what an upstream says of it.
+    fn without_key(&self, mut failed: Failed) -> Failed {
+        let bearer = self.headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        let Some(key) = bearer.and_then(|key| std::str::from_utf8(key).ok()).filter(|key| !key.is_empty()) else {
+            return failed;
+        };
+        if failed.fault.message.contains(key) {
+            failed.fault.message = failed.fault.message.replace(key, "[our key]");
+        }
+        failed.answer = failed.answer.filter(|(_, _, body)| memchr::memmem::find(body, key.as_bytes()).is_none());
+        failed
+    }
+
     fn request(&self, call: &Call, upstream_model: &str, caller_headers: &HeaderMap) -> Request<RequestBody> {
         let mut sent = Request::new(RequestBody::new(request::body_for(self.kind, call, upstream_model)));
         *sent.method_mut() = Method::POST;
@@ -122,7 +135,7 @@ pub async fn attempt(
 ) -> Result<Answer, Failed> {
     let sent = target.request(call, upstream_model, caller_headers);
     match tokio::time::timeout(patience, answered(client, target.kind, call, sent)).await {
-        Ok(outcome) => outcome,
+        Ok(outcome) => outcome.map_err(|failed| target.without_key(failed)),
         Err(_) => Err(Failed::of(Class::Timeout, format!("no answer within {patience:?}"))),
     }
 }

@@ -113,6 +113,10 @@ impl Upstreams {
             if failures.len() as u64 >= u64::from(errand.fallback.attempts.max(1)) {
                 break;
             }
+            if candidate.last_resort && !failures.is_empty() {
+                // Nobody is known to work: one gamble a request, or an outage of everything would be amplified.
+                break;
+            }
             let Some((route, target, health)) = self.parts(errand, candidate.route) else { continue };
             if context_wanted > 0 && route.context_tokens.is_none_or(|tokens| tokens <= context_wanted) {
                 continue;

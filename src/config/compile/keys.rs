@@ -20,7 +20,7 @@ pub(super) fn compile(reader: &Reader<'_>, document: &TollwayDocument) -> Vec<Ke
     let mut names: HashMap<Arc<str>, Spot> = HashMap::new();
     for typed in document.keys.iter().flat_map(|keys| &keys.value) {
         let Some(name) = &typed.name else {
-            reader.error(typed.spot, "a key needs a `name`", None);
+            reader.missing(typed.spot, &["name"], "a key needs a `name`", None);
             continue;
         };
         if let Some(first) = names.insert(Arc::clone(&name.0), name.spot) {
@@ -80,7 +80,8 @@ fn hash(reader: &Reader<'_>, typed: &At<KeyDocument>) -> Option<[u8; 32]> {
             None
         }
         None => {
-            if typed.key_file.is_none() {
+            let given = reader.typed(typed.spot);
+            if !["key", "key_file", "key_sha256"].iter().any(|key| given.contains(key)) {
                 reader.error(typed.spot, "a key needs `key`, `key_file` or `key_sha256`", None);
             }
             None

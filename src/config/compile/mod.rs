@@ -44,6 +44,13 @@ pub fn compile(documents: &Documents, environment: &dyn Environment, book: &Book
     let policy_files = first_policy..first_policy + documents.policies.len();
     let typed: Vec<At<PolicyDocument>> = policy_files.filter_map(root).flat_map(|root| typed_policies(root, &reader)).collect();
 
+    for (at, source) in documents.policies.iter().enumerate() {
+        // A file that holds nothing is most likely one on its way to hold something.
+        if source.text.as_ref().is_ok_and(|text| is_blank(text)) {
+            let spot = Spot { file: u16::try_from(first_policy + at).unwrap_or(u16::MAX), ..Spot::default() };
+            reader.error(spot, "holds no policy", Some("write one (`policy: some-name`), or remove the file".to_owned()));
+        }
+    }
     refuse_other_versions(&reader, &document, &typed);
     let keys = keys::compile(&reader, &document);
     let settings = settings::compile(&reader, &document, documents, !keys.is_empty());
@@ -80,6 +87,11 @@ fn parsed(source: &Source, at: usize, unread: &mut Vec<Unread>) -> File {
         }
     };
     File { name: Arc::clone(&source.name), text, root }
+}
+
+/// Whether there is nothing but comments.
+fn is_blank(text: &str) -> bool {
+    text.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with('#') || line == "---")
 }
 
 /// The policies of one file: one, or a list of them.

@@ -40,7 +40,7 @@ pub(super) fn compile(reader: &Reader<'_>, document: &TollwayDocument, made: &Ma
         names.alias(name, members);
     }
     names.upstream_ids();
-    names.pins(reader, &families, document.providers.as_ref().map(|providers| providers.spot));
+    names.pins(reader, document.providers.as_ref().map(|providers| providers.spot));
     names.finish()
 }
 
@@ -128,7 +128,7 @@ impl Names<'_> {
         }
     }
 
-    fn pins(&mut self, reader: &Reader<'_>, families: &BTreeMap<Arc<str>, Members>, spot: Option<Spot>) {
+    fn pins(&mut self, reader: &Reader<'_>, spot: Option<Spot>) {
         let mut pins: BTreeMap<String, (Arc<str>, Vec<RouteId>)> = BTreeMap::new();
         for (at, route) in self.made.routes.iter().enumerate() {
             let Ok(id) = u16::try_from(at).map(RouteId) else { continue };
@@ -141,24 +141,35 @@ impl Names<'_> {
             pin(&route.upstream_model, &route.checkpoint);
             if !route.pin_only {
                 pin(&route.checkpoint, &route.checkpoint);
-                // A family pins what this provider has of it, unless the provider's own id says something else by that name.
-                let has_own = self.made.routes.iter().any(|other| other.provider == route.provider && families.contains_key(&other.upstream_model));
-                if let Some(family) = self.made.families.get(at).filter(|family| !has_own || route.upstream_model == **family) {
+                // A family pins what this provider has of it, unless a provider's own id says something by that name.
+                let family = self.made.families.get(at).filter(|family| {
+                    let own = self.made.routes.iter().find(|other| other.provider == route.provider && other.upstream_model == **family);
+                    own.is_none_or(|own| own.upstream_model == route.upstream_model)
+                });
+                if let Some(family) = family {
                     pin(family, family);
                 }
             }
         }
+        let mut shadowed: BTreeMap<Arc<str>, Vec<String>> = BTreeMap::new();
         for (name, (canonical, routes)) in pins {
-            if let Some(taken) = self.entries.get(&*name) {
-                if taken.routes != routes {
-                    let message = format!("`{name}` is another provider's own id here and stands for `{}`, so it does not pin that route", taken.canonical);
-                    let provider = name.split('/').next().unwrap_or_default();
-                    reader.push(crate::config::Severity::Warning, spot, &message, Some(format!("pin it as `{provider}/{canonical}`")));
+            let provider: Arc<str> = name.split('/').next().unwrap_or_default().into();
+            match self.entries.get(&*name) {
+                Some(taken) if taken.routes == routes => {}
+                Some(_) => shadowed.entry(provider).or_default().push(format!("`{name}`")),
+                None => {
+                    let offered_by = vec![provider];
+                    self.entries.insert(name.into(), Entry { canonical, kind: NameKind::Pin, routes, offered_by });
                 }
-                continue;
             }
-            let offered_by = vec![Arc::from(name.split('/').next().unwrap_or_default())];
-            self.entries.insert(name.into(), Entry { canonical, kind: NameKind::Pin, routes, offered_by });
+        }
+        for (provider, names) in shadowed {
+            let message = format!(
+                "another provider's own ids look like pins of `{provider}` and win: {} mean every route of that model",
+                names.join(", ")
+            );
+            let help = format!("to pin `{provider}`, send `\"provider\": {{\"only\": [\"{provider}\"]}}` with the request");
+            reader.push(crate::config::Severity::Warning, spot, &message, Some(help));
         }
     }
 

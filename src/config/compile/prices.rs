@@ -16,7 +16,7 @@ pub(super) fn card(reader: &Reader<'_>, typed: &At<PriceDocument>, file: &str, a
     let (Some(input), Some(output)) = (&typed.input, &typed.output) else {
         let missing = if typed.input.is_none() { "input" } else { "output" };
         let help = "give both, in USD per million tokens; 0 if it costs nothing".to_owned();
-        reader.error(typed.spot, &format!("a price needs `input` and `output`; `{missing}` is missing"), Some(help));
+        reader.missing(typed.spot, &[missing], &format!("a price needs `input` and `output`; `{missing}` is missing"), Some(help));
         return None;
     };
     let price = |price: &Option<At<values::Price>>| price.as_ref().map(|price| price.0);
@@ -31,7 +31,7 @@ pub(super) fn card(reader: &Reader<'_>, typed: &At<PriceDocument>, file: &str, a
     let mut overrides = Vec::new();
     for tier in typed.tiers.iter().flat_map(|tiers| &tiers.value) {
         let Some(above) = &tier.prompt_tokens_above else {
-            reader.error(tier.spot, "a tier needs `prompt_tokens_above`", None);
+            reader.missing(tier.spot, &["prompt_tokens_above"], "a tier needs `prompt_tokens_above`", None);
             continue;
         };
         let condition = Condition { prompt_tokens_above: Some(above.0), ..Condition::default() };
@@ -39,7 +39,7 @@ pub(super) fn card(reader: &Reader<'_>, typed: &At<PriceDocument>, file: &str, a
     }
     for peak in typed.peak.iter().flat_map(|peaks| &peaks.value) {
         let Some(windows) = &peak.utc else {
-            reader.error(peak.spot, "a peak needs `utc`, such as [01:00-04:00]", None);
+            reader.missing(peak.spot, &["utc"], "a peak needs `utc`, such as [01:00-04:00]", None);
             continue;
         };
         let weekdays = peak.days.iter().flat_map(|days| &days.value).fold(0, |bits, day| bits | weekday_bit(day.value));

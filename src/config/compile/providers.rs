@@ -68,7 +68,9 @@ pub(super) fn compile(reader: &Reader<'_>, document: &TollwayDocument, settings:
         let Some(stated) = &record.kind else {
             let builtin = nearest(&name.value, Kind::ALL.iter().map(|kind| kind.name()));
             let help = builtin.map_or("add `kind: openai` for a server with OpenAI's API".to_owned(), |word| format!("did you mean `{word}`?"));
-            reader.error(name.spot, &format!("the provider `{}` needs a `kind`", name.value), Some(help));
+            if !reader.typed(record.spot).contains(&"kind") {
+                reader.error(name.spot, &format!("the provider `{}` needs a `kind`", name.value), Some(help));
+            }
             continue;
         };
         let kind = kind_of(stated.value);
@@ -76,6 +78,7 @@ pub(super) fn compile(reader: &Reader<'_>, document: &TollwayDocument, settings:
     }
     made.known.extend(made.providers.iter().map(|provider| Arc::clone(&provider.name)));
     made.known.extend(made.routes.iter().map(|route| Arc::clone(&route.name)));
+    refuse_stray_prices(reader, document, &made);
     made
 }
 
@@ -86,7 +89,7 @@ fn contract_prices(reader: &Reader<'_>, document: &TollwayDocument, file: &str) 
     let mut latest: HashMap<(Arc<str>, Arc<str>), (jiff::civil::Date, PriceCard)> = HashMap::new();
     for typed in document.prices.iter().flat_map(|prices| &prices.value) {
         let (Some(provider), Some(id), Some(price)) = (&typed.provider, &typed.id, &typed.price) else {
-            reader.error(typed.spot, "a price needs `provider`, `id` and `price`", None);
+            reader.missing(typed.spot, &["provider", "id", "price"], "a price needs `provider`, `id` and `price`", None);
             continue;
         };
         let from = typed.valid_from.as_ref().map_or(jiff::civil::Date::MIN, |day| day.0);
@@ -232,14 +235,16 @@ impl One<'_> {
             return;
         }
         for row in self.book.of_provider(self.kind.name()) {
-            let route = self.route(&row.model_id, Some(row), &ModelDocument::default(), region, retention);
+            let mut route = self.route(&row.model_id, Some(row), &ModelDocument::default(), region, retention);
+            // The book lists models that chat.
+            route.capabilities = route.capabilities.without(Capabilities::EMBEDDINGS);
             made.push(route, Arc::clone(&row.family), place);
         }
     }
 
     fn typed_route(&self, made: &mut Made, place: u16, model: &At<ModelDocument>, region: Option<&Arc<str>>, retention: Retention) {
         let Some(id) = &model.id else {
-            self.reader.error(model.spot, "a model needs the `id` that the provider wants to hear", None);
+            self.reader.missing(model.spot, &["id"], "a model needs the `id` that the provider wants to hear", None);
             return;
         };
         let name = format!("{}/{}", self.name, id.0);
@@ -257,6 +262,11 @@ impl One<'_> {
         made.push(route, family, place);
     }
 
+    /// Whether the book's price for `id` holds in the region where this provider is: one cloud's regions differ in price.
+    fn is_priced_here(&self, id: &str, region: Option<&Arc<str>>) -> bool {
+        self.kind.priced_region(id).is_none_or(|priced| region.is_none_or(|region| **region == *priced))
+    }
+
     fn route(
         &self,
         id: &Arc<str>,
@@ -270,7 +280,7 @@ impl One<'_> {
         let typed_price = typed.price.as_ref().and_then(|price| prices::card(self.reader, price, self.file, "configured", self.kind.fee_ppm()));
         let contract = || self.contract.get(&(Arc::clone(&self.name), Arc::clone(id))).cloned();
         // A typed price that did not read is an error already; the book's must not stand in for it.
-        let of_book = || row.filter(|_| typed.price.is_none()).map(|row| row.card.clone());
+        let of_book = || row.filter(|_| typed.price.is_none() && self.is_priced_here(id, region)).map(|row| row.card.clone());
         Route {
             provider: Arc::clone(&self.name),
             upstream_model: Arc::clone(id),
@@ -284,6 +294,23 @@ impl One<'_> {
             price: typed_price.or_else(contract).or_else(of_book),
             local: false,
             pin_only: typed.pin_only.as_ref().map_or_else(|| row.is_some_and(|row| row.pin_only), |flag| flag.0),
+        }
+    }
+}
+
+/// Prices in the configuration that name nothing the gateway knows would be in force nowhere.
+fn refuse_stray_prices(reader: &Reader<'_>, document: &TollwayDocument, made: &Made) {
+    for typed in document.prices.iter().flat_map(|prices| &prices.value) {
+        let (Some(provider), Some(id)) = (&typed.provider, &typed.id) else { continue };
+        let name = format!("{}/{}", provider.0, id.0);
+        if !made.known.iter().any(|known| **known == *name) {
+            let help = nearest(&name, made.known.iter().map(|known| &**known)).map(|word| format!("did you mean `{word}`?"));
+            reader.error(id.spot, &format!("`{name}` is no route, so this price would never hold"), help);
+        }
+        let today = reader.environment.today();
+        if let Some(from) = typed.valid_from.as_ref().filter(|from| from.0 > today) {
+            let message = format!("this price waits until {}, and for a start or reload on or after that day", from.0);
+            reader.push(crate::config::Severity::Warning, Some(from.spot), &message, None);
         }
     }
 }

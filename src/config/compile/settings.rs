@@ -12,6 +12,7 @@ use crate::config::document::TollwayDocument;
 use crate::config::document::gateway::{AuthWord, LocalEngineDocument, LogFormatWord};
 use crate::config::document::values::{self, Count, FilePath, Secret};
 use crate::config::load::Documents;
+use crate::config::node::Spot;
 use crate::config::read::{At, Reader, not_among};
 use crate::config::snapshot::{Admin, Auth, Limits, LocalEngine, Log, LogFormat, Settings, Tls};
 
@@ -107,7 +108,7 @@ fn tls(reader: &Reader<'_>, document: &TollwayDocument, folder: &Path) -> Option
     match (&typed.cert, &typed.key) {
         (Some(cert), Some(key)) => Some(Tls { cert: in_folder(folder, &cert.0), key: in_folder(folder, &key.0) }),
         _ => {
-            reader.error(typed.spot, "`tls` needs both `cert` and `key`", None);
+            reader.missing(typed.spot, &["cert", "key"], "`tls` needs both `cert` and `key`", None);
             None
         }
     }
@@ -117,7 +118,10 @@ fn auth(reader: &Reader<'_>, document: &TollwayDocument, listen: SocketAddr, has
     let forced = document.auth_open_forced.as_ref().is_some_and(|forced| forced.0);
     let loopback = listen.ip().is_loopback();
     match document.auth.as_ref().map(|auth| (auth.value, auth.spot)) {
-        Some((AuthWord::Required, _)) => Auth::Required,
+        Some((AuthWord::Required, spot)) => {
+            nobody_may_call(reader, Some(spot), has_keys);
+            Auth::Required
+        }
         Some((AuthWord::Open, spot)) => {
             if !loopback && !forced {
                 let help = "listen on 127.0.0.1, ask for keys, or set `auth_open_forced: true`".to_owned();
@@ -126,7 +130,18 @@ fn auth(reader: &Reader<'_>, document: &TollwayDocument, listen: SocketAddr, has
             Auth::Open
         }
         None if loopback && !has_keys => Auth::Open,
-        None => Auth::Required,
+        None => {
+            nobody_may_call(reader, document.listen.as_ref().map(|listen| listen.spot), has_keys);
+            Auth::Required
+        }
+    }
+}
+
+fn nobody_may_call(reader: &Reader<'_>, spot: Option<Spot>, has_keys: bool) {
+    if !has_keys {
+        let help = "list some under `keys`, or set `auth: open` where only trusted callers can connect".to_owned();
+        let message = "callers need a key and there is none: every request will be refused";
+        reader.push(crate::config::Severity::Warning, spot, message, Some(help));
     }
 }
 

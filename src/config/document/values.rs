@@ -93,13 +93,13 @@ words! {
         })
     };
     /// Yes or no.
-    Flag(bool) = { "type": "boolean" }, |text| match text {
+    Flag(bool) = { "type": ["boolean", "string"], "pattern": "^(true|false)$|\\$\\{" }, |text| match text {
         "true" => Ok(true),
         "false" => Ok(false),
         _ => Err("`true` or `false`".to_owned()),
     };
     /// How many; at least one.
-    Count(u64) = { "type": "integer", "minimum": 1 }, |text| match text.parse() {
+    Count(u64) = { "type": ["integer", "string"], "minimum": 1, "pattern": "^[0-9]+$|\\$\\{" }, |text| match text.parse() {
         Ok(number) if number >= 1 => Ok(number),
         _ => Err("a whole number, 1 or more".to_owned()),
     };
@@ -125,12 +125,12 @@ words! {
         }
     };
     /// A share between 0 and 1.
-    Share(f32) = { "type": "number", "minimum": 0, "maximum": 1 }, |text| match text.parse::<f32>() {
+    Share(f32) = { "type": ["number", "string"], "minimum": 0, "maximum": 1, "pattern": "^[0-9.]+$|\\$\\{" }, |text| match text.parse::<f32>() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
         _ => Err("a number from 0 to 1".to_owned()),
     };
     /// A speed above zero.
-    Speed(f32) = { "type": "number", "exclusiveMinimum": 0 }, |text| match text.parse::<f32>() {
+    Speed(f32) = { "type": ["number", "string"], "exclusiveMinimum": 0, "pattern": "^[0-9.]+$|\\$\\{" }, |text| match text.parse::<f32>() {
         Ok(speed) if speed.is_finite() && speed > 0.0 => Ok(speed),
         _ => Err("a number above 0".to_owned()),
     };

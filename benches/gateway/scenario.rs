@@ -1,0 +1,76 @@
+//! What is asked, and how often.
+
+/// One kind of request.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Its name in the table; also the model asked for, by which the upstream knows what to answer.
+    pub name: &'static str,
+    /// Size of the request's body in bytes, about.
+    pub request_bytes: usize,
+    /// Whether the answer is a stream.
+    pub stream: bool,
+    /// Connections that ask at the same time, one request each.
+    pub connections: usize,
+    /// Requests of one turn.
+    pub requests: usize,
+    /// What one request is divided by: 1, or the chunks of a stream.
+    pub units: usize,
+}
+
+/// Chunks in a stream.
+pub const CHUNKS: usize = 200;
+
+const KB: usize = 1 << 10;
+
+impl Scenario {
+    /// All that CPU is measured for.
+    pub fn all() -> [Self; 4] {
+        let whole = |name, request_bytes, requests| Self {
+            name,
+            request_bytes,
+            stream: false,
+            connections: 8,
+            requests,
+            units: 1,
+        };
+        [
+            whole("1 KB in, 1 KB out", KB, 8000),
+            whole("256 KB in, 1 KB out", 256 * KB, 1600),
+            whole("1 KB in, 256 KB out", KB, 1600),
+            Self { name: "chunk of a stream", request_bytes: KB, stream: true, connections: 32, requests: 64, units: CHUNKS },
+        ]
+    }
+
+    /// A stream that stands still after its first chunk.
+    pub fn idle() -> Self {
+        Self { name: "idle stream", request_bytes: KB, stream: true, connections: 1, requests: 1, units: 1 }
+    }
+
+    /// The model that is asked for.
+    pub fn model(&self) -> String {
+        format!("bench-{}", self.name.replace([' ', ','], "-"))
+    }
+
+    /// The request's body: a conversation in messages of up to 4 KB, with a line break every so often, as prompts have.
+    pub fn body(&self) -> String {
+        let mut body = format!("{{\"model\":\"{}\",", self.model());
+        if self.stream {
+            body.push_str("\"stream\":true,\"stream_options\":{\"include_usage\":true},");
+        }
+        body.push_str("\"max_tokens\":256,\"temperature\":0.7,\"messages\":[{\"role\":\"system\",\"content\":\"Be brief.\"}");
+        while body.len() < self.request_bytes - 64 {
+            let bytes = (self.request_bytes - 64 - body.len()).min(4 * KB);
+            body.push_str(",{\"role\":\"user\",\"content\":\"");
+            body.push_str(&prose(bytes));
+            body.push_str("\"}");
+        }
+        body.push_str("]}");
+        body
+    }
+}
+
+/// About `bytes` bytes of text as the inside of a JSON string.
+pub fn prose(bytes: usize) -> String {
+    const LINE: &str = "The toll is paid once, at the gate, and the road behind it is free to all who \\\"came\\\" by it.\\n";
+    LINE.chars().cycle().take(bytes / LINE.len() * LINE.len() + LINE.len()).collect()
+}

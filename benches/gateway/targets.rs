@@ -1,0 +1,131 @@
+//! What is measured: each target with its configuration, started on free ports.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::Error;
+use super::process::{Process, Usage};
+use super::scenario::Scenario;
+
+/// A folder for configurations and logs.
+pub struct Place(TempDir);
+
+impl Place {
+    /// A new one.
+    pub fn new() -> Result<Self, Error> {
+        Ok(Self(tempfile::Builder::new().prefix("tollway-bench-").tempdir()?))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+/// Something that answers requests.
+pub struct Target {
+    /// Its name in the table.
+    pub name: &'static str,
+    /// Where it listens.
+    pub address: SocketAddr,
+    process: Option<Process>,
+}
+
+impl Target {
+    fn started(name: &'static str, address: SocketAddr, command: &mut Command) -> Result<Self, Error> {
+        let mut process = Process::start(command)?;
+        for _ in 0..500 {
+            process.check()?;
+            if TcpStream::connect(address).is_ok() {
+                return Ok(Self { name, address, process: Some(process) });
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err(format!("{name} does not listen on {address}").into())
+    }
+
+    /// CPU time so far; nothing for the direct connection.
+    pub fn usage(&self) -> Result<Option<Usage>, Error> {
+        self.process.as_ref().map(Process::usage).transpose()
+    }
+
+    /// Memory in use, in bytes; nothing for the direct connection.
+    pub fn resident(&self) -> Result<Option<u64>, Error> {
+        self.process.as_ref().map(Process::resident).transpose()
+    }
+}
+
+/// The upstream of all.
+pub fn upstream(_place: &Place) -> Result<Target, Error> {
+    let address = free()?;
+    Target::started("upstream", address, Command::new(std::env::current_exe()?).args(["upstream", &address.to_string()]))
+}
+
+/// All targets in front of `upstream`, each a fresh process.
+pub fn all(place: &Place, upstream: SocketAddr) -> Result<Vec<Target>, Error> {
+    let direct = Target { name: "direct", address: upstream, process: None };
+    let nginx_logged = nginx(place, upstream, "nginx", true)?;
+    let nginx_silent = nginx(place, upstream, "nginx, no log", false)?;
+    Ok(vec![direct, nginx_logged, nginx_silent, bare_proxy(upstream)?, tollway(place, upstream)?])
+}
+
+/// An address nobody listens on.
+fn free() -> Result<SocketAddr, Error> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
+}
+
+fn bare_proxy(upstream: SocketAddr) -> Result<Target, Error> {
+    let address = free()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    Target::started("bare hyper proxy", address, command.args(["bare-proxy", &address.to_string(), &upstream.to_string()]))
+}
+
+/// One worker; connections kept alive on both sides; bodies in memory, never in a file; answers sent on as they come.
+fn nginx(place: &Place, upstream: SocketAddr, name: &'static str, logs: bool) -> Result<Target, Error> {
+    let address = free()?;
+    let folder = place.path().join(address.port().to_string());
+    fs::create_dir_all(&folder)?;
+    let at = folder.display();
+    let access_log = if logs { format!("{at}/access.log combined buffer=64k flush=1s") } else { "off".to_owned() };
+    let text = format!(
+        "daemon off;\nworker_processes 1;\nworker_rlimit_nofile 16384;\npid {at}/pid;\nerror_log {at}/error.log;\n\
+         events {{ worker_connections 8192; }}\n\
+         http {{\n  access_log {access_log};\n  keepalive_requests 1000000;\n  tcp_nodelay on;\n\
+         \x20 client_body_temp_path {at}/body;\n  proxy_temp_path {at}/proxy;\n  fastcgi_temp_path {at}/f;\n  uwsgi_temp_path {at}/u;\n  scgi_temp_path {at}/s;\n\
+         \x20 upstream provider {{ server {upstream}; keepalive 64; keepalive_requests 1000000; }}\n\
+         \x20 server {{\n    listen {address};\n    client_max_body_size 16m;\n    client_body_buffer_size 512k;\n\
+         \x20   location / {{\n      proxy_pass http://provider;\n      proxy_http_version 1.1;\n      proxy_set_header Connection \"\";\n\
+         \x20     proxy_buffering off;\n      proxy_buffer_size 16k;\n    }}\n  }}\n}}\n"
+    );
+    let file = folder.join("nginx.conf");
+    fs::write(&file, text)?;
+    let mut command = Command::new("nginx");
+    command.args(["-p".as_ref(), folder.as_os_str(), "-e".as_ref(), folder.join("error.log").as_os_str(), "-c".as_ref(), file.as_os_str()]);
+    Target::started(name, address, command.stderr(Stdio::null()))
+}
+
+/// The gateway as released: one provider with a price, the default policy, metrics, and the access log into a file.
+fn tollway(place: &Place, upstream: SocketAddr) -> Result<Target, Error> {
+    let (address, admin) = (free()?, free()?);
+    let folder = place.path().join(address.port().to_string());
+    fs::create_dir_all(&folder)?;
+    let mut text = format!(
+        "listen: {address}\nadmin: {{listen: {admin}}}\nlocal_engine: {{profile: off}}\nstate_dir: {}\nproviders:\n  bench:\n    kind: openai\n    \
+         base_url: http://{upstream}/v1\n    api_key: bench\n    models:\n",
+        folder.display()
+    );
+    for scenario in Scenario::all().iter().chain(&[Scenario::idle()]) {
+        let model = scenario.model();
+        text.push_str(&format!("      - {{id: {model}, model: {model}, context: 131072, price: {{input: 0.14, cached_input: 0.028, output: 0.28}}}}\n"));
+    }
+    let file = folder.join("tollway.yaml");
+    fs::write(&file, text)?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollway"));
+    command.args(["serve".as_ref(), "--config".as_ref(), file.as_os_str()]).current_dir(&folder);
+    command.stdout(fs::File::create(folder.join("access.log"))?).stderr(fs::File::create(folder.join("log"))?);
+    Target::started("tollway", address, &mut command)
+}
