@@ -1,6 +1,7 @@
 #!/bin/sh
 # Measures what the gateway costs beside nginx and a bare proxy; prints a table. BENCH_QUICK=1 takes seconds and says little.
 # Arguments: names of targets to measure, such as: scripts/bench.sh nginx tollway. Default: all.
+# BENCH_OTHER=path/to/tollway measures another build of the gateway in the same rounds.
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/sbin"

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use super::Error;
 
 /// Serves until the process is ended.
-pub fn run(address: SocketAddr, upstream: &str) -> Result<(), Error> {
+pub(crate) fn run(address: SocketAddr, upstream: &str) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let upstream: &'static str = Box::leak(upstream.to_owned().into());
     runtime.block_on(serve(address, upstream))

@@ -13,14 +13,14 @@ use super::scenario::Scenario;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A request, and where it goes.
-pub struct Load {
+pub(crate) struct Load {
     request: Arc<[u8]>,
     address: SocketAddr,
 }
 
 impl Load {
     /// For `scenario` at `address`.
-    pub fn new(scenario: &Scenario, address: SocketAddr) -> Self {
+    pub(crate) fn new(scenario: &Scenario, address: SocketAddr) -> Self {
         let body = scenario.body();
         let head = format!(
             "POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer bench\r\ncontent-type: application/json\r\n\
@@ -31,7 +31,7 @@ impl Load {
     }
 
     /// Sends `requests` requests over the scenario's connections, and tells how long they took together.
-    pub fn run(&self, scenario: &Scenario, requests: usize) -> Result<Duration, Error> {
+    pub(crate) fn run(&self, scenario: &Scenario, requests: usize) -> Result<Duration, Error> {
         let left = Arc::new(AtomicUsize::new(requests));
         let sockets = (0..scenario.connections).map(|_| self.connect()).collect::<Result<Vec<_>, _>>()?;
         let began = now();
@@ -64,7 +64,7 @@ impl Load {
 }
 
 /// Opens `streams` streams, and waits for the first chunk of each.
-pub fn hold(scenario: &Scenario, address: SocketAddr, streams: usize) -> Result<Vec<TcpStream>, Error> {
+pub(crate) fn hold(scenario: &Scenario, address: SocketAddr, streams: usize) -> Result<Vec<TcpStream>, Error> {
     let load = Load::new(scenario, address);
     let mut buffer = vec![0; 16 << 10];
     let mut held = Vec::with_capacity(streams);

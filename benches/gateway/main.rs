@@ -64,7 +64,7 @@ fn measure(only: &[&str]) -> Result<(), Error> {
         Size { rounds: 7, divisor: 1, idle_streams: 1000 }
     };
     let place = Place::new()?;
-    let upstream = targets::upstream(&place)?;
+    let upstream = targets::upstream()?;
     let wanted = |target: &Target| only.is_empty() || only.contains(&target.name);
     let mut report = Report::new(quick);
     {

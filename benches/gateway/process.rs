@@ -8,26 +8,26 @@ use super::Error;
 
 /// CPU time of a process so far.
 #[derive(Debug, Clone, Copy)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// User and system time of all its threads and its children's.
-    pub cpu: Duration,
+    pub(crate) cpu: Duration,
 }
 
 /// A process that ends with this value.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
 }
 
 impl Process {
     /// Starts `command`, its input closed.
-    pub fn start(command: &mut Command) -> Result<Self, Error> {
+    pub(crate) fn start(command: &mut Command) -> Result<Self, Error> {
         let name = command.get_program().to_string_lossy().into_owned();
         let child = command.stdin(Stdio::null()).spawn().map_err(|error| format!("{name}: {error}"))?;
         Ok(Self { child })
     }
 
     /// An error if it has ended.
-    pub fn check(&mut self) -> Result<(), Error> {
+    pub(crate) fn check(&mut self) -> Result<(), Error> {
         match self.child.try_wait()? {
             Some(status) => Err(format!("a process of the benchmark ended early: {status}").into()),
             None => Ok(()),
@@ -35,7 +35,7 @@ impl Process {
     }
 
     /// CPU time so far.
-    pub fn usage(&self) -> Result<Usage, Error> {
+    pub(crate) fn usage(&self) -> Result<Usage, Error> {
         let mut cpu = Duration::ZERO;
         for process in self.with_children()? {
             for thread in fs::read_dir(format!("/proc/{process}/task"))? {
@@ -49,7 +49,7 @@ impl Process {
     }
 
     /// Memory in use: the pages of its own, in bytes.
-    pub fn resident(&self) -> Result<u64, Error> {
+    pub(crate) fn resident(&self) -> Result<u64, Error> {
         let mut bytes = 0;
         for process in self.with_children()? {
             let status = fs::read_to_string(format!("/proc/{process}/status"))?;

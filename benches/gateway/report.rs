@@ -5,16 +5,16 @@ use std::fmt;
 
 /// One turn of one target.
 #[derive(Debug, Clone, Copy)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// CPU of the target's process per request or chunk, in microseconds; nothing for the direct connection.
-    pub cpu_us: Option<f64>,
+    pub(crate) cpu_us: Option<f64>,
     /// What a caller waited for an answer in the mean, in microseconds.
-    pub wait_us: f64,
+    pub(crate) wait_us: f64,
 }
 
 /// What was measured.
 #[derive(Debug)]
-pub struct Report {
+pub(crate) struct Report {
     quick: bool,
     /// Scenarios and targets in the order of their first sample.
     scenarios: Vec<&'static str>,
@@ -28,12 +28,12 @@ const REFERENCE: &str = "nginx";
 
 impl Report {
     /// Nothing yet.
-    pub fn new(quick: bool) -> Self {
+    pub(crate) fn new(quick: bool) -> Self {
         Self { quick, scenarios: Vec::new(), targets: Vec::new(), samples: BTreeMap::new(), memory: BTreeMap::new() }
     }
 
     /// Takes one sample.
-    pub fn add(&mut self, scenario: &'static str, target: &'static str, sample: Sample) {
+    pub(crate) fn add(&mut self, scenario: &'static str, target: &'static str, sample: Sample) {
         if !self.scenarios.contains(&scenario) {
             self.scenarios.push(scenario);
         }
@@ -44,7 +44,7 @@ impl Report {
     }
 
     /// Takes the memory of one idle stream, in bytes.
-    pub fn memory(&mut self, target: &'static str, bytes: u64) {
+    pub(crate) fn memory(&mut self, target: &'static str, bytes: u64) {
         self.memory.insert(target, bytes);
     }
 

@@ -2,29 +2,29 @@
 
 /// One kind of request.
 #[derive(Debug, Clone)]
-pub struct Scenario {
+pub(crate) struct Scenario {
     /// Its name in the table; also the model asked for, by which the upstream knows what to answer.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Size of the request's body in bytes, about.
-    pub request_bytes: usize,
+    pub(crate) request_bytes: usize,
     /// Whether the answer is a stream.
-    pub stream: bool,
+    pub(crate) stream: bool,
     /// Connections that ask at the same time, one request each.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// Requests of one turn.
-    pub requests: usize,
+    pub(crate) requests: usize,
     /// What one request is divided by: 1, or the chunks of a stream.
-    pub units: usize,
+    pub(crate) units: usize,
 }
 
 /// Chunks in a stream.
-pub const CHUNKS: usize = 200;
+pub(crate) const CHUNKS: usize = 200;
 
 const KB: usize = 1 << 10;
 
 impl Scenario {
     /// All that CPU is measured for.
-    pub fn all() -> [Self; 4] {
+    pub(crate) fn all() -> [Self; 4] {
         let whole = |name, request_bytes, requests| Self {
             name,
             request_bytes,
@@ -42,17 +42,17 @@ impl Scenario {
     }
 
     /// A stream that stands still after its first chunk.
-    pub fn idle() -> Self {
+    pub(crate) fn idle() -> Self {
         Self { name: "idle stream", request_bytes: KB, stream: true, connections: 1, requests: 1, units: 1 }
     }
 
     /// The model that is asked for.
-    pub fn model(&self) -> String {
+    pub(crate) fn model(&self) -> String {
         format!("bench-{}", self.name.replace([' ', ','], "-"))
     }
 
     /// The request's body: a conversation in messages of up to 4 KB, with a line break every so often, as prompts have.
-    pub fn body(&self) -> String {
+    pub(crate) fn body(&self) -> String {
         let mut body = format!("{{\"model\":\"{}\",", self.model());
         if self.stream {
             body.push_str("\"stream\":true,\"stream_options\":{\"include_usage\":true},");
@@ -70,7 +70,7 @@ impl Scenario {
 }
 
 /// About `bytes` bytes of text as the inside of a JSON string.
-pub fn prose(bytes: usize) -> String {
+pub(crate) fn prose(bytes: usize) -> String {
     const LINE: &str = "The toll is paid once, at the gate, and the road behind it is free to all who \\\"came\\\" by it.\\n";
     LINE.chars().cycle().take(bytes / LINE.len() * LINE.len() + LINE.len()).collect()
 }

@@ -13,11 +13,11 @@ use super::process::{Process, Usage};
 use super::scenario::Scenario;
 
 /// A folder for configurations and logs.
-pub struct Place(TempDir);
+pub(crate) struct Place(TempDir);
 
 impl Place {
     /// A new one.
-    pub fn new() -> Result<Self, Error> {
+    pub(crate) fn new() -> Result<Self, Error> {
         Ok(Self(tempfile::Builder::new().prefix("tollway-bench-").tempdir()?))
     }
 
@@ -27,11 +27,11 @@ impl Place {
 }
 
 /// Something that answers requests.
-pub struct Target {
+pub(crate) struct Target {
     /// Its name in the table.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     process: Option<Process>,
 }
 
@@ -49,28 +49,34 @@ impl Target {
     }
 
     /// CPU time so far; nothing for the direct connection.
-    pub fn usage(&self) -> Result<Option<Usage>, Error> {
+    pub(crate) fn usage(&self) -> Result<Option<Usage>, Error> {
         self.process.as_ref().map(Process::usage).transpose()
     }
 
     /// Memory in use, in bytes; nothing for the direct connection.
-    pub fn resident(&self) -> Result<Option<u64>, Error> {
+    pub(crate) fn resident(&self) -> Result<Option<u64>, Error> {
         self.process.as_ref().map(Process::resident).transpose()
     }
 }
 
 /// The upstream of all.
-pub fn upstream(_place: &Place) -> Result<Target, Error> {
+pub(crate) fn upstream() -> Result<Target, Error> {
     let address = free()?;
     Target::started("upstream", address, Command::new(std::env::current_exe()?).args(["upstream", &address.to_string()]))
 }
 
 /// All targets in front of `upstream`, each a fresh process.
-pub fn all(place: &Place, upstream: SocketAddr) -> Result<Vec<Target>, Error> {
+pub(crate) fn all(place: &Place, upstream: SocketAddr) -> Result<Vec<Target>, Error> {
     let direct = Target { name: "direct", address: upstream, process: None };
     let nginx_logged = nginx(place, upstream, "nginx", true)?;
     let nginx_silent = nginx(place, upstream, "nginx, no log", false)?;
-    Ok(vec![direct, nginx_logged, nginx_silent, bare_proxy(upstream)?, tollway(place, upstream)?])
+    let built = Path::new(env!("CARGO_BIN_EXE_tollway"));
+    let mut all = vec![direct, nginx_logged, nginx_silent, bare_proxy(upstream)?, tollway(place, upstream, "tollway", built)?];
+    // Another build of the gateway in the same rounds: the way to see what a change does on a noisy machine.
+    if let Some(other) = std::env::var_os("BENCH_OTHER") {
+        all.push(tollway(place, upstream, "tollway, other", Path::new(&other))?);
+    }
+    Ok(all)
 }
 
 /// An address nobody listens on.
@@ -84,7 +90,8 @@ fn bare_proxy(upstream: SocketAddr) -> Result<Target, Error> {
     Target::started("bare hyper proxy", address, command.args(["bare-proxy", &address.to_string(), &upstream.to_string()]))
 }
 
-/// One worker; connections kept alive on both sides; bodies in memory, never in a file; answers sent on as they come.
+/// One worker; connections kept alive on both sides; bodies in memory, never in a file. Whole answers are buffered, which is
+/// cheaper; streams are not, as the upstream says in a header of its own.
 fn nginx(place: &Place, upstream: SocketAddr, name: &'static str, logs: bool) -> Result<Target, Error> {
     let address = free()?;
     let folder = place.path().join(address.port().to_string());
@@ -99,7 +106,7 @@ fn nginx(place: &Place, upstream: SocketAddr, name: &'static str, logs: bool) ->
          \x20 upstream provider {{ server {upstream}; keepalive 64; keepalive_requests 1000000; }}\n\
          \x20 server {{\n    listen {address};\n    client_max_body_size 16m;\n    client_body_buffer_size 512k;\n\
          \x20   location / {{\n      proxy_pass http://provider;\n      proxy_http_version 1.1;\n      proxy_set_header Connection \"\";\n\
-         \x20     proxy_buffering off;\n      proxy_buffer_size 16k;\n    }}\n  }}\n}}\n"
+         \x20     proxy_buffer_size 32k;\n      proxy_buffers 16 32k;\n      proxy_busy_buffers_size 128k;\n      proxy_max_temp_file_size 0;\n    }}\n  }}\n}}\n"
     );
     let file = folder.join("nginx.conf");
     fs::write(&file, text)?;
@@ -109,7 +116,7 @@ fn nginx(place: &Place, upstream: SocketAddr, name: &'static str, logs: bool) ->
 }
 
 /// The gateway as released: one provider with a price, the default policy, metrics, and the access log into a file.
-fn tollway(place: &Place, upstream: SocketAddr) -> Result<Target, Error> {
+fn tollway(place: &Place, upstream: SocketAddr, name: &'static str, binary: &Path) -> Result<Target, Error> {
     let (address, admin) = (free()?, free()?);
     let folder = place.path().join(address.port().to_string());
     fs::create_dir_all(&folder)?;
@@ -124,8 +131,8 @@ fn tollway(place: &Place, upstream: SocketAddr) -> Result<Target, Error> {
     }
     let file = folder.join("tollway.yaml");
     fs::write(&file, text)?;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tollway"));
+    let mut command = Command::new(binary);
     command.args(["serve".as_ref(), "--config".as_ref(), file.as_os_str()]).current_dir(&folder);
     command.stdout(fs::File::create(folder.join("access.log"))?).stderr(fs::File::create(folder.join("log"))?);
-    Target::started("tollway", address, &mut command)
+    Target::started(name, address, &mut command)
 }

@@ -21,7 +21,7 @@ use super::scenario::{CHUNKS, Scenario, prose};
 const PACE: Duration = Duration::from_millis(4);
 
 /// Serves until the process is ended.
-pub fn run(address: SocketAddr) -> Result<(), Error> {
+pub(crate) fn run(address: SocketAddr) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(address))
 }
@@ -101,6 +101,10 @@ impl Answers {
             ("application/json", Either::Left(Full::new(answer.clone())))
         };
         let mut response = Response::new(body);
+        if streamed || idle {
+            // nginx would hold a stream back without it.
+            response.headers_mut().insert("x-accel-buffering", header::HeaderValue::from_static("no"));
+        }
         response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
         Ok(response)
     }

@@ -79,12 +79,13 @@ impl AccessLog {
 }
 
 impl Shared {
-    /// Waits for lines, swaps them into `batch`, and tells whether to stop after them.
+    /// Waits until there is a batch's worth or time is up, swaps what there is into `batch`, and tells whether to stop
+    /// after it. Lines are not taken as they come: under load that would be a write, and two threads at one lock, for each.
     fn take(&self, batch: &mut Vec<u8>) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.buffer.is_empty() && !state.stop {
-            state = self.wake.wait_timeout(state, FLUSH_EVERY).map_or_else(|e| e.into_inner().0, |(state, _)| state);
-        }
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_little = |state: &mut State| state.buffer.len() < FLUSH_BYTES && !state.stop;
+        let waited = self.wake.wait_timeout_while(state, FLUSH_EVERY, is_little);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut state.buffer, batch);
         state.stop
     }
