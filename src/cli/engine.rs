@@ -64,7 +64,9 @@ enum Output {
 enum Unreachable {
     #[error("`--url {0}` is not an address of the form http://host:port")]
     Address(String),
-    #[error("no gateway answers at {0} ({1}); start one with `tollway serve`, or give its admin listener with `--url`")]
+    #[error(
+        "no gateway answers at {0} ({1}); start one with `tollway serve`, or give its admin listener with `--url`"
+    )]
     Silent(String, io::Error),
     #[error("{0} answered with status {1}; is it the admin listener of a gateway?")]
     Refused(String, u16),
@@ -117,7 +119,11 @@ fn print_status(status: &EngineStatus, output: Output, out: &mut dyn Write) -> R
         return Ok(code);
     }
     writeln!(out, "model     {} ({})", status.model, status.model_file.display())?;
-    writeln!(out, "load      {} running of {}, {} queued of {}", status.running, status.parallel, status.queued, status.queue_requests_max)?;
+    writeln!(
+        out,
+        "load      {} running of {}, {} queued of {}",
+        status.running, status.parallel, status.queued, status.queue_requests_max
+    )?;
     writeln!(out, "context   {} of {} tokens in use", status.kv_tokens, status.context_tokens)?;
     writeln!(out, "speed     {} tokens/s over the last steps", status.tokens_per_second)?;
     let pid = status.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
@@ -130,17 +136,28 @@ fn print_hardware(found: &Hardware, output: Output, out: &mut dyn Write) -> Resu
         serde_json::to_writer_pretty(&mut *out, found)?;
         return writeln!(out);
     }
-    writeln!(out, "cpu           {} cores, {}: {}", found.cores, found.architecture, found.cpu_features.join(" "))?;
+    writeln!(
+        out,
+        "cpu           {} cores, {}: {}",
+        found.cores,
+        found.architecture,
+        found.cpu_features.join(" ")
+    )?;
     if found.cpu_features_missing.is_empty() {
         writeln!(out, "embedded      runs here, with {} compute threads by default", found.compute_threads)?;
     } else {
-        writeln!(out, "embedded      does not run here: the CPU lacks {}", found.cpu_features_missing.join(", "))?;
+        writeln!(
+            out,
+            "embedded      does not run here: the CPU lacks {}",
+            found.cpu_features_missing.join(", ")
+        )?;
     }
     if found.accelerators.is_empty() {
         writeln!(out, "accelerators  none that nvidia-smi or npu-smi reports")?;
     }
     for device in &found.accelerators {
-        let memory = device.memory_mib.map_or_else(|| "memory unknown".to_owned(), |mib| format!("{mib} MiB"));
+        let memory =
+            device.memory_mib.map_or_else(|| "memory unknown".to_owned(), |mib| format!("{mib} MiB"));
         writeln!(out, "accelerator   {} {}: {}, {memory}", device.vendor, device.index, device.name)?;
     }
     Ok(())
@@ -163,7 +180,8 @@ fn status(url: &str) -> Result<EngineStatus, Unreachable> {
 
 /// One GET over one connection. HTTP/1.0, so that the answer is neither chunked nor kept open.
 fn fetch(address: &str) -> Result<(u16, Vec<u8>), io::Error> {
-    let resolved = address.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the name has no address"))?;
+    let resolved =
+        address.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the name has no address"))?;
     let mut stream = TcpStream::connect_timeout(&resolved, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;

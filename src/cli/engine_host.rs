@@ -23,7 +23,8 @@ impl EngineHost {
     /// Starts the engine that the settings ask for. Returns at once; the engine loads meanwhile.
     pub(super) fn start(settings: &Settings) -> Self {
         let engine = &settings.local_engine;
-        let supervisor = engine.is_on().then(|| Supervisor::start(engine_settings(engine, &settings.state_dir)));
+        let supervisor =
+            engine.is_on().then(|| Supervisor::start(engine_settings(engine, &settings.state_dir)));
         let usd_per_hour = engine.usd_per_hour.as_deref().and_then(|usd| usd.parse().ok()).unwrap_or(0.0);
         Self { supervisor, usd_per_hour }
     }

@@ -1,6 +1,7 @@
 //! The command line: a verb a file. Results go to standard output, talk to standard error.
 
 mod check;
+mod engine;
 mod engine_host;
 pub mod explain;
 mod http_get;
@@ -28,6 +29,7 @@ enum Verb {
     Explain(explain::ExplainArgs),
     Prices(prices::PricesArgs),
     Schema(schema::Args),
+    Engine(engine::EngineArgs),
 }
 
 /// Reads the command line and does what it says. 0: done, 1: a check failed, 2: wrong usage.
@@ -43,5 +45,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(args) => explain::run(&args),
         Verb::Prices(args) => prices::run(&args),
         Verb::Schema(args) => schema::run(&args),
+        // Standard output is gone only where nobody reads it.
+        Verb::Engine(args) => engine::run(&args, &mut std::io::stdout()).unwrap_or(ExitCode::FAILURE),
     }
 }

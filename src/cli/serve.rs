@@ -49,7 +49,9 @@ pub(super) struct Args {
 enum Stopped {
     #[error("{0}")]
     Configuration(Problems),
-    #[error("cannot listen on {address}: {error}. Is another gateway running there? --listen names another address.")]
+    #[error(
+        "cannot listen on {address}: {error}. Is another gateway running there? --listen names another address."
+    )]
     Listen { address: SocketAddr, error: std::io::Error },
     #[error("TLS: {0}")]
     Tls(#[from] crate::gateway::tls::Error),
@@ -61,11 +63,15 @@ enum Stopped {
 pub(super) fn run(args: Args) -> ExitCode {
     let mut location = Location::new(args.config, args.policies);
     location.listen = args.listen;
-    let outcome = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Stopped::Io).and_then(|runtime| {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let snapshots = Snapshots::open(location, Arc::clone(&clock)).map_err(Stopped::Configuration)?;
-        runtime.block_on(serve(snapshots, clock))
-    });
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Stopped::Io)
+        .and_then(|runtime| {
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+            let snapshots = Snapshots::open(location, Arc::clone(&clock)).map_err(Stopped::Configuration)?;
+            runtime.block_on(serve(snapshots, clock))
+        });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(stopped) => {
@@ -107,7 +113,8 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
     let running = Running { gateway, snapshots, engine, tls, tasks, settings: listener_settings };
     let stop = CancellationToken::new();
     let stop_admin = CancellationToken::new();
-    let (traffic, admin) = (running.traffic(traffic, stop.clone()), running.admin(admin_listener, stop_admin.clone()));
+    let (traffic, admin) =
+        (running.traffic(traffic, stop.clone()), running.admin(admin_listener, stop_admin.clone()));
     let follow = running.follow();
     let announcing = async {
         // So that the line it prints works as it stands.
@@ -152,7 +159,15 @@ impl Running {
         let service = move |request, _: ConnInfo| answer::answer(Arc::clone(&gateway), request);
         let gateway = Arc::clone(&self.gateway);
         let refuse = move |refusal: Refusal| answer::refused(&gateway, refusal);
-        listener::serve(listener, self.tls.clone(), self.settings.clone(), service, refuse, self.tasks.clone(), stop)
+        listener::serve(
+            listener,
+            self.tls.clone(),
+            self.settings.clone(),
+            service,
+            refuse,
+            self.tasks.clone(),
+            stop,
+        )
     }
 
     fn admin(&self, listener: TcpListener, stop: CancellationToken) -> impl Future<Output = usize> + use<> {
@@ -167,7 +182,15 @@ impl Running {
         let service = move |request, _: ConnInfo| std::future::ready(admin.answer(&request));
         // Probes and scrapers go on until the last request has ended.
         let settings = ListenerSettings { drain_timeout: Duration::from_secs(1), ..self.settings.clone() };
-        listener::serve(listener, self.tls.clone(), settings, service, Admin::refused, self.tasks.clone(), stop)
+        listener::serve(
+            listener,
+            self.tls.clone(),
+            settings,
+            service,
+            Admin::refused,
+            self.tasks.clone(),
+            stop,
+        )
     }
 
     /// Follows the files until the end of the process.
@@ -235,7 +258,11 @@ fn bind(address: SocketAddr, settings: &ListenerSettings) -> Result<TcpListener,
 fn listener_settings(settings: &Settings) -> ListenerSettings {
     let defaults = ListenerSettings::default();
     let head_bytes_max = usize::try_from(settings.limits.header_bytes_max).unwrap_or(usize::MAX);
-    ListenerSettings { drain_timeout: settings.limits.drain, head: HeadLimits { head_bytes_max, ..defaults.head }, ..defaults }
+    ListenerSettings {
+        drain_timeout: settings.limits.drain,
+        head: HeadLimits { head_bytes_max, ..defaults.head },
+        ..defaults
+    }
 }
 
 fn start_log(settings: &Settings) {
@@ -248,9 +275,14 @@ fn start_log(settings: &Settings) {
         LogFormat::Auto => !terminal,
     };
     let colour = terminal && std::env::var_os("NO_COLOR").is_none();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     // A second gateway in one process (a test) keeps the first one's log.
-    let _ = if json { builder.json().flatten_event(true).try_init() } else { builder.with_target(false).try_init() };
+    let _ = if json {
+        builder.json().flatten_event(true).try_init()
+    } else {
+        builder.with_target(false).try_init()
+    };
 }
 
 /// Says where to point a client, with a line that works as it stands.
@@ -283,7 +315,11 @@ fn announce((traffic, admin): (SocketAddr, SocketAddr), snapshot: &Snapshot, tls
 
 fn tell_catalog(metrics: &Metrics) {
     // Dates of the book are days, months or half-years as text; the newest full day among them is the book's age.
-    let newest = Book::shipped().rows.iter().filter_map(|row| row.card.entry.as_of.parse::<jiff::civil::Date>().ok()).max();
+    let newest = Book::shipped()
+        .rows
+        .iter()
+        .filter_map(|row| row.card.entry.as_of.parse::<jiff::civil::Date>().ok())
+        .max();
     let at = newest.and_then(|day| jiff::tz::Offset::UTC.to_timestamp(day.at(0, 0, 0, 0)).ok());
     if let Some(at) = at {
         #[expect(clippy::cast_precision_loss, reason = "seconds of this century are exact in a float")]

@@ -64,9 +64,19 @@ fn secret_at(chars: &[char], at: usize) -> Option<usize> {
     }
     let key = before.trim_end().strip_suffix(':')?.trim_end_matches(['"', '\'']);
     let begins_value = !chars[at].is_whitespace() && before.ends_with([' ', '\t', ':']);
-    let name: String =
-        key.chars().rev().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-')).collect::<Vec<_>>().iter().rev().collect();
-    if !begins_value || !is_secret_key(&name) || rest.starts_with(['{', '[', '|', '>', '#', '$']) || rest.starts_with("\"${") {
+    let name: String = key
+        .chars()
+        .rev()
+        .take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
+        .collect::<Vec<_>>()
+        .iter()
+        .rev()
+        .collect();
+    if !begins_value
+        || !is_secret_key(&name)
+        || rest.starts_with(['{', '[', '|', '>', '#', '$'])
+        || rest.starts_with("\"${")
+    {
         return None;
     }
     match chars[at] {

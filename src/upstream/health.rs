@@ -71,7 +71,8 @@ impl RouteHealth {
     /// Whether it answered within the last seconds and nothing is wrong with it: going there is no gamble.
     pub fn is_known_good(&self, now: Mono) -> bool {
         let inner = self.lock();
-        inner.breaker.state(now) == State::Closed && inner.succeeded_at.is_some_and(|at| now.since(at) < RECENT)
+        inner.breaker.state(now) == State::Closed
+            && inner.succeeded_at.is_some_and(|at| now.since(at) < RECENT)
     }
 
     /// An attempt begins.
