@@ -451,7 +451,7 @@ fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
     &text[start..start + length]
 }
 
-/// The part of a page between `<!-- NAME: … -->` and `<!-- end -->` is `wanted`; with TOLLWAY_BLESS=1 it becomes so.
+/// The part of a page between `<!-- NAME: … -->` and `<!-- end -->` is `wanted`; with `TOLLWAY_BLESS=1` it becomes so.
 fn same_or_bless(page: &str, name: &str, wanted: &str) {
     let text = read(page);
     let mark = format!("<!-- {name}: ");

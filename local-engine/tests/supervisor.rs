@@ -46,7 +46,7 @@ async fn until(
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), waiting)
+    tokio::time::timeout(Duration::from_mins(1), waiting)
         .await
         .unwrap_or_else(|_| panic!("{what} never came: {:?}", supervisor.status()))
 }
@@ -167,7 +167,7 @@ fn parent(pid: u32) -> Option<u32> {
 
 #[expect(clippy::disallowed_methods, reason = "a test's own patience")]
 fn wait(mut condition: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let deadline = std::time::Instant::now() + Duration::from_mins(1);
     while !condition() {
         assert!(std::time::Instant::now() < deadline, "it never came true");
         std::thread::sleep(Duration::from_millis(10));

@@ -25,7 +25,7 @@ const ANSWER_BYTES_MAX: u64 = 1 << 20;
 /// The local engine.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tollway engine status --output json")]
-pub struct EngineArgs {
+pub(super) struct EngineArgs {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -78,7 +78,7 @@ enum Unreachable {
 ///
 /// # Errors
 /// Only where `out` cannot be written to.
-pub fn run(args: &EngineArgs, out: &mut dyn Write) -> Result<ExitCode, io::Error> {
+pub(super) fn run(args: &EngineArgs, out: &mut dyn Write) -> Result<ExitCode, io::Error> {
     match &args.verb {
         Verb::Status { url, output } => match status(url) {
             Ok(status) => print_status(&status, *output, out),

@@ -162,7 +162,7 @@ impl Running {
         listener::serve(
             listener,
             self.tls.clone(),
-            self.settings.clone(),
+            self.settings,
             service,
             refuse,
             self.tasks.clone(),
@@ -176,12 +176,12 @@ impl Running {
         let admin = Admin {
             gateway: Arc::clone(&self.gateway),
             engine: Arc::new(move || engine.view()),
-            reload: Arc::new(move || of_reload()),
+            reload: Arc::new(of_reload),
             reload_problem: Arc::new(move || of_problem.problem()),
         };
         let service = move |request, _: ConnInfo| std::future::ready(admin.answer(&request));
         // Probes and scrapers go on until the last request has ended.
-        let settings = ListenerSettings { drain_timeout: Duration::from_secs(1), ..self.settings.clone() };
+        let settings = ListenerSettings { drain_timeout: Duration::from_secs(1), ..self.settings };
         listener::serve(
             listener,
             self.tls.clone(),

@@ -8,7 +8,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderValue};
-use secrecy::ExposeSecret as _;
 use tokio::sync::Semaphore;
 
 use crate::config::Snapshot;
@@ -176,7 +175,7 @@ fn target(provider: &crate::config::Provider) -> Option<Target> {
         (None, _) => return None,
     };
     let extra: HeaderMap = provider.headers.iter().cloned().collect();
-    let key = provider.api_key.as_ref().map(|key| key.expose_secret());
+    let key = provider.api_key.as_ref().map(secrecy::ExposeSecret::expose_secret);
     match Target::new(provider.kind, &base_url, key, &extra) {
         Ok(target) => Some(target),
         Err(error) => {
@@ -198,7 +197,7 @@ fn tell_prices(snapshot: &Snapshot, metrics: &Metrics, clock: &dyn Clock) {
         let (provider, model) = (&*route.provider, &*route.checkpoint);
         #[expect(clippy::cast_precision_loss, reason = "a gauge for people; charges never read it")]
         let tell = |kind: &str, price: crate::units::TokenPrice| {
-            metrics.price(provider, model, kind, price.0 as f64 / 1e6)
+            metrics.price(provider, model, kind, price.0 as f64 / 1e6);
         };
         tell("input", rates.input);
         tell("output", rates.output);

@@ -69,11 +69,10 @@ pub fn answer(
             headers.insert(HeaderName::from_static(name), value.clone());
         }
     }
-    if let Some(cost) = cost {
-        if let Ok(value) = HeaderValue::from_str(&cost.to_string()) {
+    if let Some(cost) = cost
+        && let Ok(value) = HeaderValue::from_str(&cost.to_string()) {
             headers.insert(COST, value);
         }
-    }
     response
 }
 

@@ -15,7 +15,7 @@ pub enum Kind {
     DeepSeek,
     /// Alibaba Cloud Model Studio.
     DashScope,
-    /// Tencent Cloud TokenHub.
+    /// Tencent Cloud `TokenHub`.
     Hunyuan,
     /// Huawei Cloud ModelArts Studio.
     ModelArts,

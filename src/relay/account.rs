@@ -176,10 +176,10 @@ impl Open {
         match ended {
             Ended::Well => series.ok.inc(),
             Ended::CallerLeft => {
-                metrics.ended(&self.who.policy, &self.who.team, provider, model, 200, "cancelled")
+                metrics.ended(&self.who.policy, &self.who.team, provider, model, 200, "cancelled");
             }
             Ended::Broken(_) => {
-                metrics.ended(&self.who.policy, &self.who.team, provider, model, 200, "upstream_error")
+                metrics.ended(&self.who.policy, &self.who.team, provider, model, 200, "upstream_error");
             }
         }
         series.overhead.observe(self.overhead().as_secs_f64());

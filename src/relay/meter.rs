@@ -121,7 +121,7 @@ impl Meter {
         match (is_usage_chunk, self.usage_asked) {
             (true, true) => {
                 self.usage_chunk =
-                    Some(usage_chunk(event, &data, &chunk, &usage, cost(Some(&report), self.counted())))
+                    Some(usage_chunk(event, &data, &chunk, &usage, cost(Some(&report), self.counted())));
             }
             (true, false) => {}
             // Usage on the finish chunk: split off, so that the caller finds it where OpenAI puts it.

@@ -126,11 +126,10 @@ impl Upstreams {
             if left.is_zero() {
                 return Err(Error::DeadlinePassed { limit: errand.limit, reasons: failures });
             }
-            if let Some(last) = failures.last() {
-                if !self.may_retry(errand, last, route, health, now) {
+            if let Some(last) = failures.last()
+                && !self.may_retry(errand, last, route, health, now) {
                     continue;
                 }
-            }
             let patience = patience(errand).min(left);
             match self.try_route(errand, route, target, health, patience).await {
                 Ok((answer, sent, answered)) => {

@@ -13,7 +13,7 @@ use super::breaker::{Breaker, State};
 /// Share of a new sample in the smoothed values.
 const SMOOTHING: f32 = 0.2;
 /// How long a route rests that only the operator can mend.
-pub const DISABLED_FOR: Duration = Duration::from_secs(300);
+pub const DISABLED_FOR: Duration = Duration::from_mins(5);
 /// Wait after a 429 that named none; doubles up to the longest.
 const LIMITED_FIRST: Duration = Duration::from_secs(1);
 const LIMITED_LONGEST: Duration = Duration::from_secs(30);

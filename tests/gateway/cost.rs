@@ -28,7 +28,7 @@ async fn answer_of(
     assert_eq!(response.status, 200);
     let events = response.events().await;
     assert!(events.last().is_some_and(tollway_test_support::Event::is_done), "{file}: {events:?}");
-    let chunks: Vec<Value> = events.iter().filter_map(|event| event.json()).collect();
+    let chunks: Vec<Value> = events.iter().filter_map(tollway_test_support::Event::json).collect();
     let line = gateway.logged("\"outcome\":\"ok\"").await;
     let metrics =
         gateway.metrics_until("the cost", |metrics| metrics.sum("tollway_cost_usd_total", &[]) > 0.0).await;
@@ -124,7 +124,7 @@ async fn cache_writes_cost_their_own_price() {
     let body = json!({"model": MODEL, "stream": true, "stream_options": {"include_usage": true}, "messages": [{"role": "user", "content": "x"}]});
     let events = gateway.chat(&body).send().await.events().await;
     let usage =
-        events.iter().filter_map(|event| event.json()).find(|chunk| chunk["usage"].is_object()).unwrap();
+        events.iter().filter_map(tollway_test_support::Event::json).find(|chunk| chunk["usage"].is_object()).unwrap();
     // 300 × 400,000 + 1,800 × 500,000 + 33 × 1,600,000 pico-dollars.
     assert_eq!(usage["usage"]["cost"].as_f64(), Some(0.001_072_8));
 }

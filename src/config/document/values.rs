@@ -139,10 +139,7 @@ words! {
         text.parse::<Date>().map_err(|_| "a day such as `2026-10-01`".to_owned())
     };
     /// A file or folder; a relative one starts at the configuration file's folder.
-    FilePath(PathBuf) = { "type": "string" }, |text| match text.contains('\0') {
-        false => Ok(text.into()),
-        true => Err("a path without NUL".to_owned()),
-    };
+    FilePath(PathBuf) = { "type": "string" }, |text| if text.contains('\0') { Err("a path without NUL".to_owned()) } else { Ok(text.into()) };
     /// Where to listen: an address and a port.
     Listen(SocketAddr) = { "type": "string", "examples": ["127.0.0.1:8080", "0.0.0.0:8080"] }, listen;
     /// A window of the UTC day: `01:00-04:00`.
@@ -274,7 +271,7 @@ mod tests {
     #[test]
     fn durations_sizes_and_windows() {
         assert_eq!(duration("800ms"), Ok(Duration::from_millis(800)));
-        assert_eq!(duration("1.5h"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("1.5h"), Ok(Duration::from_mins(90)));
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
         for odd in ["", "5", "s", "-1s", "NaNs", "infs", "1e9h", "99999999h", "5 parsecs", "1.2.3s"] {
             assert!(duration(odd).is_err(), "{odd}");
