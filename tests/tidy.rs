@@ -1,15 +1,20 @@
 //! What no compiler checks of this project's own text: who may use whom, what pure code leaves alone, how files begin,
 //! which promises have a test, and whether the tables in `docs/` say what the code says.
 //!
-//! `TOLLWAY_BLESS=1 cargo test --test tidy` rewrites the tables that are made from the code.
+//! `UPDATE=1 cargo test --test tidy` rewrites the tables that are made from the code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+#[cfg(test)]
+#[path = "tidy/pages.rs"]
+mod pages;
+#[cfg(test)]
 #[path = "tidy/source.rs"]
 mod source;
 
-use source::{Source, files, name_of, paths_from, read, root, words};
+use pages::{between, literals, numbered_tests, same_or_bless};
+use source::{Source, files, name_of, paths_from, read, words};
 
 /// Who may use whom: read downwards only, a row names none above itself.
 ///
@@ -341,7 +346,7 @@ fn the_page_on_reliability_names_every_numbered_test() {
         }
         let cells: Vec<String> =
             by_file.iter().map(|(file, tests)| format!("{file}: {}", tests.join(", "))).collect();
-        table.push_str(&format!("| R{number} | {} |\n", cells.join("<br>")));
+        table = format!("{table}| R{number} | {} |\n", cells.join("<br>"));
     }
     same_or_bless("docs/reliability.md", "numbered tests", &table);
 }
@@ -397,76 +402,4 @@ fn links_between_pages_lead_somewhere() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-/// Tests with a promise's number in their name, by number: the file and the test.
-fn numbered_tests() -> BTreeMap<u8, BTreeSet<(String, String)>> {
-    let mut tests: BTreeMap<u8, BTreeSet<(String, String)>> = BTreeMap::new();
-    for path in files() {
-        let end = path.extension().and_then(|end| end.to_str()).unwrap_or_default();
-        if !["rs", "py", "mjs", "js", "ts"].contains(&end) {
-            continue;
-        }
-        let text = fs::read_to_string(&path).expect("a program is text");
-        for line in text.lines().map(str::trim_start) {
-            let line =
-                ["pub ", "async "].iter().fold(line, |line, word| line.strip_prefix(word).unwrap_or(line));
-            let Some(rest) =
-                ["fn ", "def ", "test(\"", "test('"].iter().find_map(|begin| line.strip_prefix(begin))
-            else {
-                continue;
-            };
-            let name = words(rest).next().unwrap_or_default();
-            let numbers = name
-                .split('_')
-                .filter_map(|part| part.strip_prefix('r').filter(|n| n.len() == 2)?.parse::<u8>().ok());
-            for number in numbers {
-                tests.entry(number).or_default().insert((name_of(&path), name.to_owned()));
-            }
-        }
-    }
-    tests
-}
-
-/// Texts in `code` that look like a code and stand where `fits` says, given what is before and after them.
-fn literals(code: &str, fits: impl Fn(&str, &str) -> bool) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for line in code.lines() {
-        for (at, _) in line.match_indices('"') {
-            let Some((text, after)) = line[at + 1..].split_once('"') else { continue };
-            let is_code = text.len() > 2 && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-            if is_code && fits(&line[..at], after) {
-                found.insert(text.to_owned());
-            }
-        }
-    }
-    found
-}
-
-fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
-    let start =
-        text.find(from).unwrap_or_else(|| panic!("{from:?} is gone: this test reads the code's text"));
-    let length =
-        text[start..].find(to).unwrap_or_else(|| panic!("{to:?} is gone: this test reads the code's text"));
-    &text[start..start + length]
-}
-
-/// The part of a page between `<!-- NAME: … -->` and `<!-- end -->` is `wanted`; with `TOLLWAY_BLESS=1` it becomes so.
-fn same_or_bless(page: &str, name: &str, wanted: &str) {
-    let text = read(page);
-    let mark = format!("<!-- {name}: ");
-    let start = text
-        .find(&mark)
-        .and_then(|at| Some(at + text[at..].find("-->")? + 3))
-        .expect("the page has the mark");
-    let end = start + text[start..].find("<!-- end -->").expect("the page has the end mark");
-    if text[start..end].trim() == wanted.trim() {
-        return;
-    }
-    if std::env::var_os("TOLLWAY_BLESS").is_some() {
-        let new = format!("{}\n{wanted}\n{}", &text[..start], &text[end..]);
-        fs::write(root().join(page), new).expect("the page can be written");
-        return;
-    }
-    panic!("{page} is not what the code says: TOLLWAY_BLESS=1 cargo test --test tidy writes it anew");
 }
