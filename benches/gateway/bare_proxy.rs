@@ -30,10 +30,14 @@ async fn serve(address: SocketAddr, upstream: &'static str) -> Result<(), Error>
         socket.set_nodelay(true)?;
         let client = client.clone();
         let service = service_fn(move |request| pass(client.clone(), upstream, request));
-        let connection =
-            hyper::server::conn::http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(socket), service);
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .serve_connection(TokioIo::new(socket), service);
         // A connection that breaks is its client's affair.
-        #[expect(clippy::disallowed_methods, reason = "a process of the benchmark, which ends by being stopped")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a process of the benchmark, which ends by being stopped"
+        )]
         tokio::spawn(async move { connection.await.is_ok() });
     }
 }

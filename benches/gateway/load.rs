@@ -41,7 +41,10 @@ impl Load {
                 let (left, request) = (Arc::clone(&left), Arc::clone(&self.request));
                 std::thread::spawn(move || -> Result<(), Error> {
                     let mut buffer = vec![0; 64 << 10];
-                    while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+                    while left
+                        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                        .is_ok()
+                    {
                         socket.write_all(&request)?;
                         read_answer(&mut socket, &mut buffer)?;
                     }
@@ -64,7 +67,11 @@ impl Load {
 }
 
 /// Opens `streams` streams, and waits for the first chunk of each.
-pub(crate) fn hold(scenario: &Scenario, address: SocketAddr, streams: usize) -> Result<Vec<TcpStream>, Error> {
+pub(crate) fn hold(
+    scenario: &Scenario,
+    address: SocketAddr,
+    streams: usize,
+) -> Result<Vec<TcpStream>, Error> {
     let load = Load::new(scenario, address);
     let mut buffer = vec![0; 16 << 10];
     let mut held = Vec::with_capacity(streams);
@@ -96,7 +103,11 @@ fn read_answer(socket: &mut TcpStream, buffer: &mut [u8]) -> Result<(), Error> {
     };
     let head = std::str::from_utf8(&buffer[..body_at])?;
     if !head.starts_with("HTTP/1.1 200") {
-        return Err(format!("not the answer that was asked for: {}", String::from_utf8_lossy(&buffer[..filled])).into());
+        return Err(format!(
+            "not the answer that was asked for: {}",
+            String::from_utf8_lossy(&buffer[..filled])
+        )
+        .into());
     }
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;

@@ -39,7 +39,9 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["upstream", address] => parsed(address).and_then(upstream::run),
-        ["bare-proxy", address, upstream] => parsed(address).and_then(|address| bare_proxy::run(address, upstream)),
+        ["bare-proxy", address, upstream] => {
+            parsed(address).and_then(|address| bare_proxy::run(address, upstream))
+        }
         only => measure(only),
     };
     match outcome {
@@ -67,14 +69,17 @@ fn measure(only: &[&str]) -> Result<(), Error> {
     let upstream = targets::upstream()?;
     let wanted = |target: &Target| only.is_empty() || only.contains(&target.name);
     let part = std::env::var("BENCH_ONLY").unwrap_or_default();
-    let scenarios: Vec<Scenario> = Scenario::all().into_iter().filter(|scenario| scenario.name.contains(&part)).collect();
+    let scenarios: Vec<Scenario> =
+        Scenario::all().into_iter().filter(|scenario| scenario.name.contains(&part)).collect();
     let mut report = Report::new(quick);
     {
-        let targets: Vec<Target> = targets::all(&place, upstream.address)?.into_iter().filter(wanted).collect();
+        let targets: Vec<Target> =
+            targets::all(&place, upstream.address)?.into_iter().filter(wanted).collect();
         for scenario in &scenarios {
             for target in &targets {
                 // The first requests open connections and fill caches.
-                Load::new(scenario, target.address).run(scenario, scenario.requests / 20 + scenario.connections)?;
+                Load::new(scenario, target.address)
+                    .run(scenario, scenario.requests / 20 + scenario.connections)?;
             }
         }
         for round in 1..=size.rounds {

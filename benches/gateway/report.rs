@@ -29,7 +29,13 @@ const REFERENCE: &str = "nginx";
 impl Report {
     /// Nothing yet.
     pub(crate) fn new(quick: bool) -> Self {
-        Self { quick, scenarios: Vec::new(), targets: Vec::new(), samples: BTreeMap::new(), memory: BTreeMap::new() }
+        Self {
+            quick,
+            scenarios: Vec::new(),
+            targets: Vec::new(),
+            samples: BTreeMap::new(),
+            memory: BTreeMap::new(),
+        }
     }
 
     /// Takes one sample.
@@ -95,7 +101,11 @@ impl fmt::Display for Report {
                     }
                     None => write!(out, "| - | - | - ")?,
                 }
-                writeln!(out, "| {:.2} |", self.wait(scenario, target).map_or(0.0, |wait| wait.median / 1e3))?;
+                writeln!(
+                    out,
+                    "| {:.2} |",
+                    self.wait(scenario, target).map_or(0.0, |wait| wait.median / 1e3)
+                )?;
             }
         }
         writeln!(out, "\n| memory of an idle stream | KB |\n| --- | ---: |")?;

@@ -37,7 +37,14 @@ impl Scenario {
             whole("1 KB in, 1 KB out", KB, 8000),
             whole("256 KB in, 1 KB out", 256 * KB, 1600),
             whole("1 KB in, 256 KB out", KB, 1600),
-            Self { name: "chunk of a stream", request_bytes: KB, stream: true, connections: 32, requests: 64, units: CHUNKS },
+            Self {
+                name: "chunk of a stream",
+                request_bytes: KB,
+                stream: true,
+                connections: 32,
+                requests: 64,
+                units: CHUNKS,
+            },
         ]
     }
 

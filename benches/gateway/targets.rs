@@ -62,7 +62,11 @@ impl Target {
 /// The upstream of all.
 pub(crate) fn upstream() -> Result<Target, Error> {
     let address = free()?;
-    Target::started("upstream", address, Command::new(std::env::current_exe()?).args(["upstream", &address.to_string()]))
+    Target::started(
+        "upstream",
+        address,
+        Command::new(std::env::current_exe()?).args(["upstream", &address.to_string()]),
+    )
 }
 
 /// All targets in front of `upstream`, each a fresh process.
@@ -71,7 +75,13 @@ pub(crate) fn all(place: &Place, upstream: SocketAddr) -> Result<Vec<Target>, Er
     let nginx_logged = nginx(place, upstream, "nginx", true)?;
     let nginx_silent = nginx(place, upstream, "nginx, no log", false)?;
     let built = Path::new(env!("CARGO_BIN_EXE_tollway"));
-    let mut all = vec![direct, nginx_logged, nginx_silent, bare_proxy(upstream)?, tollway(place, upstream, "tollway", built)?];
+    let mut all = vec![
+        direct,
+        nginx_logged,
+        nginx_silent,
+        bare_proxy(upstream)?,
+        tollway(place, upstream, "tollway", built)?,
+    ];
     // Another build of the gateway in the same rounds: the way to see what a change does on a noisy machine.
     if let Some(other) = std::env::var_os("BENCH_OTHER") {
         all.push(tollway(place, upstream, "tollway, other", Path::new(&other))?);
@@ -87,7 +97,11 @@ fn free() -> Result<SocketAddr, Error> {
 fn bare_proxy(upstream: SocketAddr) -> Result<Target, Error> {
     let address = free()?;
     let mut command = Command::new(std::env::current_exe()?);
-    Target::started("bare hyper proxy", address, command.args(["bare-proxy", &address.to_string(), &upstream.to_string()]))
+    Target::started(
+        "bare hyper proxy",
+        address,
+        command.args(["bare-proxy", &address.to_string(), &upstream.to_string()]),
+    )
 }
 
 /// One worker; connections kept alive on both sides; bodies in memory, never in a file. Whole answers are buffered, which is
@@ -97,7 +111,8 @@ fn nginx(place: &Place, upstream: SocketAddr, name: &'static str, logs: bool) ->
     let folder = place.path().join(address.port().to_string());
     fs::create_dir_all(&folder)?;
     let at = folder.display();
-    let access_log = if logs { format!("{at}/access.log combined buffer=64k flush=1s") } else { "off".to_owned() };
+    let access_log =
+        if logs { format!("{at}/access.log combined buffer=64k flush=1s") } else { "off".to_owned() };
     let text = format!(
         "daemon off;\nworker_processes 1;\nworker_rlimit_nofile 16384;\npid {at}/pid;\nerror_log {at}/error.log;\n\
          events {{ worker_connections 8192; }}\n\
@@ -111,7 +126,14 @@ fn nginx(place: &Place, upstream: SocketAddr, name: &'static str, logs: bool) ->
     let file = folder.join("nginx.conf");
     fs::write(&file, text)?;
     let mut command = Command::new("nginx");
-    command.args(["-p".as_ref(), folder.as_os_str(), "-e".as_ref(), folder.join("error.log").as_os_str(), "-c".as_ref(), file.as_os_str()]);
+    command.args([
+        "-p".as_ref(),
+        folder.as_os_str(),
+        "-e".as_ref(),
+        folder.join("error.log").as_os_str(),
+        "-c".as_ref(),
+        file.as_os_str(),
+    ]);
     Target::started(name, address, command.stderr(Stdio::null()))
 }
 
@@ -135,6 +157,8 @@ fn tollway(place: &Place, upstream: SocketAddr, name: &'static str, binary: &Pat
     fs::write(&file, text)?;
     let mut command = Command::new(binary);
     command.args(["serve".as_ref(), "--config".as_ref(), file.as_os_str()]).current_dir(&folder);
-    command.stdout(fs::File::create(folder.join("access.log"))?).stderr(fs::File::create(folder.join("log"))?);
+    command
+        .stdout(fs::File::create(folder.join("access.log"))?)
+        .stderr(fs::File::create(folder.join("log"))?);
     Target::started(name, address, &mut command)
 }

@@ -33,10 +33,14 @@ async fn serve(address: SocketAddr) -> Result<(), Error> {
         let (socket, _) = listener.accept().await?;
         socket.set_nodelay(true)?;
         let service = service_fn(move |request| answers.to(request));
-        let connection =
-            hyper::server::conn::http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(socket), service);
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .serve_connection(TokioIo::new(socket), service);
         // A connection that breaks is its client's affair.
-        #[expect(clippy::disallowed_methods, reason = "a process of the benchmark, which ends by being stopped")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a process of the benchmark, which ends by being stopped"
+        )]
         tokio::spawn(async move { connection.await.is_ok() });
     }
 }
@@ -69,12 +73,17 @@ impl Answers {
             )
         };
         let finish = chunk("\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]");
-        let usage = chunk("\"choices\":[],\"usage\":{\"prompt_tokens\":220,\"completion_tokens\":200,\"total_tokens\":420}");
+        let usage = chunk(
+            "\"choices\":[],\"usage\":{\"prompt_tokens\":220,\"completion_tokens\":200,\"total_tokens\":420}",
+        );
         let [_, _, large, streamed] = Scenario::all();
         Self {
             small: whole(640),
             large: whole(256 << 10),
-            chunk: chunk("\"choices\":[{\"index\":0,\"delta\":{\"content\":\" tolling\"},\"finish_reason\":null}]").into(),
+            chunk: chunk(
+                "\"choices\":[{\"index\":0,\"delta\":{\"content\":\" tolling\"},\"finish_reason\":null}]",
+            )
+            .into(),
             last: format!("{finish}{usage}data: [DONE]\n\n").into(),
             models: [large, streamed, Scenario::idle()].map(|scenario| scenario.model().into_bytes()),
         }
@@ -95,7 +104,10 @@ impl Answers {
             ("text/event-stream", Either::Right(StreamBody::new(self.stream())))
         } else if idle {
             let first = stream::once(async { Ok(Frame::data(self.chunk.clone())) });
-            ("text/event-stream", Either::Right(StreamBody::new(first.chain(stream::pending()).boxed() as Pieces)))
+            (
+                "text/event-stream",
+                Either::Right(StreamBody::new(first.chain(stream::pending()).boxed() as Pieces)),
+            )
         } else {
             let answer = if large { &self.large } else { &self.small };
             ("application/json", Either::Left(Full::new(answer.clone())))

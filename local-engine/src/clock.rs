@@ -3,7 +3,10 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// A point on the monotonic clock, for durations.
-#[expect(clippy::disallowed_methods, reason = "this crate stands alone; here is its one reading of the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this crate stands alone; here is its one reading of the clock"
+)]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

@@ -50,8 +50,9 @@ const TOOL_BYTES_MAX: u64 = 1 << 20;
 /// Looks at this machine. Runs `nvidia-smi` and `npu-smi` where they are on the PATH, so it may take seconds.
 pub fn detect() -> Hardware {
     let cores = cores();
-    let mut accelerators = run("nvidia-smi", &["--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"])
-        .map_or_else(Vec::new, |text| nvidia(&text));
+    let mut accelerators =
+        run("nvidia-smi", &["--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"])
+            .map_or_else(Vec::new, |text| nvidia(&text));
     accelerators.extend(run("npu-smi", &["info"]).map_or_else(Vec::new, |text| ascend(&text)));
     Hardware {
         cores,
@@ -75,7 +76,11 @@ pub fn compute_threads(cores: u16) -> u16 {
 
 /// CPU features that llama.cpp's kernels in this build use without asking.
 pub fn missing_cpu_features() -> Vec<&'static str> {
-    CPU_FEATURES.iter().filter(|(name, seen)| NEEDED.contains(name) && !seen()).map(|(name, _)| *name).collect()
+    CPU_FEATURES
+        .iter()
+        .filter(|(name, seen)| NEEDED.contains(name) && !seen())
+        .map(|(name, _)| *name)
+        .collect()
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -101,8 +106,13 @@ const CPU_FEATURES: &[Feature] = &[];
 
 /// A tool's standard output, or nothing where it is absent, fails or hangs.
 fn run(program: &str, args: &[&str]) -> Option<String> {
-    let mut child =
-        Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
+    let mut child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
     let output = child.stdout.take()?;
     let reader = thread::spawn(move || {
         let mut text = Vec::new();
@@ -148,9 +158,16 @@ fn ascend(text: &str) -> Vec<Accelerator> {
         let mut words = first.split_whitespace();
         let Some(Ok(number)) = words.next().map(str::parse::<u32>) else { continue };
         match (words.next(), named.take()) {
-            (Some(name), _) if name.chars().any(char::is_alphabetic) => named = Some((number, name.to_owned())),
+            (Some(name), _) if name.chars().any(char::is_alphabetic) => {
+                named = Some((number, name.to_owned()));
+            }
             (_, Some((npu, name))) => {
-                found.push(Accelerator { vendor: "ascend", index: npu, name, memory_mib: total_after_slash(last) });
+                found.push(Accelerator {
+                    vendor: "ascend",
+                    index: npu,
+                    name,
+                    memory_mib: total_after_slash(last),
+                });
             }
             _ => {}
         }
@@ -197,10 +214,10 @@ mod tests {
 | 0       0                 | 1234          | python                   | 54000                    |
 ";
         let found = ascend(table);
-        assert_eq!(found.iter().map(|npu| (npu.index, npu.name.as_str(), npu.memory_mib)).collect::<Vec<_>>(), [
-            (0, "910B2", Some(65_536)),
-            (1, "910B2", Some(65_536))
-        ]);
+        assert_eq!(
+            found.iter().map(|npu| (npu.index, npu.name.as_str(), npu.memory_mib)).collect::<Vec<_>>(),
+            [(0, "910B2", Some(65_536)), (1, "910B2", Some(65_536))]
+        );
     }
 
     #[test]

@@ -12,11 +12,11 @@ mod clock;
 mod embedded;
 pub mod hardware;
 mod settings;
-//mod supervisor;
+mod supervisor;
 mod worker;
 
 pub use settings::{EngineSettings, MODEL_FILE, MODEL_NAME};
-//pub use supervisor::{EngineState, EngineStatus, Supervisor};
+pub use supervisor::{EngineState, EngineStatus, Supervisor};
 pub use worker::worker_main;
 
 /// Whether this build has the embedded engine (feature `llama`).

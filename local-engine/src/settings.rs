@@ -143,9 +143,16 @@ fn number<T>(flag: &str, value: &OsStr, least: T, most: T) -> Result<T, UsageErr
 where
     T: std::str::FromStr + PartialOrd + std::fmt::Display,
 {
-    value.to_str().and_then(|text| text.parse().ok()).filter(|number| (&least..=&most).contains(&number)).ok_or_else(|| {
-        UsageError(format!("`{flag}` wants a whole number from {least} to {most}, not `{}`", value.to_string_lossy()))
-    })
+    value
+        .to_str()
+        .and_then(|text| text.parse().ok())
+        .filter(|number| (&least..=&most).contains(&number))
+        .ok_or_else(|| {
+            UsageError(format!(
+                "`{flag}` wants a whole number from {least} to {most}, not `{}`",
+                value.to_string_lossy()
+            ))
+        })
 }
 
 #[cfg(test)]

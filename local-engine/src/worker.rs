@@ -24,7 +24,11 @@ pub fn worker_main(args: impl Iterator<Item = OsString>) -> ExitCode {
 fn run(settings: WorkerSettings) -> ExitCode {
     // Whatever is made from here on, the socket above all, is for this user alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(4).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(4)
+        .enable_all()
+        .build();
     let served = match runtime {
         Ok(runtime) => {
             let served = runtime.block_on(crate::embedded::serve(settings));

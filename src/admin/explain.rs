@@ -34,9 +34,14 @@ impl Admin {
         };
         let key = snapshot.keys.iter().find(|key| *key.name == *query.key);
         if key.is_none() && !query.key.is_empty() {
-            return error(StatusCode::NOT_FOUND, "key_not_found", &format!("There is no key named {:?}.", query.key));
+            return error(
+                StatusCode::NOT_FOUND,
+                "key_not_found",
+                &format!("There is no key named {:?}.", query.key),
+            );
         }
-        let mut tags: Vec<(&str, &str)> = query.tags.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let mut tags: Vec<(&str, &str)> =
+            query.tags.iter().map(|(name, value)| (&**name, &**value)).collect();
         tags.extend(key.iter().flat_map(|key| key.tags.iter().map(|(name, value)| (&**name, &**value))));
         let facts = RequestFacts {
             model: &query.model,
@@ -73,8 +78,10 @@ impl Query {
         };
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = percent_decoded(&value.replace('+', " ")).ok_or_else(|| format!("{name}: a percent escape is malformed"))?;
-            let number = || value.parse::<u64>().map_err(|_| format!("{name}: {value:?} is not a whole number"));
+            let value = percent_decoded(&value.replace('+', " "))
+                .ok_or_else(|| format!("{name}: a percent escape is malformed"))?;
+            let number =
+                || value.parse::<u64>().map_err(|_| format!("{name}: {value:?} is not a whole number"));
             match name {
                 "model" => query.model = value,
                 "prompt_tokens" => query.prompt_tokens = number()?,
@@ -82,16 +89,21 @@ impl Query {
                 "key" => query.key = value,
                 "endpoint" => {
                     let known = [Endpoint::Chat, Endpoint::Completions, Endpoint::Embeddings];
-                    query.endpoint = known
-                        .into_iter()
-                        .find(|endpoint| endpoint.name() == value)
-                        .ok_or_else(|| format!("endpoint: {value:?} is none of chat, completions, embeddings"))?;
+                    query.endpoint =
+                        known.into_iter().find(|endpoint| endpoint.name() == value).ok_or_else(|| {
+                            format!("endpoint: {value:?} is none of chat, completions, embeddings")
+                        })?;
                 }
                 "tag" => {
-                    let (tag, value) = value.split_once('=').ok_or_else(|| format!("tag: {value:?} is not name=value"))?;
+                    let (tag, value) =
+                        value.split_once('=').ok_or_else(|| format!("tag: {value:?} is not name=value"))?;
                     query.tags.push((tag.to_owned(), value.to_owned()));
                 }
-                other => return Err(format!("{other:?} is not known here; there are model, prompt_tokens, max_tokens, endpoint, key, tag")),
+                other => {
+                    return Err(format!(
+                        "{other:?} is not known here; there are model, prompt_tokens, max_tokens, endpoint, key, tag"
+                    ));
+                }
             }
         }
         if query.model.is_empty() {
@@ -109,7 +121,9 @@ mod tests {
     fn a_query_names_what_is_wrong_with_it() {
         let query = Query::parse("model=a%2Fb&prompt_tokens=7&tag=tier%3Dbatch").unwrap();
         assert_eq!((query.model.as_str(), query.prompt_tokens, query.tags.len()), ("a/b", 7, 1));
-        for bad in ["", "model=%zz", "model=a&prompt_tokens=x", "model=a&tag=x", "model=a&endpoint=x", "model=a&q=1"] {
+        for bad in
+            ["", "model=%zz", "model=a&prompt_tokens=x", "model=a&tag=x", "model=a&endpoint=x", "model=a&q=1"]
+        {
             assert!(Query::parse(bad).is_err(), "{bad}");
         }
     }

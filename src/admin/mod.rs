@@ -34,7 +34,9 @@ pub struct EngineView {
     /// Whether it takes requests now.
     pub ready: bool,
     /// `starting`, `ready`, `backing_off`, `failed`, `off`.
-    pub state: String,
+    pub state: &'static str,
+    /// Requests waiting, requests running, share of its cache in use, USD an hour.
+    pub figures: [f64; 4],
 }
 
 /// What this listener needs of the rest.
@@ -64,18 +66,25 @@ impl Admin {
             _ => {}
         }
         if !self.is_admitted(request.headers()) {
-            return error(StatusCode::UNAUTHORIZED, "unauthorized", "This needs the admin token: Authorization: Bearer TOKEN.");
+            return error(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "This needs the admin token: Authorization: Bearer TOKEN.",
+            );
         }
         match path {
             "/admin/v1/explain" if get => self.explain(request.uri().query().unwrap_or_default()),
             "/admin/v1/routes" if get => self.routes(),
             "/admin/v1/engine" if get => json(StatusCode::OK, (self.engine)().json),
             "/admin/v1/reload" if post => self.reloaded(),
-            "/healthz" | "/readyz" | "/metrics" | "/admin/v1/explain" | "/admin/v1/routes" | "/admin/v1/engine" => {
-                wrong_method("GET")
-            }
+            "/healthz" | "/readyz" | "/metrics" | "/admin/v1/explain" | "/admin/v1/routes"
+            | "/admin/v1/engine" => wrong_method("GET"),
             "/admin/v1/reload" => wrong_method("POST"),
-            _ => error(StatusCode::NOT_FOUND, "unknown_url", "There is no such page; see docs/operations.md for those there are."),
+            _ => error(
+                StatusCode::NOT_FOUND,
+                "unknown_url",
+                "There is no such page; see docs/operations.md for those there are.",
+            ),
         }
     }
 
@@ -87,7 +96,10 @@ impl Admin {
     fn is_admitted(&self, headers: &HeaderMap) -> bool {
         let live = self.gateway.live();
         let Some(token) = live.snapshot.settings.admin.token.as_ref() else { return true };
-        let presented = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).and_then(|v| v.strip_prefix(b"Bearer "));
+        let presented = headers
+            .get(header::AUTHORIZATION)
+            .map(HeaderValue::as_bytes)
+            .and_then(|v| v.strip_prefix(b"Bearer "));
         presented.is_some_and(|presented| {
             // Hashes have one length, so that the comparison tells nothing of the token's.
             let (theirs, ours) = (blake3::hash(presented), blake3::hash(token.expose_secret().as_bytes()));
@@ -99,7 +111,8 @@ impl Admin {
         let live = self.gateway.live();
         let engine = (self.engine)();
         let draining = self.gateway.is_draining();
-        let remote = live.snapshot.providers.iter().filter(|p| p.usable.is_ok() && p.kind != Kind::Local).count();
+        let remote =
+            live.snapshot.providers.iter().filter(|p| p.usable.is_ok() && p.kind != Kind::Local).count();
         let ready = !draining && (remote > 0 || engine.ready);
         let detail = serde_json::json!({
             "ready": ready,
@@ -116,6 +129,7 @@ impl Admin {
     }
 
     fn metrics(&self) -> Response<RelayBody> {
+        self.gateway.books.metrics.local("embedded", (self.engine)().figures);
         let page = self.gateway.books.metrics.page();
         reply::plain(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", RelayBody::of(page))
     }
@@ -137,7 +151,8 @@ fn error(status: StatusCode, code: &str, message: &str) -> Response<RelayBody> {
 }
 
 fn wrong_method(allowed: &'static str) -> Response<RelayBody> {
-    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_supported", &format!("Use {allowed}."));
+    let mut response =
+        error(StatusCode::METHOD_NOT_ALLOWED, "method_not_supported", &format!("Use {allowed}."));
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     response
 }

@@ -225,10 +225,14 @@ impl<'a> Reading<'a> {
         }
         let model = scan::text_of(self.body, &span);
         if model.is_empty() {
-            return Err(Error::Invalid { param: "model", reason: "it is empty; name a model, GET /v1/models lists them" });
+            return Err(Error::Invalid {
+                param: "model",
+                reason: "it is empty; name a model, GET /v1/models lists them",
+            });
         }
         if model.len() > MODEL_NAME_BYTES_MAX || model.chars().any(|c| c.is_control() || is_bidi_mark(c)) {
-            let reason = "a model name has at most 256 bytes and no control characters; GET /v1/models lists them";
+            let reason =
+                "a model name has at most 256 bytes and no control characters; GET /v1/models lists them";
             return Err(Error::Invalid { param: "model", reason });
         }
         self.found.model = model.into();
@@ -241,20 +245,31 @@ impl<'a> Reading<'a> {
         let got = scanner.kind()?;
         if got != Kind::Array {
             scanner.value()?;
-            return Err(Error::WrongType { param: "messages", expected: "an array of messages", got: got.name() });
+            return Err(Error::WrongType {
+                param: "messages",
+                expected: "an array of messages",
+                got: got.name(),
+            });
         }
         let mut items = scanner.enter_array()?;
         let mut count = 0_usize;
         while items.next(scanner)? {
             let got = scanner.kind()?;
             if got != Kind::Object {
-                return Err(Error::WrongType { param: "messages", expected: "an array of objects", got: got.name() });
+                return Err(Error::WrongType {
+                    param: "messages",
+                    expected: "an array of objects",
+                    got: got.name(),
+                });
             }
             scanner.value()?;
             count += 1;
         }
         if count == 0 {
-            return Err(Error::Invalid { param: "messages", reason: "it is empty; at least one message is needed" });
+            return Err(Error::Invalid {
+                param: "messages",
+                reason: "it is empty; at least one message is needed",
+            });
         }
         self.prompt_of(start..scanner.offset());
         Ok(())
@@ -289,7 +304,8 @@ impl<'a> Reading<'a> {
             Kind::Object => {
                 self.object(scanner, |reading, scanner, name| {
                     if name == "include_usage" {
-                        reading.found.include_usage = boolean(scanner, reading.body, "stream_options.include_usage")?;
+                        reading.found.include_usage =
+                            boolean(scanner, reading.body, "stream_options.include_usage")?;
                     } else {
                         scanner.value()?;
                     }
@@ -340,7 +356,13 @@ impl<'a> Reading<'a> {
         match got {
             Kind::String if scan::says(self.body, &span, "required") => self.need(Capabilities::FORCED_TOOL),
             Kind::String | Kind::Null => {}
-            _ => return Err(Error::WrongType { param: "tool_choice", expected: "a string or an object", got: got.name() }),
+            _ => {
+                return Err(Error::WrongType {
+                    param: "tool_choice",
+                    expected: "a string or an object",
+                    got: got.name(),
+                });
+            }
         }
         Ok(())
     }
@@ -426,7 +448,8 @@ pub const TAGS_MAX: usize = 16;
 
 /// Whether a tag's name or value may be used in policies, logs and records: 1-64 visible ASCII characters without quotes.
 pub fn is_tag_text(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && !b"\"'\\,=<>{}".contains(&b))
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_graphic() && !b"\"'\\,=<>{}".contains(&b))
 }
 
 fn is_bidi_mark(character: char) -> bool {
@@ -459,7 +482,10 @@ fn whole_number(scanner: &mut Scanner<'_>, body: &[u8], param: &'static str) -> 
         Kind::Null => Ok(None),
         Kind::Number => {
             let digits = std::str::from_utf8(&body[span]).unwrap_or_default();
-            digits.parse().map(Some).map_err(|_| Error::Invalid { param, reason: "it must be a whole number of at least 1" })
+            digits
+                .parse()
+                .map(Some)
+                .map_err(|_| Error::Invalid { param, reason: "it must be a whole number of at least 1" })
         }
         _ => Err(Error::WrongType { param, expected: "a whole number", got: got.name() }),
     }
@@ -513,10 +539,16 @@ mod tests {
         assert_eq!(message("[]"), "The request body must be one JSON object, but it is an array.");
         assert_eq!(message(r#"{"messages":[{}]}"#), "Missing required parameter: 'model'.");
         assert_eq!(message(r#"{"model":"m"}"#), "Missing required parameter: 'messages'.");
-        assert_eq!(message(r#"{"model":7,"messages":[{}]}"#), "Invalid type for 'model': expected a string, but got a number instead.");
+        assert_eq!(
+            message(r#"{"model":7,"messages":[{}]}"#),
+            "Invalid type for 'model': expected a string, but got a number instead."
+        );
         assert!(message(r#"{"model":"m","messages":[]}"#).contains("'messages': it is empty"));
         assert!(message(r#"{"model":"m","messages":["a"]}"#).contains("array of objects, but got a string"));
-        assert!(message(r#"{"model":"m","messages":[{}],"stream":"yes"}"#).contains("'stream': expected a boolean"));
+        assert!(
+            message(r#"{"model":"m","messages":[{}],"stream":"yes"}"#)
+                .contains("'stream': expected a boolean")
+        );
         assert!(message(r#"{"model":"m","messages":[{}],"max_tokens":0}"#).contains("at least 1"));
         assert!(message(r#"{"model":"m","messages":[{}]"#).contains("ends before it is complete"));
         assert!(message(r#"{"model":"a","messages":[{}],"mod\u0065l":"b"}"#).contains("key stands twice"));

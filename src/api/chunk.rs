@@ -93,7 +93,10 @@ impl Chunk {
             match &text[key.start + 1..key.end - 1] {
                 b"index" => {
                     let span = scanner.value()?;
-                    index = std::str::from_utf8(&text[span]).ok().and_then(|digits| digits.parse().ok()).unwrap_or(index);
+                    index = std::str::from_utf8(&text[span])
+                        .ok()
+                        .and_then(|digits| digits.parse().ok())
+                        .unwrap_or(index);
                 }
                 b"delta" | b"message" => self.speech(scanner, text)?,
                 b"text" => self.has_content |= is_some_text(scanner)?,
@@ -134,7 +137,8 @@ impl Chunk {
         let mut members = scanner.enter_object()?;
         while let Some(key) = members.next(scanner)? {
             match &text[key.start + 1..key.end - 1] {
-                b"content" | b"reasoning" | b"reasoning_content" | b"refusal" | b"tool_calls" | b"function_call" | b"audio" => {
+                b"content" | b"reasoning" | b"reasoning_content" | b"refusal" | b"tool_calls"
+                | b"function_call" | b"audio" => {
                     self.has_content |= is_some_text(scanner)?;
                 }
                 _ => {
@@ -178,8 +182,15 @@ mod tests {
 
     #[test]
     fn reasoning_tools_and_text_are_content() {
-        for delta in [r#"{"content":"a"}"#, r#"{"content":null,"reasoning_content":"a"}"#, r#"{"tool_calls":[{"index":0}]}"#] {
-            assert!(read(format!(r#"{{"choices":[{{"delta":{delta}}}]}}"#).as_bytes()).unwrap().has_content, "{delta}");
+        for delta in [
+            r#"{"content":"a"}"#,
+            r#"{"content":null,"reasoning_content":"a"}"#,
+            r#"{"tool_calls":[{"index":0}]}"#,
+        ] {
+            assert!(
+                read(format!(r#"{{"choices":[{{"delta":{delta}}}]}}"#).as_bytes()).unwrap().has_content,
+                "{delta}"
+            );
         }
         assert!(read(br#"{"choices":[{"index":0,"text":"a"}]}"#).unwrap().has_content);
     }
@@ -190,8 +201,14 @@ mod tests {
         assert!(read(br#"{"error":"Unauthorized"}"#).unwrap().error.is_some());
         assert!(read(br#"{"error":null,"choices":[]}"#).unwrap().error.is_none());
         assert!(read(br#"{"choices":[{"finish_reason":"error"}]}"#).unwrap().finish_is_fault);
-        assert!(read(br#"{"choices":[{"finish_reason":"insufficient_system_resource"}]}"#).unwrap().finish_is_fault);
-        assert!(read(br#"{"choices":[{"finish_reason":"stop","error":{"code":502}}]}"#).unwrap().finish_is_fault);
+        assert!(
+            read(br#"{"choices":[{"finish_reason":"insufficient_system_resource"}]}"#)
+                .unwrap()
+                .finish_is_fault
+        );
+        assert!(
+            read(br#"{"choices":[{"finish_reason":"stop","error":{"code":502}}]}"#).unwrap().finish_is_fault
+        );
     }
 
     #[test]

@@ -22,7 +22,13 @@ struct Inner<'a> {
 
 impl<'a> Envelope<'a> {
     /// An error for people (`message`) and for programs (`kind`, `param`, `code`).
-    pub fn new(message: &'a str, kind: &'a str, param: Option<&'a str>, code: Option<&'a str>, request_id: Option<&'a str>) -> Self {
+    pub fn new(
+        message: &'a str,
+        kind: &'a str,
+        param: Option<&'a str>,
+        code: Option<&'a str>,
+        request_id: Option<&'a str>,
+    ) -> Self {
         Self { error: Inner { message, kind, param, code, request_id } }
     }
 

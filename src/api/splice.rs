@@ -178,12 +178,21 @@ mod tests {
     #[test]
     fn untouched_members_keep_their_spelling() {
         let value = |text: &'static str| Bytes::from_static(text.as_bytes());
-        assert_eq!(edited(BODY, &[Edit::Replace(2, value("\"y\""))]), r#" { "a" : 1e2 , "b":[ 1, 2 ],"c" :"y" } "#);
+        assert_eq!(
+            edited(BODY, &[Edit::Replace(2, value("\"y\""))]),
+            r#" { "a" : 1e2 , "b":[ 1, 2 ],"c" :"y" } "#
+        );
         assert_eq!(edited(BODY, &[Edit::Remove(0)]), r#" { "b":[ 1, 2 ],"c" :"x" } "#);
         assert_eq!(edited(BODY, &[Edit::Remove(1)]), r#" { "a" : 1e2,"c" :"x" } "#);
-        assert_eq!(edited(BODY, &[Edit::Remove(2), Edit::Append(value("\"d\":4"))]), r#" { "a" : 1e2 , "b":[ 1, 2 ],"d":4 } "#);
+        assert_eq!(
+            edited(BODY, &[Edit::Remove(2), Edit::Append(value("\"d\":4"))]),
+            r#" { "a" : 1e2 , "b":[ 1, 2 ],"d":4 } "#
+        );
         assert_eq!(edited(BODY, &[Edit::Remove(0), Edit::Remove(1), Edit::Remove(2)]), " {  } ");
-        assert_eq!(edited(BODY, &[Edit::Rename(0, value("\"z\"")), Edit::Replace(0, value("0"))]), r#" { "z" : 0 , "b":[ 1, 2 ],"c" :"x" } "#);
+        assert_eq!(
+            edited(BODY, &[Edit::Rename(0, value("\"z\"")), Edit::Replace(0, value("0"))]),
+            r#" { "z" : 0 , "b":[ 1, 2 ],"c" :"x" } "#
+        );
         assert_eq!(edited("{}", &[Edit::Append(value("\"d\":4"))]), r#"{"d":4}"#);
     }
 

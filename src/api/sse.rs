@@ -60,6 +60,8 @@ pub struct Scanner {
     data: SmallVec<[Span; 1]>,
     /// The last line ended in CR: an LF that follows belongs to it.
     after_cr: bool,
+    /// The event has ended, but for the LF that may belong to its last CR.
+    ended_at_cr: bool,
     at_stream_start: bool,
     event_bytes_max: usize,
 }
@@ -74,6 +76,7 @@ impl Scanner {
             line: 0,
             data: SmallVec::new(),
             after_cr: false,
+            ended_at_cr: false,
             at_stream_start: true,
             event_bytes_max,
         }
@@ -114,6 +117,12 @@ impl Scanner {
                 if self.begun.len() > max { Err(TooLong { max }) } else { Ok(None) }
             }
         }
+    }
+
+    /// The last event of a stream that is at its end, where it waited for an LF that never came.
+    pub fn finish(&mut self) -> Option<Event> {
+        self.after_cr = false;
+        std::mem::take(&mut self.ended_at_cr).then(|| self.event(self.seen, false))
     }
 
     /// What is left of an event that never ended.
@@ -159,6 +168,9 @@ impl Scanner {
                     Some(_) => {}
                 }
                 self.after_cr = false;
+                if std::mem::take(&mut self.ended_at_cr) {
+                    return Some(self.seen);
+                }
             }
             let Some(run) = memchr::memchr2(b'\n', b'\r', bytes.get(self.seen..)?) else {
                 self.seen = bytes.len();
@@ -178,6 +190,10 @@ impl Scanner {
             self.seen = next;
             self.line = next;
             if line.is_empty() {
+                if self.after_cr {
+                    self.ended_at_cr = true;
+                    continue;
+                }
                 return Some(next);
             }
             if let Some(span) = data_of(bytes, &line) {
@@ -214,6 +230,10 @@ mod tests {
                 raw.extend_from_slice(&event.raw);
                 data.push(event.data().map(|d| d.to_vec()));
             }
+        }
+        if let Some(event) = scanner.finish() {
+            raw.extend_from_slice(&event.raw);
+            data.push(event.data().map(|d| d.to_vec()));
         }
         raw.extend_from_slice(scanner.rest());
         (data.into_iter().filter(Option::is_some).collect(), raw)

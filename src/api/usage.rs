@@ -110,7 +110,8 @@ impl Reading<'_> {
         }
         let text = std::str::from_utf8(&self.bytes[span]).unwrap_or_default();
         let whole = text.strip_suffix(".0").unwrap_or(text);
-        let count = whole.parse::<u64>().ok().filter(|count| kind == Kind::Number && *count <= TOKENS_CREDIBLE_MAX);
+        let count =
+            whole.parse::<u64>().ok().filter(|count| kind == Kind::Number && *count <= TOKENS_CREDIBLE_MAX);
         self.reported.odd |= count.is_none();
         Ok(count.unwrap_or(0))
     }
@@ -130,10 +131,17 @@ mod tests {
             r#"{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":4},
                 "completion_tokens_details":{"reasoning_tokens":2}}"#,
         );
-        let flat = usage_of(r#"{"prompt_tokens":10,"completion_tokens":5,"cached_tokens":4,"reasoning_tokens":2,"prompt_tokens_details":null}"#);
-        let hits = usage_of(r#"{"prompt_tokens":10,"completion_tokens":5,"prompt_cache_hit_tokens":4,"prompt_cache_miss_tokens":6,
-            "completion_tokens_details":{"reasoning_tokens":2}}"#);
-        assert_eq!(nested.usage, Usage { prompt: 10, cached: 4, cache_write: 0, completion: 5, reasoning: 2 });
+        let flat = usage_of(
+            r#"{"prompt_tokens":10,"completion_tokens":5,"cached_tokens":4,"reasoning_tokens":2,"prompt_tokens_details":null}"#,
+        );
+        let hits = usage_of(
+            r#"{"prompt_tokens":10,"completion_tokens":5,"prompt_cache_hit_tokens":4,"prompt_cache_miss_tokens":6,
+            "completion_tokens_details":{"reasoning_tokens":2}}"#,
+        );
+        assert_eq!(
+            nested.usage,
+            Usage { prompt: 10, cached: 4, cache_write: 0, completion: 5, reasoning: 2 }
+        );
         assert_eq!(nested, flat);
         assert_eq!(nested, hits);
     }

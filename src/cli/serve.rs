@@ -7,12 +7,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Admin, EngineView};
+use crate::admin::Admin;
 use crate::config::{Location, LogFormat, Problems, Settings, Snapshot, Snapshots};
 use crate::gateway::framing::{HeadLimits, Refusal};
 use crate::gateway::listener::{self, ConnInfo, ListenerSettings};
@@ -25,6 +24,9 @@ use crate::telemetry::{AccessLog, Metrics};
 use crate::units::{Clock, SystemClock};
 
 use super::engine_host::EngineHost;
+
+/// How long the words about where to point a client wait for the engine.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Run the gateway.
 ///
@@ -47,7 +49,9 @@ pub(super) struct Args {
 enum Stopped {
     #[error("{0}")]
     Configuration(Problems),
-    #[error("cannot listen on {address}: {error}. Is another gateway running there? --listen names another address.")]
+    #[error(
+        "cannot listen on {address}: {error}. Is another gateway running there? --listen names another address."
+    )]
     Listen { address: SocketAddr, error: std::io::Error },
     #[error("TLS: {0}")]
     Tls(#[from] crate::gateway::tls::Error),
@@ -59,11 +63,15 @@ enum Stopped {
 pub(super) fn run(args: Args) -> ExitCode {
     let mut location = Location::new(args.config, args.policies);
     location.listen = args.listen;
-    let outcome = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Stopped::Io).and_then(|runtime| {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let snapshots = Snapshots::open(location, Arc::clone(&clock)).map_err(Stopped::Configuration)?;
-        runtime.block_on(serve(snapshots, clock))
-    });
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Stopped::Io)
+        .and_then(|runtime| {
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+            let snapshots = Snapshots::open(location, Arc::clone(&clock)).map_err(Stopped::Configuration)?;
+            runtime.block_on(serve(snapshots, clock))
+        });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(stopped) => {
@@ -97,7 +105,7 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
             tracing::error!(task, said, "a bug ended a task");
         })
     };
-    let engine = Arc::new(EngineHost::start(&settings, &tasks));
+    let engine = Arc::new(EngineHost::start(&settings));
     let gateway = Arc::new(Gateway::new(Arc::clone(&snapshot), engine.socket(), books));
     metrics.reload(Some((snapshot.generation, seconds(&*clock))));
 
@@ -105,9 +113,14 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
     let running = Running { gateway, snapshots, engine, tls, tasks, settings: listener_settings };
     let stop = CancellationToken::new();
     let stop_admin = CancellationToken::new();
-    let (traffic, admin) = (running.traffic(traffic, stop.clone()), running.admin(admin_listener, stop_admin.clone()));
+    let (traffic, admin) =
+        (running.traffic(traffic, stop.clone()), running.admin(admin_listener, stop_admin.clone()));
     let follow = running.follow();
-    announce(announced, &snapshot, running.tls.is_some());
+    let announcing = async {
+        // So that the line it prints works as it stands.
+        running.engine.until_ready(ENGINE_PATIENCE).await;
+        announce(announced, &snapshot, running.tls.is_some());
+    };
 
     let mut traffic = std::pin::pin!(traffic);
     let stopping = async {
@@ -118,7 +131,7 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
         stop.cancel();
     };
     let serving = async {
-        tokio::join!(stopping, traffic.as_mut());
+        tokio::join!(stopping, traffic.as_mut(), announcing);
         running.engine.stop().await;
         stop_admin.cancel();
     };
@@ -146,7 +159,15 @@ impl Running {
         let service = move |request, _: ConnInfo| answer::answer(Arc::clone(&gateway), request);
         let gateway = Arc::clone(&self.gateway);
         let refuse = move |refusal: Refusal| answer::refused(&gateway, refusal);
-        listener::serve(listener, self.tls.clone(), self.settings.clone(), service, refuse, self.tasks.clone(), stop)
+        listener::serve(
+            listener,
+            self.tls.clone(),
+            self.settings,
+            service,
+            refuse,
+            self.tasks.clone(),
+            stop,
+        )
     }
 
     fn admin(&self, listener: TcpListener, stop: CancellationToken) -> impl Future<Output = usize> + use<> {
@@ -155,13 +176,21 @@ impl Running {
         let admin = Admin {
             gateway: Arc::clone(&self.gateway),
             engine: Arc::new(move || engine.view()),
-            reload: Arc::new(move || of_reload()),
+            reload: Arc::new(of_reload),
             reload_problem: Arc::new(move || of_problem.problem()),
         };
         let service = move |request, _: ConnInfo| std::future::ready(admin.answer(&request));
         // Probes and scrapers go on until the last request has ended.
-        let settings = ListenerSettings { drain_timeout: Duration::from_secs(1), ..self.settings.clone() };
-        listener::serve(listener, self.tls.clone(), settings, service, Admin::refused, self.tasks.clone(), stop)
+        let settings = ListenerSettings { drain_timeout: Duration::from_secs(1), ..self.settings };
+        listener::serve(
+            listener,
+            self.tls.clone(),
+            settings,
+            service,
+            Admin::refused,
+            self.tasks.clone(),
+            stop,
+        )
     }
 
     /// Follows the files until the end of the process.
@@ -229,7 +258,11 @@ fn bind(address: SocketAddr, settings: &ListenerSettings) -> Result<TcpListener,
 fn listener_settings(settings: &Settings) -> ListenerSettings {
     let defaults = ListenerSettings::default();
     let head_bytes_max = usize::try_from(settings.limits.header_bytes_max).unwrap_or(usize::MAX);
-    ListenerSettings { drain_timeout: settings.limits.drain, head: HeadLimits { head_bytes_max, ..defaults.head }, ..defaults }
+    ListenerSettings {
+        drain_timeout: settings.limits.drain,
+        head: HeadLimits { head_bytes_max, ..defaults.head },
+        ..defaults
+    }
 }
 
 fn start_log(settings: &Settings) {
@@ -242,9 +275,14 @@ fn start_log(settings: &Settings) {
         LogFormat::Auto => !terminal,
     };
     let colour = terminal && std::env::var_os("NO_COLOR").is_none();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     // A second gateway in one process (a test) keeps the first one's log.
-    let _ = if json { builder.json().flatten_event(true).try_init() } else { builder.with_target(false).try_init() };
+    let _ = if json {
+        builder.json().flatten_event(true).try_init()
+    } else {
+        builder.with_target(false).try_init()
+    };
 }
 
 /// Says where to point a client, with a line that works as it stands.
@@ -277,7 +315,11 @@ fn announce((traffic, admin): (SocketAddr, SocketAddr), snapshot: &Snapshot, tls
 
 fn tell_catalog(metrics: &Metrics) {
     // Dates of the book are days, months or half-years as text; the newest full day among them is the book's age.
-    let newest = Book::shipped().rows.iter().filter_map(|row| row.card.entry.as_of.parse::<jiff::civil::Date>().ok()).max();
+    let newest = Book::shipped()
+        .rows
+        .iter()
+        .filter_map(|row| row.card.entry.as_of.parse::<jiff::civil::Date>().ok())
+        .max();
     let at = newest.and_then(|day| jiff::tz::Offset::UTC.to_timestamp(day.at(0, 0, 0, 0)).ok());
     if let Some(at) = at {
         #[expect(clippy::cast_precision_loss, reason = "seconds of this century are exact in a float")]
@@ -289,9 +331,4 @@ fn seconds(clock: &dyn Clock) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century are exact in a float")]
     let millis = clock.now().wall.as_millisecond() as f64;
     millis / 1000.0
-}
-
-/// The view of an engine that is off.
-pub(super) fn engine_off() -> EngineView {
-    EngineView { json: Bytes::from_static(b"{\"state\":\"off\"}"), ready: false, state: "off".to_owned() }
 }

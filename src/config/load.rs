@@ -5,6 +5,8 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::problem::{Problem, Problems, Severity};
+
 /// Longest file that is read, in bytes.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Most policy files that are read.
@@ -47,6 +49,39 @@ pub struct Documents {
     pub listen: Option<String>,
     /// The folder in which relative paths start.
     pub folder: PathBuf,
+    /// Which of the two were there.
+    pub found: Found,
+}
+
+/// Which parts of a configuration were there to be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Found {
+    /// `tollway.yaml`.
+    pub config: bool,
+    /// The folder of policies.
+    pub policies: bool,
+}
+
+impl Documents {
+    /// What was there before and is gone, as problems: a file that vanishes under a running gateway is an accident (a volume
+    /// unmounted, a rename half done), and the built-in defaults would drop every constraint in silence.
+    pub(super) fn lacks(&self, before: &Found) -> Problems {
+        let mut problems = Problems::default();
+        let parts = [
+            (before.config && !self.found.config, "the configuration file"),
+            (before.policies && !self.found.policies, "the folder of policies"),
+        ];
+        for (_, what) in parts.into_iter().filter(|(is_gone, _)| *is_gone) {
+            problems.push(Problem {
+                severity: Severity::Error,
+                place: None,
+                key_path: String::new(),
+                message: format!("{what} is gone; what it said last stays in force"),
+                suggestion: Some("put it back, or restart to do without it".to_owned()),
+            });
+        }
+        problems
+    }
 }
 
 /// Why a file was not read.
@@ -91,13 +126,20 @@ impl Location {
 
     /// Reads everything. What could not be read stands in the result, to be reported with all else that is wrong.
     pub fn read(&self) -> Documents {
-        let mut documents = Documents { listen: self.listen.clone(), folder: self.folder(), ..Documents::default() };
+        let mut documents =
+            Documents { listen: self.listen.clone(), folder: self.folder(), ..Documents::default() };
         match read_regular(&self.config, FILE_BYTES_MAX) {
             Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound && !self.config_named => {}
-            read => documents.config = Some(source(&self.config, read)),
+            read => {
+                let is_gone =
+                    matches!(&read, Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound);
+                documents.found.config = !is_gone;
+                documents.config = Some(source(&self.config, read));
+            }
         }
         match policy_files(&self.policies) {
             Ok(paths) => {
+                documents.found.policies = true;
                 documents.policies =
                     paths.iter().map(|path| source(path, read_regular(path, FILE_BYTES_MAX))).collect();
             }

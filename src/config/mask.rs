@@ -1,7 +1,7 @@
 //! Keeps secrets out of what is printed: a line of a configuration file is shown with its secret values blotted out.
 
 /// What stands in a secret's place.
-const BLOT: &str = "***";
+pub(super) const BLOT: &str = "***";
 
 /// Beginnings of keys that providers hand out.
 const KEY_BEGINNINGS: [&str; 8] = ["sk-", "fw_", "tgp_", "hf_", "gsk_", "nvapi-", "AIza", "Bearer "];
@@ -64,9 +64,19 @@ fn secret_at(chars: &[char], at: usize) -> Option<usize> {
     }
     let key = before.trim_end().strip_suffix(':')?.trim_end_matches(['"', '\'']);
     let begins_value = !chars[at].is_whitespace() && before.ends_with([' ', '\t', ':']);
-    let name: String =
-        key.chars().rev().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-')).collect::<Vec<_>>().iter().rev().collect();
-    if !begins_value || !is_secret_key(&name) || rest.starts_with(['{', '[', '|', '>', '#', '$']) || rest.starts_with("\"${") {
+    let name: String = key
+        .chars()
+        .rev()
+        .take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
+        .collect::<Vec<_>>()
+        .iter()
+        .rev()
+        .collect();
+    if !begins_value
+        || !is_secret_key(&name)
+        || rest.starts_with(['{', '[', '|', '>', '#', '$'])
+        || rest.starts_with("\"${")
+    {
         return None;
     }
     match chars[at] {

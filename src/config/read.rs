@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::environment::Environment;
 use super::expand::{Unfilled, expand};
-use super::mask::{is_secret_key, masked, masked_text};
+use super::mask::{BLOT, is_secret_key, masked, masked_text};
 use super::node::{Node, Spot, Value};
 use super::problem::{Place, Problem, Problems, Severity, nearest};
 
@@ -59,8 +59,19 @@ impl<'a> Reader<'a> {
         Self { files, environment, problems: RefCell::default() }
     }
 
+    /// What is wrong, in the order of files and lines.
     pub(super) fn into_problems(self) -> Problems {
-        self.problems.into_inner()
+        let place_of = |problem: &Problem| {
+            problem.place.as_ref().map(|place| {
+                let file = self.files.iter().position(|file| file.name == place.file);
+                (file, place.line, place.column)
+            })
+        };
+        let mut problems: Vec<Problem> = self.problems.take().into_iter().collect();
+        problems.sort_by_key(place_of);
+        let mut sorted = Problems::default();
+        sorted.extend(problems);
+        sorted
     }
 
     /// Something that cannot be accepted.
@@ -68,13 +79,14 @@ impl<'a> Reader<'a> {
         self.push(Severity::Error, Some(spot), message, suggestion);
     }
 
-    /// Something that is accepted, but should be known.
-    pub(super) fn warn(&self, spot: Spot, message: &str, suggestion: Option<String>) {
-        self.push(Severity::Warning, Some(spot), message, suggestion);
-    }
-
-    /// The same where no single place is to blame.
-    pub(super) fn push(&self, severity: Severity, spot: Option<Spot>, message: &str, suggestion: Option<String>) {
+    /// An error or a remark, perhaps where no single place is to blame.
+    pub(super) fn push(
+        &self,
+        severity: Severity,
+        spot: Option<Spot>,
+        message: &str,
+        suggestion: Option<String>,
+    ) {
         let key_path = spot.map(|spot| self.key_path(spot)).unwrap_or_default();
         let place = spot.map(|spot| self.place(spot));
         let message = masked_text(&shortened(message, Problem::MESSAGE_LENGTH_MAX));
@@ -85,7 +97,11 @@ impl<'a> Reader<'a> {
     /// The text of a scalar with its variables filled in.
     pub(super) fn text(&self, node: &Node) -> Option<String> {
         let Value::Scalar { text, .. } = &node.value else {
-            self.error(node.spot, &format!("`{}` must be a single value, not {}", self.key(node.spot), node.sort()), None);
+            self.error(
+                node.spot,
+                &format!("`{}` must be a single value, not {}", self.key(node.spot), node.sort()),
+                None,
+            );
             return None;
         };
         match expand(text, self.environment) {
@@ -122,7 +138,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Goes through the entries of a map, of which only `known` are allowed; blank values are reported here.
-    pub(super) fn entries<'n>(&self, node: &'n Node, known: &[&str], mut take: impl FnMut(&'n str, &'n Node)) -> bool {
+    pub(super) fn entries<'n>(
+        &self,
+        node: &'n Node,
+        known: &[&str],
+        mut take: impl FnMut(&'n str, &'n Node),
+    ) -> bool {
         let Value::Map(entries) = &node.value else {
             let path = self.key(node.spot);
             let subject = if path.is_empty() { "the file".to_owned() } else { format!("`{path}`") };
@@ -147,6 +168,20 @@ impl<'a> Reader<'a> {
         true
     }
 
+    /// Says that the mapping at `spot` lacks one of `keys`, unless all are there: then one was refused, and that was said.
+    pub(super) fn missing(&self, spot: Spot, keys: &[&str], message: &str, suggestion: Option<String>) {
+        let typed = self.typed(spot);
+        if !keys.iter().all(|key| typed.contains(key)) {
+            self.error(spot, message, suggestion);
+        }
+    }
+
+    /// The keys of the mapping at `spot`, as typed.
+    pub(super) fn typed(&self, spot: Spot) -> Vec<&str> {
+        let root = self.files.get(usize::from(spot.file)).and_then(|file| file.root.as_ref());
+        root.and_then(|root| mapping_at(root, spot)).unwrap_or_default()
+    }
+
     /// The last key that leads to a place, with its index in a list (`regions[0]`).
     pub(super) fn key(&self, spot: Spot) -> String {
         let path = self.key_path(spot);
@@ -164,14 +199,35 @@ impl<'a> Reader<'a> {
 
     fn place(&self, spot: Spot) -> Place {
         let Some(file) = self.files.get(usize::from(spot.file)) else {
-            return Place { file: "".into(), line: 0, column: 0, excerpt: "".into(), caret: 0, caret_length: 0 };
+            return Place {
+                file: "".into(),
+                line: 0,
+                column: 0,
+                excerpt: "".into(),
+                caret: 0,
+                caret_length: 0,
+            };
         };
         if spot.line == 0 {
-            return Place { file: file.name.clone(), line: 0, column: 0, excerpt: "".into(), caret: 0, caret_length: 0 };
+            return Place {
+                file: file.name.clone(),
+                line: 0,
+                column: 0,
+                excerpt: "".into(),
+                caret: 0,
+                caret_length: 0,
+            };
         }
         let line = file.text.lines().nth(spot.line as usize - 1).unwrap_or_default();
         let (excerpt, caret, caret_length) = excerpt(line, spot);
-        Place { file: file.name.clone(), line: spot.line, column: spot.column, excerpt: excerpt.into(), caret, caret_length }
+        Place {
+            file: file.name.clone(),
+            line: spot.line,
+            column: spot.column,
+            excerpt: excerpt.into(),
+            caret,
+            caret_length,
+        }
     }
 }
 
@@ -182,7 +238,15 @@ fn excerpt(line: &str, spot: Spot) -> (String, u32, u32) {
     let length = (spot.length.max(1) as usize).min(80);
     let word: String = line.chars().skip(start).take(length).collect();
     let (mut shown, caret) = masked(&line, start);
-    if is_secret_key(word.trim_matches(['"', '\''])) {
+    let is_blotted = |from: usize| shown.chars().skip(from).take(BLOT.len()).eq(BLOT.chars());
+    let (caret, length) = match caret.checked_sub(1) {
+        _ if word.starts_with(BLOT) => (caret, length),
+        _ if is_blotted(caret) => (caret, BLOT.len()),
+        // The caret stood behind a quotation mark, which is blotted out with what it encloses.
+        Some(before) if is_blotted(before) => (before, BLOT.len()),
+        _ => (caret, length),
+    };
+    if !is_blotted(caret) && is_secret_key(word.trim_matches(['"', '\''])) {
         let keep = caret + length;
         if shown.chars().count() > keep + 1 {
             shown = shown.chars().take(keep).chain(": …".chars()).collect();
@@ -235,7 +299,10 @@ fn find(node: &Node, spot: Spot, path: &mut String) -> bool {
                     path.push('.');
                 }
                 path.push_str(&key.text);
-                if key.spot == spot || value.spot == spot && !matches!(value.value, Value::Map(_)) || find(value, spot, path) {
+                if key.spot == spot
+                    || value.spot == spot && !matches!(value.value, Value::Map(_))
+                    || find(value, spot, path)
+                {
                     return true;
                 }
                 path.truncate(length);
@@ -253,6 +320,17 @@ fn find(node: &Node, spot: Spot, path: &mut String) -> bool {
             node.spot == spot
         }
         Value::Scalar { .. } => node.spot == spot,
+    }
+}
+
+fn mapping_at(node: &Node, spot: Spot) -> Option<Vec<&str>> {
+    match &node.value {
+        Value::Map(entries) if node.spot == spot => {
+            Some(entries.iter().map(|(key, _)| key.text.as_str()).collect())
+        }
+        Value::Map(entries) => entries.iter().find_map(|(_, value)| mapping_at(value, spot)),
+        Value::List(items) => items.iter().find_map(|item| mapping_at(item, spot)),
+        Value::Scalar { .. } => None,
     }
 }
 
@@ -314,7 +392,8 @@ impl<T: JsonSchema> JsonSchema for Pairs<T> {
 impl<T: Decode> Decode for Pairs<T> {
     fn decode(node: &Node, reader: &Reader<'_>) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
-            let message = format!("`{}` must be a mapping (`name: …`), not {}", reader.key(node.spot), node.sort());
+            let message =
+                format!("`{}` must be a mapping (`name: …`), not {}", reader.key(node.spot), node.sort());
             reader.error(node.spot, &message, None);
             return None;
         };
@@ -344,9 +423,9 @@ pub(super) const fn as_typed(field: &'static str) -> &'static str {
 /// A struct of optional fields that is read from a mapping in which no other key may stand.
 macro_rules! record {
     ($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* }) => {
-        $(#[$meta])*
         #[derive(Debug, Clone, Default, schemars::JsonSchema)]
         #[schemars(deny_unknown_fields)]
+        $(#[$meta])*
         pub struct $name {
             $($(#[$field_meta])* pub $field: Option<crate::config::read::At<$type>>,)*
         }

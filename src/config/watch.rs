@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use notify::Watcher as _;
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, Watcher as _};
 use tokio::sync::Notify;
 
 use crate::pricing::book::Book;
@@ -18,14 +19,17 @@ use crate::units::Clock;
 
 use super::compile::compile;
 use super::environment::Machine;
-use super::load::{Documents, Location};
+use super::load::{Documents, Found, Location};
 use super::problem::Problems;
 use super::snapshot::Snapshot;
 
 /// How often the files are read without any notice: notices can be lost, and some file systems give none.
 const READ_EVERY: Duration = Duration::from_secs(1);
 /// Two readings this far apart must agree.
-const SETTLE: Duration = Duration::from_millis(60);
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// How long a notice waits for those that come with it.
+const FLOCK: Duration = Duration::from_millis(50);
 
 /// The snapshot in force. Clones share it.
 #[derive(Clone)]
@@ -38,6 +42,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     current: ArcSwap<Snapshot>,
     generation: AtomicU64,
+    /// What was there when the snapshot in force was compiled.
+    found: ArcSwap<Found>,
     /// What was compiled last, taken or not.
     documents: Mutex<Documents>,
     /// Why the last reading was not taken, while that is so.
@@ -47,14 +53,15 @@ struct Shared {
 impl Snapshots {
     /// Reads and compiles the configuration at `location`.
     pub fn open(location: Location, clock: Arc<dyn Clock>) -> Result<Self, Problems> {
-        let documents = location.read();
-        let mut snapshot = compile(&documents, &machine(&documents.folder, &*clock), Book::shipped())?;
+        let (documents, compiled) = read(&location, &*clock);
+        let mut snapshot = compiled?;
         snapshot.generation = 1;
         let shared = Shared {
             location,
             clock,
             current: ArcSwap::from_pointee(snapshot),
             generation: AtomicU64::new(1),
+            found: ArcSwap::from_pointee(documents.found),
             documents: Mutex::new(documents),
             problem: ArcSwap::from_pointee(None),
         };
@@ -80,7 +87,13 @@ impl Snapshots {
         let shared = &self.shared;
         // One reload at a time: the generation must say which came last.
         let mut last = shared.documents.lock().unwrap_or_else(PoisonError::into_inner);
-        let compiled = compile(&documents, &machine(&documents.folder, &*shared.clock), Book::shipped());
+        let gone = documents.lacks(&shared.found.load());
+        let compiled = if gone.is_empty() { Ok(()) } else { Err(gone) };
+        let compiled = compiled
+            .and_then(|()| compile(&documents, &machine(&documents.folder, &*shared.clock), Book::shipped()));
+        if compiled.is_ok() {
+            shared.found.store(Arc::new(documents.found));
+        }
         *last = documents;
         match compiled {
             Ok(mut snapshot) => {
@@ -105,11 +118,11 @@ impl Snapshots {
         let _watcher = watcher(&self.shared.location, &woken);
         loop {
             let _ = tokio::time::timeout(READ_EVERY, woken.notified()).await;
+            // Notices come in flocks; one reading answers all of them.
+            tokio::time::sleep(FLOCK).await;
             if let Some(documents) = self.changed().await {
                 heard(self.take(documents));
             }
-            // Something else in the folder may change without end, such as a log: that is not worth reading at its pace.
-            tokio::time::sleep(SETTLE).await;
         }
     }
 
@@ -137,6 +150,13 @@ impl Snapshots {
     }
 }
 
+/// What the files at `location` say and mean: what `serve` starts with and `check` judges.
+pub fn read(location: &Location, clock: &dyn Clock) -> (Documents, Result<Snapshot, Problems>) {
+    let documents = location.read();
+    let compiled = compile(&documents, &machine(&documents.folder, clock), Book::shipped());
+    (documents, compiled)
+}
+
 fn machine(folder: &Path, clock: &dyn Clock) -> Machine {
     let today = jiff::tz::Offset::UTC.to_datetime(clock.now().wall).date();
     Machine { folder: folder.to_owned(), today }
@@ -147,7 +167,10 @@ fn keep_what_needs_a_restart(new: &mut Snapshot, old: &Snapshot) {
     let (new, old) = (&mut new.settings, &old.settings);
     let keep = |what: &str, changed: bool| {
         if changed {
-            tracing::warn!(what, "this setting takes effect at the next start; the old value stays in force until then");
+            tracing::warn!(
+                what,
+                "this setting takes effect at the next start; the old value stays in force until then"
+            );
         }
     };
     keep("listen", new.listen != old.listen);
@@ -165,13 +188,14 @@ fn keep_what_needs_a_restart(new: &mut Snapshot, old: &Snapshot) {
 /// Notices from the folders that hold the files: a watched file would be lost with a rename over it.
 fn watcher(location: &Location, woken: &Arc<Notify>) -> Option<notify::RecommendedWatcher> {
     let wake = Arc::clone(woken);
-    let heard = move |event: notify::Result<notify::Event>| {
-        // Our own reading gives notices too, of files opened and closed: heeding those we would read for ever.
-        if !event.is_ok_and(|event| event.kind.is_access()) {
+    let notice = move |event: notify::Result<notify::Event>| {
+        // Reading is reported too, our own with it: waking on that would read without end.
+        let is_reading = |kind: &EventKind| matches!(kind, EventKind::Access(access) if *access != AccessKind::Close(AccessMode::Write));
+        if !event.is_ok_and(|event| is_reading(&event.kind)) {
             wake.notify_one();
         }
     };
-    let mut watcher = notify::recommended_watcher(heard).ok()?;
+    let mut watcher = notify::recommended_watcher(notice).ok()?;
     let folders: [PathBuf; 2] = [location.folder(), location.policies.clone()];
     for folder in folders {
         if let Err(error) = watcher.watch(&folder, notify::RecursiveMode::NonRecursive) {

@@ -28,9 +28,9 @@ use super::failure::Failure;
 use super::framing::{Refusal, RequestBody};
 use super::intake::{self, Tags};
 use super::live::{Gateway, Live};
+use super::models;
 use super::reply::{self, Trail};
 use super::target::{self, Target, Unknown};
-use super::models;
 
 /// Longest part of a path that an error message repeats, in bytes.
 const PATH_BYTES_SHOWN: usize = 200;
@@ -45,7 +45,9 @@ pub async fn answer(gateway: Arc<Gateway>, request: Request<RequestBody>) -> Res
         seen: Seen::default(),
         gateway,
     };
-    let outcome = AssertUnwindSafe(way.go(request)).catch_unwind().await;
+    // Boxed, so that what the way needs until it has an answer is given back then: hyper keeps the room for this future as
+    // long as the connection lives, and a stream may stand idle for minutes.
+    let outcome = AssertUnwindSafe(Box::pin(way.go(request))).catch_unwind().await;
     let outcome = outcome.unwrap_or_else(|_| {
         way.gateway.books.metrics.panicked();
         Err(Failure::Bug)
@@ -90,22 +92,30 @@ impl Way {
     async fn go(&mut self, request: Request<RequestBody>) -> Result<Response<RelayBody>, Failure> {
         let live = self.gateway.live();
         let (head, body) = request.into_parts();
-        let target = target::of(&head.method, head.uri.path()).map_err(|unknown| self.no_such(&head, unknown))?;
+        let target =
+            target::of(&head.method, head.uri.path()).map_err(|unknown| self.no_such(&head, unknown))?;
         if target == Target::Health {
-            return Ok(reply::plain(StatusCode::OK, "application/json", RelayBody::of(Bytes::from_static(b"{\"status\":\"ok\"}"))));
+            return Ok(reply::plain(
+                StatusCode::OK,
+                "application/json",
+                RelayBody::of(Bytes::from_static(b"{\"status\":\"ok\"}")),
+            ));
         }
         let caller = auth::caller(&live.snapshot, &head.headers).map_err(no_key)?;
         self.seen.team = Some(caller.team_arc());
         let endpoint = match target {
             Target::Call(endpoint) => endpoint,
             Target::Models => return Ok(json(models::list(&live.snapshot))),
-            Target::Model(id) => return models::one(&live.snapshot, &id).map(json).ok_or_else(|| unknown_model(&live, &id)),
+            Target::Model(id) => {
+                return models::one(&live.snapshot, &id).map(json).ok_or_else(|| unknown_model(&live, &id));
+            }
             Target::Health => return Err(Failure::Bug),
         };
         let in_flight = self.gateway.enter().ok_or(Failure::Busy)?;
         let limits = live.snapshot.settings.limits;
         let body = intake::body(&head.headers, body, limits.body_bytes_max).await?;
-        let mut call = Call::parse(endpoint, body, usize::try_from(limits.json_depth_max).unwrap_or(usize::MAX))?;
+        let mut call =
+            Call::parse(endpoint, body, usize::try_from(limits.json_depth_max).unwrap_or(usize::MAX))?;
         call.deadline = intake::patience(&head.headers);
         let tags = intake::tags(&head.headers)?;
         self.serve(&live, caller, call, tags, &head.headers, in_flight).await
@@ -126,7 +136,8 @@ impl Way {
         let snapshot = &live.snapshot;
         let resolved = snapshot.names.resolve(&call.model).ok_or_else(|| unknown_model(live, &call.model))?;
         merge_tags(&mut tags, &call, &caller);
-        let tag_pairs: SmallVec<[(&str, &str); 8]> = tags.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let tag_pairs: SmallVec<[(&str, &str); 8]> =
+            tags.iter().map(|(name, value)| (&**name, &**value)).collect();
         let limit = patience(&call, snapshot.settings.limits.request_timeout);
         let facts = RequestFacts {
             model: &call.model,
@@ -163,11 +174,18 @@ impl Way {
             limit,
         };
         let asked = self.gateway.books.clock.now();
-        let served = live.upstreams.serve(&errand).await.map_err(|error| self.nobody_answered(live, error))?;
+        let served =
+            live.upstreams.serve(&errand).await.map_err(|error| self.nobody_answered(live, error))?;
         self.relayed(live, policy_at, &caller, &call, served, asked, in_flight)
     }
 
-    fn decide(&self, live: &Live, policy: &Policy, facts: &RequestFacts<'_>, kind: NameKind) -> Result<Decision, Failure> {
+    fn decide(
+        &self,
+        live: &Live,
+        policy: &Policy,
+        facts: &RequestFacts<'_>,
+        kind: NameKind,
+    ) -> Result<Decision, Failure> {
         let now = self.gateway.books.clock.now();
         let decision = decide(&live.snapshot.routes, policy, facts, &live.upstreams.observed(now.mono), now);
         let reason = if decision.order.is_empty() { "none" } else { kind_name(kind) };
@@ -177,7 +195,8 @@ impl Way {
         if !decision.order.is_empty() {
             return Ok(decision);
         }
-        if !decision.excluded.is_empty() && decision.excluded.iter().all(|one| one.why.code() == "forbidden") {
+        if !decision.excluded.is_empty() && decision.excluded.iter().all(|one| one.why.code() == "forbidden")
+        {
             return Err(Failure::ModelForbidden { model: facts.model.to_owned() });
         }
         if let Some(wait) = decision.wait_min() {
@@ -201,10 +220,13 @@ impl Way {
     ) -> Result<Response<RelayBody>, Failure> {
         let Served { answer, candidate, attempts, answered, failures, .. } = served;
         let snapshot = &live.snapshot;
-        let (Some(route), Some(policy)) = (snapshot.route(candidate.route), snapshot.policies.get(policy_at)) else {
+        let (Some(route), Some(policy)) = (snapshot.route(candidate.route), snapshot.policies.get(policy_at))
+        else {
             return Err(Failure::Bug);
         };
-        let Some(health) = live.upstreams.health.get(usize::from(candidate.route.0)) else { return Err(Failure::Bug) };
+        let Some(health) = live.upstreams.health.get(usize::from(candidate.route.0)) else {
+            return Err(Failure::Bug);
+        };
         self.trail.route = live.route_names.get(usize::from(candidate.route.0)).cloned();
         self.trail.attempts = attempts;
         let books = self.gateway.books.clone();
@@ -228,17 +250,34 @@ impl Way {
             failures,
             answered,
             asked: asked.mono,
-            at: jiff::SignedDuration::try_from(waited).ok().and_then(|w| asked.wall.checked_add(w).ok()).unwrap_or(asked.wall),
+            at: jiff::SignedDuration::try_from(waited)
+                .ok()
+                .and_then(|w| asked.wall.checked_add(w).ok())
+                .unwrap_or(asked.wall),
         };
-        let series = live.series(&books.metrics, policy_at, caller.key.map(|(place, _)| place), caller.team(), candidate.route);
+        let series = live.series(
+            &books.metrics,
+            policy_at,
+            caller.key.map(|(place, _)| place),
+            caller.team(),
+            candidate.route,
+        );
         let clock = Arc::clone(&books.clock);
         let mut account = Account::open(books, who, by, series, in_flight, self.began.mono);
         let prompt_tokens = call.prompt_tokens_estimated();
         Ok(match answer {
             Answer::Whole(answer) => {
                 let reported = whole::reported(&answer);
-                let counted = Usage { prompt: prompt_tokens, completion: answer.body.len() as u64 / 4, ..Usage::default() };
-                let counted = if call.endpoint == Endpoint::Embeddings { Usage { completion: 0, ..counted } } else { counted };
+                let counted = Usage {
+                    prompt: prompt_tokens,
+                    completion: answer.body.len() as u64 / 4,
+                    ..Usage::default()
+                };
+                let counted = if call.endpoint == Endpoint::Embeddings {
+                    Usage { completion: 0, ..counted }
+                } else {
+                    counted
+                };
                 let cost = account.price(reported.as_ref(), counted).and_then(|settlement| settlement.cost());
                 let pieces = whole::body_with_cost(&answer, reported.as_ref(), cost);
                 let response = reply::answer(&answer.headers, false, cost, RelayBody::pieces(pieces));
@@ -320,7 +359,8 @@ fn policy_for<'l>(live: &'l Live, facts: &RequestFacts<'_>) -> Result<(usize, &'
     let policies = &live.snapshot.policies;
     let found = select(policies, facts).and_then(|at| Some((at, policies.get(at)?)));
     found.ok_or_else(|| Failure::NoRoute {
-        reasons: "No policy matches it: ask whoever runs this gateway to add one that matches everything.".to_owned(),
+        reasons: "No policy matches it: ask whoever runs this gateway to add one that matches everything."
+            .to_owned(),
     })
 }
 
@@ -346,14 +386,19 @@ fn unknown_model(live: &Live, model: &str) -> Failure {
     let shown: String = model.chars().take(PATH_BYTES_SHOWN).collect();
     let near = live.snapshot.names.nearest(model, 3);
     let hint = if near.is_empty() { String::new() } else { format!(" Did you mean {}?", near.join(", ")) };
-    Failure::UnknownModel { message: format!("The model {shown:?} does not exist here.{hint} GET /v1/models lists what does.") }
+    Failure::UnknownModel {
+        message: format!("The model {shown:?} does not exist here.{hint} GET /v1/models lists what does."),
+    }
 }
 
 fn left_out(model: &str, policy: &Policy, explanation: &Explanation) -> String {
     if explanation.excluded.is_empty() {
-        return format!("None of the providers that offer {model:?} is set up here: GET /v1/models lists what is.");
+        return format!(
+            "None of the providers that offer {model:?} is set up here: GET /v1/models lists what is."
+        );
     }
-    let each: Vec<String> = explanation.excluded.iter().map(|one| format!("{}: {}", one.route, one.why)).collect();
+    let each: Vec<String> =
+        explanation.excluded.iter().map(|one| format!("{}: {}", one.route, one.why)).collect();
     format!("Under the policy {:?}: {}", &*policy.name, each.join("; "))
 }
 

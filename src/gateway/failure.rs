@@ -23,7 +23,9 @@ pub enum Failure {
     #[error("{0}")]
     Head(Refusal),
     /// No such path.
-    #[error("Unknown request URL: {method} {path}. The endpoints are POST /v1/chat/completions, /v1/completions, /v1/embeddings and GET /v1/models.")]
+    #[error(
+        "Unknown request URL: {method} {path}. The endpoints are POST /v1/chat/completions, /v1/completions, /v1/embeddings and GET /v1/models."
+    )]
     UnknownPath {
         /// The method, as sent.
         method: String,
@@ -41,7 +43,9 @@ pub enum Failure {
         allowed: &'static str,
     },
     /// A key is needed and none was sent.
-    #[error("You didn't provide an API key. Send it in the Authorization header: Authorization: Bearer YOUR_KEY.")]
+    #[error(
+        "You didn't provide an API key. Send it in the Authorization header: Authorization: Bearer YOUR_KEY."
+    )]
     NoKey,
     /// A key was sent that is none of ours.
     #[error("Incorrect API key provided. Ask whoever runs this gateway for a key.")]
@@ -53,13 +57,17 @@ pub enum Failure {
     #[error("Compressed request bodies are not accepted. Send the body without Content-Encoding.")]
     CompressedBody,
     /// Too long.
-    #[error("The request body is larger than {bytes_max} bytes. Shorten it, or ask whoever runs this gateway to raise limits.body_bytes_max.")]
+    #[error(
+        "The request body is larger than {bytes_max} bytes. Shorten it, or ask whoever runs this gateway to raise limits.body_bytes_max."
+    )]
     BodyTooLarge {
         /// The limit.
         bytes_max: u64,
     },
     /// It broke off or was badly framed.
-    #[error("The request body could not be read: {0}. Send it whole, with a correct Content-Length or chunked coding.")]
+    #[error(
+        "The request body could not be read: {0}. Send it whole, with a correct Content-Length or chunked coding."
+    )]
     BodyFault(String),
     /// It came too slowly.
     #[error("The request body came too slowly. Send it again over a faster connection, or send less.")]
@@ -68,7 +76,9 @@ pub enum Failure {
     #[error("{0}")]
     Body(#[from] body::Error),
     /// The tags cannot be read.
-    #[error("The header x-tollway-tags is malformed. Write name=value pairs with commas between: tier=interactive,feature=search.")]
+    #[error(
+        "The header x-tollway-tags is malformed. Write name=value pairs with commas between: tier=interactive,feature=search."
+    )]
     TagsHeader,
     /// No such model.
     #[error("{message}")]
@@ -77,7 +87,9 @@ pub enum Failure {
         message: String,
     },
     /// The key may not use it.
-    #[error("Your key may not use the model {model:?}. Ask whoever runs this gateway, or choose another model.")]
+    #[error(
+        "Your key may not use the model {model:?}. Ask whoever runs this gateway, or choose another model."
+    )]
     ModelForbidden {
         /// As the caller wrote it.
         model: String,
@@ -101,7 +113,9 @@ pub enum Failure {
     #[error("This gateway is serving as many requests as it may. Try again in a second.")]
     Busy,
     /// A bug of ours.
-    #[error("Something went wrong inside this gateway. The request id helps whoever runs it to find out what.")]
+    #[error(
+        "Something went wrong inside this gateway. The request id helps whoever runs it to find out what."
+    )]
     Bug,
 }
 
@@ -140,7 +154,9 @@ impl Failure {
         };
         let retry_after = match self {
             Self::AllLimited { wait } => Some(whole_seconds(*wait)),
-            Self::Upstream(error) => error.wait().map(whole_seconds).or((status == StatusCode::SERVICE_UNAVAILABLE).then_some(1)),
+            Self::Upstream(error) => {
+                error.wait().map(whole_seconds).or((status == StatusCode::SERVICE_UNAVAILABLE).then_some(1))
+            }
             Self::Busy | Self::NoRoute { .. } => Some(1),
             Self::Head(Refusal::Connections) => Some(1),
             _ => None,
@@ -168,22 +184,37 @@ impl Failure {
     /// Status, type, param and code.
     fn shape(&self) -> (StatusCode, &'static str, Option<&'static str>, &'static str) {
         match self {
-            Self::Head(refusal) => (refusal.status(), if refusal.status().is_server_error() { OURS } else { CALLERS }, None, refusal.code()),
+            Self::Head(refusal) => (
+                refusal.status(),
+                if refusal.status().is_server_error() { OURS } else { CALLERS },
+                None,
+                refusal.code(),
+            ),
             Self::UnknownPath { .. } => (StatusCode::NOT_FOUND, CALLERS, None, "unknown_url"),
-            Self::WrongMethod { .. } => (StatusCode::METHOD_NOT_ALLOWED, CALLERS, None, "method_not_supported"),
+            Self::WrongMethod { .. } => {
+                (StatusCode::METHOD_NOT_ALLOWED, CALLERS, None, "method_not_supported")
+            }
             Self::NoKey => (StatusCode::UNAUTHORIZED, CALLERS, None, "missing_api_key"),
             Self::WrongKey => (StatusCode::UNAUTHORIZED, CALLERS, None, "invalid_api_key"),
-            Self::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, CALLERS, None, "unsupported_content_type"),
-            Self::CompressedBody => (StatusCode::UNSUPPORTED_MEDIA_TYPE, CALLERS, None, "unsupported_content_encoding"),
+            Self::ContentType => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, CALLERS, None, "unsupported_content_type")
+            }
+            Self::CompressedBody => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, CALLERS, None, "unsupported_content_encoding")
+            }
             Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, CALLERS, None, "request_too_large"),
             Self::BodyFault(_) => (StatusCode::BAD_REQUEST, CALLERS, None, "bad_request_body"),
             Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, CALLERS, None, "request_too_slow"),
             Self::Body(error) => (StatusCode::BAD_REQUEST, CALLERS, error.param(), error.code()),
             Self::TagsHeader => (StatusCode::BAD_REQUEST, CALLERS, Some("x-tollway-tags"), "invalid_value"),
             Self::UnknownModel { .. } => (StatusCode::NOT_FOUND, CALLERS, Some("model"), "model_not_found"),
-            Self::ModelForbidden { .. } => (StatusCode::FORBIDDEN, CALLERS, Some("model"), "model_not_allowed"),
+            Self::ModelForbidden { .. } => {
+                (StatusCode::FORBIDDEN, CALLERS, Some("model"), "model_not_allowed")
+            }
             Self::NoRoute { .. } => (StatusCode::SERVICE_UNAVAILABLE, OURS, None, "no_route"),
-            Self::AllLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "requests", None, "rate_limit_exceeded"),
+            Self::AllLimited { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "requests", None, "rate_limit_exceeded")
+            }
             Self::Upstream(error) => upstream_shape(error),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, OURS, None, "overloaded"),
             Self::Bug => (StatusCode::INTERNAL_SERVER_ERROR, OURS, None, "internal_error"),
@@ -200,9 +231,13 @@ fn upstream_shape(error: &upstream::Error) -> (StatusCode, &'static str, Option<
             Class::Moderation => (StatusCode::FORBIDDEN, CALLERS, None, "content_refused"),
             _ => (StatusCode::BAD_REQUEST, CALLERS, None, "bad_request"),
         },
-        upstream::Error::DeadlinePassed { .. } => (StatusCode::GATEWAY_TIMEOUT, OURS, None, "deadline_exceeded"),
+        upstream::Error::DeadlinePassed { .. } => {
+            (StatusCode::GATEWAY_TIMEOUT, OURS, None, "deadline_exceeded")
+        }
         upstream::Error::Exhausted(reasons) => {
-            let all = |class: Class| !reasons.is_empty() && reasons.iter().all(|reason| reason.fault.class == class);
+            let all = |class: Class| {
+                !reasons.is_empty() && reasons.iter().all(|reason| reason.fault.class == class)
+            };
             if all(Class::Timeout) {
                 (StatusCode::GATEWAY_TIMEOUT, OURS, None, "upstream_timeout")
             } else if all(Class::ContextOverflow) {
@@ -239,8 +274,12 @@ fn upstream_message(error: &upstream::Error) -> String {
     let tried: Vec<String> = error.reasons().iter().map(said).collect();
     match error {
         upstream::Error::Refused(reason) => format!("The provider refused the request ({}).", said(reason)),
-        upstream::Error::Exhausted(_) => format!("No route could answer this request. Tried {}.", tried.join("; ")),
-        upstream::Error::DeadlinePassed { limit, .. } if tried.is_empty() => format!("The request was not answered within {limit:?}."),
+        upstream::Error::Exhausted(_) => {
+            format!("No route could answer this request. Tried {}.", tried.join("; "))
+        }
+        upstream::Error::DeadlinePassed { limit, .. } if tried.is_empty() => {
+            format!("The request was not answered within {limit:?}.")
+        }
         upstream::Error::DeadlinePassed { limit, .. } => {
             format!("The request was not answered within {limit:?}. Tried {}.", tried.join("; "))
         }

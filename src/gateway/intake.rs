@@ -54,11 +54,10 @@ fn unread(error: BodyError) -> Failure {
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
-    if let Some(coding) = headers.get(header::CONTENT_ENCODING) {
-        if !coding.as_bytes().eq_ignore_ascii_case(b"identity") {
+    if let Some(coding) = headers.get(header::CONTENT_ENCODING)
+        && !coding.as_bytes().eq_ignore_ascii_case(b"identity") {
             return Err(Failure::CompressedBody);
         }
-    }
     // A body without a type is taken for what this API speaks.
     let Some(stated) = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes) else { return Ok(()) };
     let essence = stated.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();

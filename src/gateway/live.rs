@@ -8,7 +8,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderValue};
-use secrecy::ExposeSecret as _;
 use tokio::sync::Semaphore;
 
 use crate::config::Snapshot;
@@ -82,7 +81,8 @@ impl Gateway {
 
     /// Puts `snapshot` in force. Requests under way end under the one they began with.
     pub fn replace(&self, snapshot: Arc<Snapshot>) {
-        let live = Live::new(snapshot, &self.client, &self.archive, &self.retries, &self.books, &self.link_local);
+        let live =
+            Live::new(snapshot, &self.client, &self.archive, &self.retries, &self.books, &self.link_local);
         self.live.store(Arc::new(live));
     }
 
@@ -127,7 +127,8 @@ impl Live {
             clock: Arc::clone(&books.clock),
         };
         let allowed = snapshot.providers.iter().filter(|provider| provider.allow_link_local);
-        let hosts = allowed.filter_map(|provider| provider.base_url.as_ref()?.host().map(str::to_owned)).collect();
+        let hosts =
+            allowed.filter_map(|provider| provider.base_url.as_ref()?.host().map(str::to_owned)).collect();
         link_local.store(Arc::new(hosts));
         tell_prices(&snapshot, &books.metrics, &*books.clock);
         tell_breakers(&snapshot, &upstreams, &*books.clock);
@@ -141,14 +142,22 @@ impl Live {
     }
 
     /// The metric handles of a request; made at its first, found afterwards.
-    pub fn series(&self, metrics: &Metrics, policy: usize, key: Option<usize>, team: &str, route: RouteId) -> Arc<Series> {
+    pub fn series(
+        &self,
+        metrics: &Metrics,
+        policy: usize,
+        key: Option<usize>,
+        team: &str,
+        route: RouteId,
+    ) -> Arc<Series> {
         let place = |index: usize| u16::try_from(index).unwrap_or(u16::MAX);
         let id = (place(policy), key.map_or(0, |key| place(key + 1)), route);
         if let Some(known) = self.series.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
             return Arc::clone(known);
         }
         let policy_name = self.snapshot.policies.get(policy).map_or("", |policy| &*policy.name);
-        let (provider, model) = self.snapshot.route(route).map_or(("", ""), |r| (&*r.provider, &*r.checkpoint));
+        let (provider, model) =
+            self.snapshot.route(route).map_or(("", ""), |r| (&*r.provider, &*r.checkpoint));
         let made = Arc::new(metrics.series(policy_name, team, provider, model));
         let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(series.entry(id).or_insert(made))
@@ -166,7 +175,7 @@ fn target(provider: &crate::config::Provider) -> Option<Target> {
         (None, _) => return None,
     };
     let extra: HeaderMap = provider.headers.iter().cloned().collect();
-    let key = provider.api_key.as_ref().map(|key| key.expose_secret());
+    let key = provider.api_key.as_ref().map(secrecy::ExposeSecret::expose_secret);
     match Target::new(provider.kind, &base_url, key, &extra) {
         Ok(target) => Some(target),
         Err(error) => {
@@ -187,7 +196,9 @@ fn tell_prices(snapshot: &Snapshot, metrics: &Metrics, clock: &dyn Clock) {
         let rates = card.rates(0, clock.now().wall);
         let (provider, model) = (&*route.provider, &*route.checkpoint);
         #[expect(clippy::cast_precision_loss, reason = "a gauge for people; charges never read it")]
-        let tell = |kind: &str, price: crate::units::TokenPrice| metrics.price(provider, model, kind, price.0 as f64 / 1e6);
+        let tell = |kind: &str, price: crate::units::TokenPrice| {
+            metrics.price(provider, model, kind, price.0 as f64 / 1e6);
+        };
         tell("input", rates.input);
         tell("output", rates.output);
         if let Some(cached) = rates.cached_input {

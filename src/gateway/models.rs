@@ -29,7 +29,11 @@ const CREATED: u64 = 1_767_225_600;
 
 impl<'a> Model<'a> {
     fn new(listed: &'a ListedModel) -> Self {
-        let members = if listed.kind == NameKind::Alias { listed.checkpoints.iter().map(|m| &**m).collect() } else { Vec::new() };
+        let members = if listed.kind == NameKind::Alias {
+            listed.checkpoints.iter().map(|m| &**m).collect()
+        } else {
+            Vec::new()
+        };
         Self {
             id: &listed.id,
             object: "model",

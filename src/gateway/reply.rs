@@ -50,7 +50,12 @@ pub fn plain(status: StatusCode, content_type: &'static str, body: RelayBody) ->
 }
 
 /// An answer from upstream: its content type by what it is, and those of its headers that are the caller's business.
-pub fn answer(upstream: &HeaderMap, stream: bool, cost: Option<NanoUsd>, body: RelayBody) -> Response<RelayBody> {
+pub fn answer(
+    upstream: &HeaderMap,
+    stream: bool,
+    cost: Option<NanoUsd>,
+    body: RelayBody,
+) -> Response<RelayBody> {
     let content_type = if stream { "text/event-stream; charset=utf-8" } else { "application/json" };
     let mut response = plain(StatusCode::OK, content_type, body);
     let headers = response.headers_mut();
@@ -64,11 +69,10 @@ pub fn answer(upstream: &HeaderMap, stream: bool, cost: Option<NanoUsd>, body: R
             headers.insert(HeaderName::from_static(name), value.clone());
         }
     }
-    if let Some(cost) = cost {
-        if let Ok(value) = HeaderValue::from_str(&cost.to_string()) {
+    if let Some(cost) = cost
+        && let Ok(value) = HeaderValue::from_str(&cost.to_string()) {
             headers.insert(COST, value);
         }
-    }
     response
 }
 

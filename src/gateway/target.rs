@@ -69,7 +69,14 @@ mod tests {
     fn r02_only_the_raw_path_matches() {
         assert_eq!(of(&Method::POST, "/v1/chat/completions"), Ok(Target::Call(Endpoint::Chat)));
         assert_eq!(of(&Method::POST, "/v1/chat/completions/"), Ok(Target::Call(Endpoint::Chat)));
-        for other in ["/v1//chat/completions", "/v1/chat%2fcompletions", "/v1/x/../chat/completions", "/V1/chat/completions", "//v1/models", ""] {
+        for other in [
+            "/v1//chat/completions",
+            "/v1/chat%2fcompletions",
+            "/v1/x/../chat/completions",
+            "/V1/chat/completions",
+            "//v1/models",
+            "",
+        ] {
             assert_eq!(of(&Method::POST, other), Err(Unknown::Path), "{other}");
         }
         assert_eq!(of(&Method::GET, "/v1/chat/completions"), Err(Unknown::Method("POST")));

@@ -59,7 +59,13 @@ pub fn components(charge: &Charge) -> [NanoUsd; 5] {
 
 /// Settles an answer that was processed at `at`. `counted` is our own count, used where the report is missing or absurd;
 /// `whole` is false for an answer that was cut before its report could come.
-pub fn settle(card: Option<&PriceCard>, reported: Option<&Reported>, counted: Usage, whole: bool, at: Timestamp) -> Settlement {
+pub fn settle(
+    card: Option<&PriceCard>,
+    reported: Option<&Reported>,
+    counted: Usage,
+    whole: bool,
+    at: Timestamp,
+) -> Settlement {
     let by_card = |usage: &Usage| card.map(|card| card.cost_of(usage, at));
     let Some(report) = reported else {
         let reason = if whole { "no_usage" } else { "cut" };
@@ -74,7 +80,11 @@ pub fn settle(card: Option<&PriceCard>, reported: Option<&Reported>, counted: Us
         // Whatever was credible stands; what was not is counted by us. The larger of the two is charged.
         let usage = Usage {
             prompt: report.usage.prompt.max(if report.usage.prompt == 0 { counted.prompt } else { 0 }),
-            completion: report.usage.completion.max(if report.usage.completion == 0 { counted.completion } else { 0 }),
+            completion: report.usage.completion.max(if report.usage.completion == 0 {
+                counted.completion
+            } else {
+                0
+            }),
             ..report.usage
         };
         let reason = if report.odd { "odd_usage" } else { "zero_usage" };
@@ -91,7 +101,11 @@ mod tests {
 
     fn card() -> PriceCard {
         PriceCard {
-            entry: PriceEntry { source: "test".into(), as_of: "2026-11-01".into(), confidence: "operator".into() },
+            entry: PriceEntry {
+                source: "test".into(),
+                as_of: "2026-11-01".into(),
+                confidence: "operator".into(),
+            },
             base: Rates {
                 input: TokenPrice(140_000),
                 cached_input: Some(TokenPrice(28_000)),
@@ -119,7 +133,12 @@ mod tests {
 
     #[test]
     fn components_add_up_to_what_is_recorded() {
-        let charge = Charge { input: PicoUsd(999), cached_input: PicoUsd(999), output: PicoUsd(12_999), ..Charge::default() };
+        let charge = Charge {
+            input: PicoUsd(999),
+            cached_input: PicoUsd(999),
+            output: PicoUsd(12_999),
+            ..Charge::default()
+        };
         let parts = components(&charge);
         assert_eq!(parts.map(|part| part.0), [0, 0, 0, 15, 0]);
         assert_eq!(charge.recorded(), NanoUsd(15));
@@ -127,7 +146,11 @@ mod tests {
 
     #[test]
     fn a_stated_cost_is_the_truth() {
-        let reported = Reported { usage: Usage { prompt: 5, ..Usage::default() }, cost: Some(PicoUsd(6_930_000)), odd: false };
+        let reported = Reported {
+            usage: Usage { prompt: 5, ..Usage::default() },
+            cost: Some(PicoUsd(6_930_000)),
+            odd: false,
+        };
         let settlement = settled(Some(reported), Usage::default());
         assert_eq!((settlement.cost(), settlement.source), (Some(NanoUsd(6_930)), Source::Stated));
     }

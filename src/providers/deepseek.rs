@@ -5,7 +5,12 @@ use super::fault::{Class, View};
 pub(super) fn class(view: &View) -> Option<Class> {
     match view.status {
         400 | 422 if view.mentions(&["model not exist"]) => Some(Class::UnknownModel),
-        400 | 422 if view.mentions(&["does not support this tool_choice", "response_format type is unavailable"]) => Some(Class::FeatureMissing),
+        400 | 422
+            if view
+                .mentions(&["does not support this tool_choice", "response_format type is unavailable"]) =>
+        {
+            Some(Class::FeatureMissing)
+        }
         _ => None,
     }
 }

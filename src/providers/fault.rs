@@ -69,10 +69,19 @@ impl Class {
     /// How it weighs on the route.
     pub const fn weight(self) -> Weight {
         match self {
-            Self::Caller | Self::ContextOverflow | Self::UnknownField | Self::FeatureMissing | Self::Moderation => Weight::None,
+            Self::Caller
+            | Self::ContextOverflow
+            | Self::UnknownField
+            | Self::FeatureMissing
+            | Self::Moderation => Weight::None,
             Self::UnknownModel | Self::BadKey | Self::NoMoney => Weight::Disabled,
             Self::Rate | Self::InFlightBudget => Weight::Limited,
-            Self::Overload | Self::Server | Self::Timeout | Self::Connect | Self::Malformed | Self::BrokenStream => Weight::Failure,
+            Self::Overload
+            | Self::Server
+            | Self::Timeout
+            | Self::Connect
+            | Self::Malformed
+            | Self::BrokenStream => Weight::Failure,
         }
     }
 
@@ -210,9 +219,17 @@ fn by_status(view: &View) -> Class {
         return Class::ContextOverflow;
     }
     match view.status {
-        400 | 422 if view.mentions(&["extra inputs are not permitted", "extra_forbidden"]) => Class::UnknownField,
-        400 if view.code == "unsupported_parameter" || view.code == "unsupported_value" => Class::FeatureMissing,
-        400 | 404 if view.code == "model_not_found" || view.mentions(&["model not exist", "model not found"]) => Class::UnknownModel,
+        400 | 422 if view.mentions(&["extra inputs are not permitted", "extra_forbidden"]) => {
+            Class::UnknownField
+        }
+        400 if view.code == "unsupported_parameter" || view.code == "unsupported_value" => {
+            Class::FeatureMissing
+        }
+        400 | 404
+            if view.code == "model_not_found" || view.mentions(&["model not exist", "model not found"]) =>
+        {
+            Class::UnknownModel
+        }
         401 => Class::BadKey,
         402 => Class::NoMoney,
         403 if view.mentions(&["flagged", "moderation", "content risk"]) => Class::Moderation,

@@ -41,8 +41,11 @@ pub fn is_stated(headers: &HeaderMap) -> bool {
 /// How long to wait by the reset headers of a 429 that has no `Retry-After`.
 pub fn reset(headers: &HeaderMap, at: Timestamp) -> Option<Duration> {
     let resets = LIMITS.into_iter().filter_map(|(_, suffix)| {
-        let spent = text(headers, &format!("x-ratelimit-remaining{suffix}")).is_none_or(|left| left.parse() == Ok(0.0));
-        text(headers, &format!("x-ratelimit-reset{suffix}")).filter(|_| spent).and_then(|value| wait(value, at))
+        let spent = text(headers, &format!("x-ratelimit-remaining{suffix}"))
+            .is_none_or(|left| left.parse() == Ok(0.0));
+        text(headers, &format!("x-ratelimit-reset{suffix}"))
+            .filter(|_| spent)
+            .and_then(|value| wait(value, at))
     });
     resets.max()
 }
@@ -89,13 +92,23 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)))
+            .collect()
     }
 
     #[test]
     fn every_spelling_of_a_reset() {
         let at = Timestamp::from_millisecond(1_790_000_000_000).unwrap();
-        for (text, ms) in [("1s", 1000), ("6m0s", 360_000), ("120ms", 120), ("2", 2000), ("1790000003000", 3000), ("1h0m1.5s", 3_601_500)] {
+        for (text, ms) in [
+            ("1s", 1000),
+            ("6m0s", 360_000),
+            ("120ms", 120),
+            ("2", 2000),
+            ("1790000003000", 3000),
+            ("1h0m1.5s", 3_601_500),
+        ] {
             assert_eq!(wait(text, at), Some(Duration::from_millis(ms)), "{text}");
         }
         for odd in ["", "soon", "-1", "1x", "1790000003000000", "NaN"] {
@@ -105,9 +118,16 @@ mod tests {
 
     #[test]
     fn what_is_left_and_when_there_is_more() {
-        let stated = headers(&[("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "120ms"), ("x-ratelimit-remaining-tokens", "7")]);
+        let stated = headers(&[
+            ("x-ratelimit-remaining-requests", "0"),
+            ("x-ratelimit-reset-requests", "120ms"),
+            ("x-ratelimit-remaining-tokens", "7"),
+        ]);
         let found: Vec<Left> = left(&stated, Timestamp::UNIX_EPOCH).collect();
-        assert_eq!(found[0], Left { limit: "requests", remaining: 0.0, reset: Some(Duration::from_millis(120)) });
+        assert_eq!(
+            found[0],
+            Left { limit: "requests", remaining: 0.0, reset: Some(Duration::from_millis(120)) }
+        );
         assert_eq!((found[1].limit, found[1].remaining), ("tokens", 7.0));
         assert_eq!(reset(&stated, Timestamp::UNIX_EPOCH), Some(Duration::from_millis(120)));
         assert!(is_stated(&stated) && !is_stated(&HeaderMap::new()));

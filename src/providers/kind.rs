@@ -15,7 +15,7 @@ pub enum Kind {
     DeepSeek,
     /// Alibaba Cloud Model Studio.
     DashScope,
-    /// Tencent Cloud TokenHub.
+    /// Tencent Cloud `TokenHub`.
     Hunyuan,
     /// Huawei Cloud ModelArts Studio.
     ModelArts,
@@ -168,21 +168,13 @@ impl Kind {
         }
     }
 
-    /// The region that a price in the book holds for, where it is not the provider's own: a price of one region says
-    /// nothing about another.
+    /// The only region in which the book's price for this model holds, where a cloud's regions differ in price.
     pub fn priced_region(self, upstream_model: &str) -> Option<&'static str> {
         match (self, upstream_model) {
-            (Self::Fireworks, id) if id.contains("/routers/") && id.ends_with("-us") => Some("us"),
             (Self::DashScope, "deepseek-v4.1-flash") => Some("cn"),
             (Self::DashScope, "deepseek-v4-flash" | "deepseek-v4-pro") => Some("sg"),
             _ => None,
         }
-    }
-
-    /// Whether this id is a faster, dearer serving path of weights that have a plain path too: chosen only by name, so
-    /// that no objective buys an eightfold price unasked.
-    pub fn pin_only(self, upstream_model: &str) -> bool {
-        self == Self::Fireworks && upstream_model.contains("/routers/") && upstream_model.ends_with("fast")
     }
 }
 
@@ -205,13 +197,5 @@ mod tests {
         assert_eq!(Kind::DashScope.region("dashscope-intl.aliyuncs.com"), Some("sg"));
         assert_eq!(Kind::DashScope.region("dashscope.aliyuncs.com"), Some("cn"));
         assert_eq!(Kind::OpenRouter.region("openrouter.ai"), None);
-    }
-
-    #[test]
-    fn only_the_fast_paths_want_a_pin() {
-        assert!(Kind::Fireworks.pin_only("accounts/fireworks/routers/kimi-k2p6-fast"));
-        assert!(Kind::Fireworks.pin_only("accounts/fireworks/routers/deepseek-v4p1-flash-1017-ultrafast"));
-        assert!(!Kind::Fireworks.pin_only("accounts/fireworks/routers/deepseek-v4p1-flash-us"));
-        assert!(!Kind::Fireworks.pin_only("accounts/fireworks/models/kimi-k2p6"));
     }
 }

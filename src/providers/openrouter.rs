@@ -13,13 +13,14 @@ pub(super) fn class(view: &View) -> Option<Class> {
         "" => text(&["error_type"]),
         stated => stated,
     };
-    if let Some(excluded_by) = view.at(&["availability", "excluded_by"]).and_then(Value::as_array) {
-        if excluded_by.iter().any(|reason| reason == "context_length") {
+    if let Some(excluded_by) = view.at(&["availability", "excluded_by"]).and_then(Value::as_array)
+        && excluded_by.iter().any(|reason| reason == "context_length") {
             return Some(Class::ContextOverflow);
         }
-    }
     match error_type {
-        "context_length_exceeded" | "max_tokens_exceeded" | "token_limit_exceeded" => return Some(Class::ContextOverflow),
+        "context_length_exceeded" | "max_tokens_exceeded" | "token_limit_exceeded" => {
+            return Some(Class::ContextOverflow);
+        }
         "in_flight_budget_exhausted" => return Some(Class::InFlightBudget),
         "content_policy_violation" | "refusal" => return Some(Class::Moderation),
         "model_not_found" | "not_found" => return Some(Class::UnknownModel),
@@ -27,11 +28,21 @@ pub(super) fn class(view: &View) -> Option<Class> {
     }
     match view.status {
         // One of its upstreams refused what another may take.
-        400 if view.mentions(&["provider returned error"]) || view.at(&["metadata", "provider_name"]).is_some_and(Value::is_string) => {
+        400 if view.mentions(&["provider returned error"])
+            || view.at(&["metadata", "provider_name"]).is_some_and(Value::is_string) =>
+        {
             // In such a wrapper the overflow of one host is still an overflow.
-            Some(if view.mentions(&["maximum context length"]) { Class::ContextOverflow } else { Class::FeatureMissing })
+            Some(if view.mentions(&["maximum context length"]) {
+                Class::ContextOverflow
+            } else {
+                Class::FeatureMissing
+            })
         }
-        403 if view.at(&["metadata", "reasons"]).is_some() || view.at(&["metadata", "patterns"]).is_some() => Some(Class::Moderation),
+        403 if view.at(&["metadata", "reasons"]).is_some()
+            || view.at(&["metadata", "patterns"]).is_some() =>
+        {
+            Some(Class::Moderation)
+        }
         403 if view.at(&["metadata", "limit_source"]).is_some() => Some(Class::NoMoney),
         412 => Some(Class::Caller),
         499 => Some(Class::Server),
@@ -43,8 +54,9 @@ pub(super) fn class(view: &View) -> Option<Class> {
 /// `availability.retry_after` or `metadata.retry_after_seconds`, in seconds.
 pub(super) fn retry_after(view: &View) -> Option<Duration> {
     let places: [&[&str]; 2] = [&["availability", "retry_after"], &["metadata", "retry_after_seconds"]];
-    let seconds = places.into_iter().filter_map(|path| view.at(path)?.as_f64()).fold(None, |most: Option<f64>, s| {
-        Some(most.map_or(s, |known| known.max(s)))
-    })?;
+    let seconds = places
+        .into_iter()
+        .filter_map(|path| view.at(path)?.as_f64())
+        .fold(None, |most: Option<f64>, s| Some(most.map_or(s, |known| known.max(s))))?;
     (0.0..=86_400.0).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
 }

@@ -31,9 +31,14 @@ pub const fn path_of(endpoint: Endpoint) -> &'static str {
 /// Request headers of a caller that may go on to a provider of this kind; every other stays here.
 pub const fn forwarded_headers(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::OpenRouter => {
-            &["http-referer", "x-title", "x-openrouter-title", "x-openrouter-categories", "x-openrouter-metadata", "x-session-id"]
-        }
+        Kind::OpenRouter => &[
+            "http-referer",
+            "x-title",
+            "x-openrouter-title",
+            "x-openrouter-categories",
+            "x-openrouter-metadata",
+            "x-session-id",
+        ],
         Kind::Fireworks => &["x-session-affinity"],
         _ => &[],
     }
@@ -41,12 +46,12 @@ pub const fn forwarded_headers(kind: Kind) -> &'static [&'static str] {
 
 fn edits_for(kind: Kind, call: &Call, upstream_model: &str) -> Edits {
     let mut edits = Edits::new();
-    if *call.model != *upstream_model {
-        if let Some((index, _)) = call.member("model") {
+    if *call.model != *upstream_model
+        && let Some((index, _)) = call.member("model") {
             edits.push(Edit::Replace(index, json_string(upstream_model)));
         }
-    }
-    if call.stream && !call.include_usage && call.endpoint != Endpoint::Embeddings && kind != Kind::OpenRouter {
+    if call.stream && !call.include_usage && call.endpoint != Endpoint::Embeddings && kind != Kind::OpenRouter
+    {
         edits.push(ask_for_usage(call));
     }
     match kind {
@@ -161,7 +166,10 @@ mod tests {
         let with = |options: &str| format!(r#"{{"model":"up/m","messages":[{{}}],"stream":true{options}}}"#);
         let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
         assert_eq!(sent(Kind::OpenAi, leak(with(""))), with(r#","stream_options":{"include_usage":true}"#));
-        assert_eq!(sent(Kind::OpenAi, leak(with(r#","stream_options":null"#))), with(r#","stream_options":{"include_usage":true}"#));
+        assert_eq!(
+            sent(Kind::OpenAi, leak(with(r#","stream_options":null"#))),
+            with(r#","stream_options":{"include_usage":true}"#)
+        );
         assert_eq!(
             sent(Kind::OpenAi, leak(with(r#","stream_options":{"a":1,"include_usage":false}"#))),
             with(r#","stream_options":{"a":1,"include_usage":true}"#)
@@ -180,7 +188,11 @@ mod tests {
 
     #[test]
     fn together_hears_max_tokens_and_integer_logprobs() {
-        let body = r#"{"model":"up/m","messages":[{}],"max_completion_tokens":5,"logprobs":true,"top_logprobs":3}"#;
-        assert_eq!(sent(Kind::Together, body), r#"{"model":"up/m","messages":[{}],"max_tokens":5,"logprobs":3}"#);
+        let body =
+            r#"{"model":"up/m","messages":[{}],"max_completion_tokens":5,"logprobs":true,"top_logprobs":3}"#;
+        assert_eq!(
+            sent(Kind::Together, body),
+            r#"{"model":"up/m","messages":[{}],"max_tokens":5,"logprobs":3}"#
+        );
     }
 }

@@ -102,10 +102,18 @@ struct Open {
 
 impl Account {
     /// Opens an account for a request that began at `began` and has its answer now.
-    pub fn open(books: Books, who: Who, answered: Answered, series: Arc<Series>, in_flight: InFlight, began: Mono) -> Self {
+    pub fn open(
+        books: Books,
+        who: Who,
+        answered: Answered,
+        series: Arc<Series>,
+        in_flight: InFlight,
+        began: Mono,
+    ) -> Self {
         let replied = books.clock.now().mono;
         let (reported, counted) = (None, Usage::default());
-        let open = Open { books, who, answered, series, _in_flight: in_flight, began, replied, reported, counted };
+        let open =
+            Open { books, who, answered, series, _in_flight: in_flight, began, replied, reported, counted };
         Self { open: Some(Box::new(open)) }
     }
 
@@ -167,8 +175,12 @@ impl Open {
         let (provider, model) = (&*self.answered.provider, &*self.answered.checkpoint);
         match ended {
             Ended::Well => series.ok.inc(),
-            Ended::CallerLeft => metrics.ended(&self.who.policy, &self.who.team, provider, model, 200, "cancelled"),
-            Ended::Broken(_) => metrics.ended(&self.who.policy, &self.who.team, provider, model, 200, "upstream_error"),
+            Ended::CallerLeft => {
+                metrics.ended(&self.who.policy, &self.who.team, provider, model, 200, "cancelled");
+            }
+            Ended::Broken(_) => {
+                metrics.ended(&self.who.policy, &self.who.team, provider, model, 200, "upstream_error");
+            }
         }
         series.overhead.observe(self.overhead().as_secs_f64());
         let usage = settlement.usage;
@@ -210,7 +222,9 @@ impl Open {
 
     /// How far the provider's own statement is from what its card says.
     fn drift(&self, settlement: &Settlement) {
-        let (Source::Stated, Some(card), Some(charge)) = (settlement.source, &self.answered.card, settlement.charge) else {
+        let (Source::Stated, Some(card), Some(charge)) =
+            (settlement.source, &self.answered.card, settlement.charge)
+        else {
             return;
         };
         let ours = card.cost_of(&settlement.usage, self.answered.at).total();
@@ -279,7 +293,12 @@ pub fn failures_into(line: &mut Vec<u8>, failures: &[Reason]) {
     for (index, failure) in failures.iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
         // Writing into memory cannot fail.
-        let _ = write!(line, "{comma}{{\"route\":\"{}\",\"reason\":\"{}\",\"message\":\"", failure.route, failure.fault.class.code());
+        let _ = write!(
+            line,
+            "{comma}{{\"route\":\"{}\",\"reason\":\"{}\",\"message\":\"",
+            failure.route,
+            failure.fault.class.code()
+        );
         escape_into(line, &failure.fault.message);
         line.extend_from_slice(b"\"}");
     }

@@ -48,7 +48,10 @@ impl Body for RelayBody {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Whole(pieces) => Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece)))),
             Self::Stream(stream) => stream.poll(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
@@ -86,7 +89,13 @@ pub struct StreamBody {
 
 impl StreamBody {
     /// Goes on with `streamed`, whose first events were held back until now.
-    pub fn new(streamed: Streamed, meter: Meter, account: Account, clock: Arc<dyn Clock>, idle_timeout: Duration) -> Self {
+    pub fn new(
+        streamed: Streamed,
+        meter: Meter,
+        account: Account,
+        clock: Arc<dyn Clock>,
+        idle_timeout: Duration,
+    ) -> Self {
         let mut body = Self {
             upstream: Some(streamed.body),
             events: streamed.events,
@@ -155,11 +164,18 @@ impl StreamBody {
         }
         let mut out = Out::new();
         let account = self.account.as_ref();
-        let flow = self.meter.take(event, |report, counted| account?.price(report, counted)?.cost(), &mut out);
+        let flow =
+            self.meter.take(event, |report, counted| account?.price(report, counted)?.cost(), &mut out);
         self.follow(flow, out);
     }
 
     fn upstream_ended(&mut self) {
+        if let Some(event) = self.events.finish() {
+            self.take(&event);
+            if self.upstream.is_none() {
+                return;
+            }
+        }
         let mut out = Out::new();
         let account = self.account.as_ref();
         let flow = self.meter.end(|report, counted| account?.price(report, counted)?.cost(), &mut out);
@@ -182,8 +198,11 @@ impl StreamBody {
     fn broken(&mut self, reason: &'static str) {
         if !self.meter.told() {
             let id = self.account.as_ref().map(|account| account.request_id().to_owned());
-            let message = format!("The answer broke off: {reason}. What came so far is incomplete; send the request again.");
-            let event = Envelope::new(&message, "upstream_error", None, Some("stream_broken"), id.as_deref()).event();
+            let message = format!(
+                "The answer broke off: {reason}. What came so far is incomplete; send the request again."
+            );
+            let event =
+                Envelope::new(&message, "upstream_error", None, Some("stream_broken"), id.as_deref()).event();
             self.out.push_back(event);
         }
         self.finish(Ended::Broken(reason));

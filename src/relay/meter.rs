@@ -77,7 +77,12 @@ impl Meter {
     }
 
     /// Takes one event. `cost` prices a report.
-    pub fn take(&mut self, event: &Event, cost: impl Fn(Option<&Reported>, Usage) -> Option<NanoUsd>, out: &mut Out) -> Flow {
+    pub fn take(
+        &mut self,
+        event: &Event,
+        cost: impl Fn(Option<&Reported>, Usage) -> Option<NanoUsd>,
+        out: &mut Out,
+    ) -> Flow {
         let Some(data) = event.data() else {
             out.push(event.raw.clone());
             return Flow::On;
@@ -109,19 +114,24 @@ impl Meter {
             forward(event, &data, &chunk, None, out);
             return Flow::On;
         };
-        let report = usage::read(&data[usage.clone()]).unwrap_or(Reported { odd: true, ..Reported::default() });
+        let report =
+            usage::read(&data[usage.clone()]).unwrap_or(Reported { odd: true, ..Reported::default() });
         self.reported = Some(report);
         let is_usage_chunk = chunk.choice_count == 0 || (finished_before && !chunk.has_content);
         match (is_usage_chunk, self.usage_asked) {
-            (true, true) => self.usage_chunk = Some(usage_chunk(event, &data, &chunk, &usage, cost(Some(&report), self.counted()))),
-            // Left out, but for the end of the line before it where that was split between its CR and LF.
-            (true, false) if event.raw.starts_with(b"\n") => out.push(event.raw.slice(..1)),
+            (true, true) => {
+                self.usage_chunk =
+                    Some(usage_chunk(event, &data, &chunk, &usage, cost(Some(&report), self.counted())));
+            }
             (true, false) => {}
             // Usage on the finish chunk: split off, so that the caller finds it where OpenAI puts it.
             (false, true) if chunk.finished != 0 => {
                 forward(event, &data, &chunk, Some(usage.clone()), out);
                 let head = self.head.as_deref().unwrap_or_default();
-                let body = with_cost(data.slice(usage), report.cost.is_none().then(|| cost(Some(&report), self.counted())).flatten());
+                let body = with_cost(
+                    data.slice(usage),
+                    report.cost.is_none().then(|| cost(Some(&report), self.counted())).flatten(),
+                );
                 self.usage_chunk = Some(own_chunk(head, body));
             }
             (false, _) => forward(event, &data, &chunk, None, out),
@@ -153,9 +163,13 @@ impl Meter {
             return;
         }
         // Asked for, and never sent: the caller gets what is known, marked where it is our own count.
-        let (counts, estimated) = self.reported.map_or((self.counted(), true), |report| (report.usage, report.odd));
+        let (counts, estimated) =
+            self.reported.map_or((self.counted(), true), |report| (report.usage, report.odd));
         let body = usage::write(&counts, cost(self.reported.as_ref(), self.counted()), estimated);
-        out.extend(own_chunk(self.head.as_deref().unwrap_or_default(), [Bytes::from(body)].into_iter().collect()));
+        out.extend(own_chunk(
+            self.head.as_deref().unwrap_or_default(),
+            [Bytes::from(body)].into_iter().collect(),
+        ));
     }
 }
 
@@ -236,10 +250,15 @@ fn cost_member(usage: &[u8], cost: NanoUsd) -> Bytes {
 /// `{"id":…,"object":…,"created":…,"model":…` in the stream's own words, for a chunk that the provider did not send.
 fn head_of(data: &Bytes, chunk: &Chunk) -> Box<str> {
     let text = |span: &Option<Span>, otherwise: &str| {
-        span.as_ref().map_or_else(|| otherwise.to_owned(), |span| String::from_utf8_lossy(&data[span.clone()]).into_owned())
+        span.as_ref().map_or_else(
+            || otherwise.to_owned(),
+            |span| String::from_utf8_lossy(&data[span.clone()]).into_owned(),
+        )
     };
-    let (id, created, model) = (text(&chunk.id, "\"\""), text(&chunk.created, "0"), text(&chunk.model, "\"\""));
-    format!("{{\"id\":{id},\"object\":\"chat.completion.chunk\",\"created\":{created},\"model\":{model}").into()
+    let (id, created, model) =
+        (text(&chunk.id, "\"\""), text(&chunk.created, "0"), text(&chunk.model, "\"\""));
+    format!("{{\"id\":{id},\"object\":\"chat.completion.chunk\",\"created\":{created},\"model\":{model}")
+        .into()
 }
 
 fn own_chunk(head: &str, usage: Out) -> Out {
@@ -276,12 +295,12 @@ mod tests {
     }
 
     const TEXT: &str = "data: {\"id\":\"x\",\"created\":7,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"finish_reason\":null}]}\n\n";
-    const FINISH: &str = "data: {\"id\":\"x\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
-    const USAGE: &str = "data: {\"id\":\"x\",\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":1}}\n\n";
-    const FINISH_WITH_USAGE: &str =
-        "data: {\"id\":\"x\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":1}}\n\n";
-    const REPEATED: &str =
-        "data: {\"id\":\"x\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":1,\"cost\":0.5}}\n\n";
+    const FINISH: &str =
+        "data: {\"id\":\"x\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    const USAGE: &str =
+        "data: {\"id\":\"x\",\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":1}}\n\n";
+    const FINISH_WITH_USAGE: &str = "data: {\"id\":\"x\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":1}}\n\n";
+    const REPEATED: &str = "data: {\"id\":\"x\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":1,\"cost\":0.5}}\n\n";
     const END: &str = "data: [DONE]\n\n";
 
     #[test]

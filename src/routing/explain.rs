@@ -113,7 +113,7 @@ impl Explanation {
             model: facts.model.to_owned(),
             policy: policy.name.to_string(),
             objective: choose::objective(policy, facts).name().to_owned(),
-            at: now.wall.to_string(),
+            at: jiff::Timestamp::from_second(now.wall.as_second()).unwrap_or(now.wall).to_string(),
             prompt_tokens: facts.prompt_tokens,
             output_tokens_assumed: cost::output_tokens(policy, facts),
             candidates,

@@ -41,7 +41,10 @@ pub struct Writer {
 
 impl AccessLog {
     /// A log into `sink`, with the thread that writes it. `dropped` counts lines that found the buffer full.
-    pub fn into_sink(mut sink: impl Write + Send + 'static, dropped: IntCounter) -> std::io::Result<(Self, Writer)> {
+    pub fn into_sink(
+        mut sink: impl Write + Send + 'static,
+        dropped: IntCounter,
+    ) -> std::io::Result<(Self, Writer)> {
         let shared = Arc::new(Shared { state: Mutex::new(State::default()), wake: Condvar::new() });
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("access-log".into()).spawn(move || {
@@ -144,7 +147,8 @@ mod tests {
         }
         drop(writer);
         let written = sink.0.lock().unwrap().clone();
-        let lines: Vec<u32> = String::from_utf8(written).unwrap().lines().map(|l| l.parse().unwrap()).collect();
+        let lines: Vec<u32> =
+            String::from_utf8(written).unwrap().lines().map(|l| l.parse().unwrap()).collect();
         assert_eq!(lines, (0..10_000).collect::<Vec<_>>());
     }
 

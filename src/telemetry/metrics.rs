@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use super::money::{MoneyCounter, MoneyFamily};
@@ -14,10 +14,14 @@ pub const TOKEN_KINDS: [&str; 5] = ["input", "cache_read", "cache_write", "outpu
 /// Kinds of cost; `request` is a fee per request, or the whole of a cost that the provider stated itself.
 pub const COST_KINDS: [&str; 5] = ["input", "cache_read", "cache_write", "output", "request"];
 
-const OVERHEAD_BUCKETS: &[f64] = &[50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3];
-const TTFT_BUCKETS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0];
-const REQUEST_BUCKETS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0];
-const PER_TOKEN_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0];
+const OVERHEAD_BUCKETS: &[f64] =
+    &[50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3];
+const TTFT_BUCKETS: &[f64] =
+    &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0];
+const REQUEST_BUCKETS: &[f64] =
+    &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+const PER_TOKEN_BUCKETS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0];
 
 /// Every family of this gateway. Fields are named as the families, without prefix and unit.
 #[derive(Debug)]
@@ -82,10 +86,14 @@ pub struct Series {
 }
 
 /// A bug in a metric's own definition is found by the first test that makes one.
-#[expect(clippy::expect_used, reason = "names and labels are constants; `every_family_is_well_formed` makes them all")]
+#[expect(
+    clippy::expect_used,
+    reason = "names and labels are constants; `every_family_is_well_formed` makes them all"
+)]
 mod make {
     use super::{
-        Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+        Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+        Registry,
     };
 
     const WELL_FORMED: &str = "the family's name and labels are well formed and new";
@@ -116,8 +124,17 @@ mod make {
     pub(super) fn gauge(registry: &Registry, name: &str, help: &str) -> Gauge {
         registered!(registry, Gauge::new(name, help))
     }
-    pub(super) fn histograms(registry: &Registry, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
-        registered!(registry, HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
+    pub(super) fn histograms(
+        registry: &Registry,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: &[f64],
+    ) -> HistogramVec {
+        registered!(
+            registry,
+            HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)
+        )
     }
 }
 
@@ -128,47 +145,227 @@ impl Metrics {
         use make::{counter, counters, gauge, gauges, histograms, int_gauge, int_gauges};
         let registry = Registry::new();
         let r = &registry;
-        let build = int_gauges(r, "tollway_build_info", "Version and revision of this binary.", &["version", "revision"]);
-        build.with_label_values(&[env!("CARGO_PKG_VERSION"), option_env!("TOLLWAY_REVISION").unwrap_or("unknown")]).set(1);
+        let build = int_gauges(
+            r,
+            "tollway_build_info",
+            "Version and revision of this binary.",
+            &["version", "revision"],
+        );
+        build
+            .with_label_values(&[
+                env!("CARGO_PKG_VERSION"),
+                option_env!("TOLLWAY_REVISION").unwrap_or("unknown"),
+            ])
+            .set(1);
         Self {
-            requests: counters(r, "tollway_requests_total", "Requests of callers.", &["policy", "team", "provider", "model", "code", "outcome"]),
-            requests_in_flight: int_gauges(r, "tollway_requests_in_flight", "Requests being served.", &["policy"]),
-            request_duration: histograms(r, "tollway_request_duration_seconds", "First byte in to last byte out.", &["policy", "provider", "model", "stream"], REQUEST_BUCKETS),
-            time_to_first_token: histograms(r, "tollway_time_to_first_token_seconds", "To the first token, streams only.", &["policy", "provider", "model"], TTFT_BUCKETS),
-            time_per_output_token: histograms(r, "tollway_time_per_output_token_seconds", "Mean per response after the first token.", &["provider", "model"], PER_TOKEN_BUCKETS),
-            overhead: histograms(r, "tollway_overhead_seconds", "Time in the gateway: total less upstream wait.", &["policy"], OVERHEAD_BUCKETS),
-            tokens: counters(r, "tollway_tokens_total", "Tokens billed, by disjoint kinds.", &["policy", "team", "provider", "model", "kind"]),
-            usage_estimated: counters(r, "tollway_usage_estimated_total", "Bills that rest on our own token count.", &["provider", "reason"]),
-            unpriced_requests: counters(r, "tollway_unpriced_requests_total", "Requests served without a known price.", &["provider", "model"]),
-            price: gauges(r, "tollway_price_usd_per_million_tokens", "Price in force.", &["provider", "model", "kind"]),
-            price_catalog: gauges(r, "tollway_price_catalog_timestamp_seconds", "Newest date in the price book.", &["source"]),
-            price_drift: gauges(r, "tollway_price_drift_ratio", "Cost as the provider states it over ours, less one.", &["provider", "model"]),
-            attempts: counters(r, "tollway_upstream_attempts_total", "Tries at providers.", &["provider", "model", "outcome"]),
-            upstream_duration: histograms(r, "tollway_upstream_duration_seconds", "A try until its answer or first token.", &["provider", "model"], TTFT_BUCKETS),
+            requests: counters(
+                r,
+                "tollway_requests_total",
+                "Requests of callers.",
+                &["policy", "team", "provider", "model", "code", "outcome"],
+            ),
+            requests_in_flight: int_gauges(
+                r,
+                "tollway_requests_in_flight",
+                "Requests being served.",
+                &["policy"],
+            ),
+            request_duration: histograms(
+                r,
+                "tollway_request_duration_seconds",
+                "First byte in to last byte out.",
+                &["policy", "provider", "model", "stream"],
+                REQUEST_BUCKETS,
+            ),
+            time_to_first_token: histograms(
+                r,
+                "tollway_time_to_first_token_seconds",
+                "To the first token, streams only.",
+                &["policy", "provider", "model"],
+                TTFT_BUCKETS,
+            ),
+            time_per_output_token: histograms(
+                r,
+                "tollway_time_per_output_token_seconds",
+                "Mean per response after the first token.",
+                &["provider", "model"],
+                PER_TOKEN_BUCKETS,
+            ),
+            overhead: histograms(
+                r,
+                "tollway_overhead_seconds",
+                "Time in the gateway: total less upstream wait.",
+                &["policy"],
+                OVERHEAD_BUCKETS,
+            ),
+            tokens: counters(
+                r,
+                "tollway_tokens_total",
+                "Tokens billed, by disjoint kinds.",
+                &["policy", "team", "provider", "model", "kind"],
+            ),
+            usage_estimated: counters(
+                r,
+                "tollway_usage_estimated_total",
+                "Bills that rest on our own token count.",
+                &["provider", "reason"],
+            ),
+            unpriced_requests: counters(
+                r,
+                "tollway_unpriced_requests_total",
+                "Requests served without a known price.",
+                &["provider", "model"],
+            ),
+            price: gauges(
+                r,
+                "tollway_price_usd_per_million_tokens",
+                "Price in force.",
+                &["provider", "model", "kind"],
+            ),
+            price_catalog: gauges(
+                r,
+                "tollway_price_catalog_timestamp_seconds",
+                "Newest date in the price book.",
+                &["source"],
+            ),
+            price_drift: gauges(
+                r,
+                "tollway_price_drift_ratio",
+                "Cost as the provider states it over ours, less one.",
+                &["provider", "model"],
+            ),
+            attempts: counters(
+                r,
+                "tollway_upstream_attempts_total",
+                "Tries at providers.",
+                &["provider", "model", "outcome"],
+            ),
+            upstream_duration: histograms(
+                r,
+                "tollway_upstream_duration_seconds",
+                "A try until its answer or first token.",
+                &["provider", "model"],
+                TTFT_BUCKETS,
+            ),
             retries: counters(r, "tollway_retries_total", "Tries after the first.", &["provider", "reason"]),
-            retry_budget_exhausted: counters(r, "tollway_retry_budget_exhausted_total", "Tries not made because the retry budget was spent.", &["provider", "reason"]),
-            fallbacks: counters(r, "tollway_fallbacks_total", "Requests that moved to another provider.", &["policy", "from", "to", "reason"]),
-            client_retries: counters(r, "tollway_client_retries_total", "Requests that the caller's client marked as a retry.", &["policy"]),
-            breaker_state: int_gauges(r, "tollway_breaker_state", "1 for the state it is in, 0 for the others.", &["provider", "model", "state"]),
-            breaker_transitions: counters(r, "tollway_breaker_transitions_total", "Changes of a breaker's state.", &["provider", "model", "to"]),
-            route_disabled: counters(r, "tollway_route_disabled_total", "Times a route was set aside until the operator acts.", &["provider", "model", "reason"]),
-            rate_limited: counters(r, "tollway_rate_limited_total", "Requests refused by a limit of ours.", &["scope", "limit"]),
-            provider_limit_remaining: gauges(r, "tollway_provider_limit_remaining", "What a provider's headers say is left.", &["provider", "limit"]),
-            decisions: counters(r, "tollway_routing_decisions_total", "Routing decisions.", &["policy", "strategy", "model", "reason"]),
+            retry_budget_exhausted: counters(
+                r,
+                "tollway_retry_budget_exhausted_total",
+                "Tries not made because the retry budget was spent.",
+                &["provider", "reason"],
+            ),
+            fallbacks: counters(
+                r,
+                "tollway_fallbacks_total",
+                "Requests that moved to another provider.",
+                &["policy", "from", "to", "reason"],
+            ),
+            client_retries: counters(
+                r,
+                "tollway_client_retries_total",
+                "Requests that the caller's client marked as a retry.",
+                &["policy"],
+            ),
+            breaker_state: int_gauges(
+                r,
+                "tollway_breaker_state",
+                "1 for the state it is in, 0 for the others.",
+                &["provider", "model", "state"],
+            ),
+            breaker_transitions: counters(
+                r,
+                "tollway_breaker_transitions_total",
+                "Changes of a breaker's state.",
+                &["provider", "model", "to"],
+            ),
+            route_disabled: counters(
+                r,
+                "tollway_route_disabled_total",
+                "Times a route was set aside until the operator acts.",
+                &["provider", "model", "reason"],
+            ),
+            rate_limited: counters(
+                r,
+                "tollway_rate_limited_total",
+                "Requests refused by a limit of ours.",
+                &["scope", "limit"],
+            ),
+            provider_limit_remaining: gauges(
+                r,
+                "tollway_provider_limit_remaining",
+                "What a provider's headers say is left.",
+                &["provider", "limit"],
+            ),
+            decisions: counters(
+                r,
+                "tollway_routing_decisions_total",
+                "Routing decisions.",
+                &["policy", "strategy", "model", "reason"],
+            ),
             local: [
-                ("queue_depth", gauges(r, "tollway_local_queue_depth", "Requests waiting in the local engine.", &["engine"])),
-                ("running", gauges(r, "tollway_local_running", "Requests running in the local engine.", &["engine"])),
-                ("kv", gauges(r, "tollway_local_kv_cache_usage_ratio", "Share of the local engine's cache in use.", &["engine"])),
-                ("cost", gauges(r, "tollway_local_cost_usd_per_hour", "What the local engine costs.", &["engine"])),
+                (
+                    "queue_depth",
+                    gauges(
+                        r,
+                        "tollway_local_queue_depth",
+                        "Requests waiting in the local engine.",
+                        &["engine"],
+                    ),
+                ),
+                (
+                    "running",
+                    gauges(r, "tollway_local_running", "Requests running in the local engine.", &["engine"]),
+                ),
+                (
+                    "kv",
+                    gauges(
+                        r,
+                        "tollway_local_kv_cache_usage_ratio",
+                        "Share of the local engine's cache in use.",
+                        &["engine"],
+                    ),
+                ),
+                (
+                    "cost",
+                    gauges(r, "tollway_local_cost_usd_per_hour", "What the local engine costs.", &["engine"]),
+                ),
             ],
-            reload_success: int_gauge(r, "tollway_config_reload_success", "Whether the last reload was taken."),
-            reload_timestamp: gauge(r, "tollway_config_reload_timestamp_seconds", "When a reload was last taken."),
-            reload_generation: int_gauge(r, "tollway_config_reload_generation", "Number of the configuration in force."),
+            reload_success: int_gauge(
+                r,
+                "tollway_config_reload_success",
+                "Whether the last reload was taken.",
+            ),
+            reload_timestamp: gauge(
+                r,
+                "tollway_config_reload_timestamp_seconds",
+                "When a reload was last taken.",
+            ),
+            reload_generation: int_gauge(
+                r,
+                "tollway_config_reload_generation",
+                "Number of the configuration in force.",
+            ),
             panics: counter(r, "tollway_panics_total", "Requests that ended in a bug of ours."),
-            log_lines_dropped: counter(r, "tollway_log_lines_dropped_total", "Log lines not written because the writer fell behind."),
-            cost: MoneyFamily::new("tollway_cost_usd_total", "Cost of responses.", &["policy", "team", "provider", "model"]),
-            cost_component: MoneyFamily::new("tollway_cost_component_usd_total", "The same by what it was for.", &["provider", "model", "kind"]),
-            wasted: MoneyFamily::new("tollway_wasted_usd_total", "Cost of what no caller got.", &["provider", "reason"]),
+            log_lines_dropped: counter(
+                r,
+                "tollway_log_lines_dropped_total",
+                "Log lines not written because the writer fell behind.",
+            ),
+            cost: MoneyFamily::new(
+                "tollway_cost_usd_total",
+                "Cost of responses.",
+                &["policy", "team", "provider", "model"],
+            ),
+            cost_component: MoneyFamily::new(
+                "tollway_cost_component_usd_total",
+                "The same by what it was for.",
+                &["provider", "model", "kind"],
+            ),
+            wasted: MoneyFamily::new(
+                "tollway_wasted_usd_total",
+                "Cost of what no caller got.",
+                &["provider", "reason"],
+            ),
             registry,
         }
     }
@@ -184,7 +381,8 @@ impl Metrics {
             ttft: self.time_to_first_token.with_label_values(&route),
             per_token: self.time_per_output_token.with_label_values(&[provider, model]),
             overhead: self.overhead.with_label_values(&[policy]),
-            tokens: TOKEN_KINDS.map(|kind| self.tokens.with_label_values(&[policy, team, provider, model, kind])),
+            tokens: TOKEN_KINDS
+                .map(|kind| self.tokens.with_label_values(&[policy, team, provider, model, kind])),
             cost: self.cost.with(&[policy, team, provider, model]),
             cost_components: COST_KINDS.map(|kind| self.cost_component.with(&[provider, model, kind])),
         }
@@ -357,6 +555,11 @@ mod tests {
         metrics.ended("p", "t", "a", "m", 503, "upstream_error");
         let page = metrics.page();
         assert!(page.contains("tollway_requests_total{code=\"503\""), "{page}");
-        assert!(page.contains("tollway_cost_usd_total{policy=\"p\",team=\"t\",provider=\"a\",model=\"m\"} 0.000000000"), "{page}");
+        assert!(
+            page.contains(
+                "tollway_cost_usd_total{policy=\"p\",team=\"t\",provider=\"a\",model=\"m\"} 0.000000000"
+            ),
+            "{page}"
+        );
     }
 }

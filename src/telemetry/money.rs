@@ -54,8 +54,12 @@ impl MoneyFamily {
         // Writing to a String cannot fail.
         let _ = writeln!(page, "# HELP {} {}\n# TYPE {} counter", self.name, self.help, self.name);
         for (values, counter) in series.iter() {
-            let labels: Vec<String> =
-                self.labels.iter().zip(values).map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
+            let labels: Vec<String> = self
+                .labels
+                .iter()
+                .zip(values)
+                .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
+                .collect();
             let _ = writeln!(page, "{}{{{}}} {}", self.name, labels.join(","), counter.total());
         }
     }

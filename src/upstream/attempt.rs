@@ -66,7 +66,10 @@ impl Target {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("tollway/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(
+            header::USER_AGENT,
+            HeaderValue::from_static(concat!("tollway/", env!("CARGO_PKG_VERSION"))),
+        );
         let uris = [uri(Endpoint::Chat)?, uri(Endpoint::Completions)?, uri(Endpoint::Embeddings)?];
         Ok(Self { kind, uris, headers })
     }
@@ -81,14 +84,19 @@ impl Target {
 
     /// Takes our own key out of what an upstream says of it.
     fn without_key(&self, mut failed: Failed) -> Failed {
-        let bearer = self.headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-        let Some(key) = bearer.and_then(|key| std::str::from_utf8(key).ok()).filter(|key| !key.is_empty()) else {
+        let bearer = self
+            .headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        let Some(key) = bearer.and_then(|key| std::str::from_utf8(key).ok()).filter(|key| !key.is_empty())
+        else {
             return failed;
         };
         if failed.fault.message.contains(key) {
             failed.fault.message = failed.fault.message.replace(key, "[our key]");
         }
-        failed.answer = failed.answer.filter(|(_, _, body)| memchr::memmem::find(body, key.as_bytes()).is_none());
+        failed.answer =
+            failed.answer.filter(|(_, _, body)| memchr::memmem::find(body, key.as_bytes()).is_none());
         failed
     }
 
@@ -120,7 +128,11 @@ pub struct Failed {
 
 impl Failed {
     fn of(class: Class, message: impl Into<String>) -> Self {
-        Self { fault: Fault { class, retry_after: None, message: message.into() }, answer: None, headers: None }
+        Self {
+            fault: Fault { class, retry_after: None, message: message.into() },
+            answer: None,
+            headers: None,
+        }
     }
 }
 
@@ -140,7 +152,12 @@ pub async fn attempt(
     }
 }
 
-async fn answered(client: &Client, kind: Kind, call: &Call, sent: Request<RequestBody>) -> Result<Answer, Failed> {
+async fn answered(
+    client: &Client,
+    kind: Kind,
+    call: &Call,
+    sent: Request<RequestBody>,
+) -> Result<Answer, Failed> {
     let response = client.request(sent).await.map_err(|error| Failed::of(Class::Connect, chain(&error)))?;
     let status = response.status();
     if !status.is_success() {
@@ -219,21 +236,28 @@ async fn first_content(kind: Kind, response: Response<Incoming>) -> Result<Answe
     let mut events = Scanner::new(EVENT_BYTES_MAX);
     let mut prelude = SmallVec::new();
     loop {
-        while let Some(event) = events.next().map_err(|error| Failed::of(Class::Malformed, error.to_string()))? {
+        while let Some(event) =
+            events.next().map_err(|error| Failed::of(Class::Malformed, error.to_string()))?
+        {
             let data = event.data();
             prelude.push(event);
             let Some(data) = data else { continue };
             if data.starts_with(b"[DONE]") {
                 return Err(Failed::of(Class::Malformed, "the stream ended without content"));
             }
-            let chunk = scan::check_utf8(&data)
-                .and_then(|()| chunk::read(&data))
-                .map_err(|error| Failed::of(Class::Malformed, format!("an event of the stream is not JSON: {error}")))?;
+            let chunk = scan::check_utf8(&data).and_then(|()| chunk::read(&data)).map_err(|error| {
+                Failed::of(Class::Malformed, format!("an event of the stream is not JSON: {error}"))
+            })?;
             if chunk.error.is_some() || chunk.finish_is_fault {
                 return Err(inside(kind, &data, "the stream began with a fault"));
             }
             if chunk.has_content || chunk.finished != 0 {
-                return Ok(Answer::Streamed(Box::new(Streamed { headers: parts.headers, prelude, events, body })));
+                return Ok(Answer::Streamed(Box::new(Streamed {
+                    headers: parts.headers,
+                    prelude,
+                    events,
+                    body,
+                })));
             }
             if prelude.len() > PRELUDE_EVENTS_MAX {
                 return Err(Failed::of(Class::Malformed, "the stream goes on without content"));

@@ -13,7 +13,7 @@ pub const CONSECUTIVE_FAILURES: u32 = 3;
 const SAMPLES_MIN: f32 = 5.0;
 const RATE_OPENS: f32 = 0.5;
 const OPEN_FIRST: Duration = Duration::from_secs(2);
-const OPEN_LONGEST: Duration = Duration::from_secs(60);
+const OPEN_LONGEST: Duration = Duration::from_mins(1);
 /// Half-life of an attempt's weight in the failure rate.
 const HALF_LIFE: Duration = Duration::from_secs(30);
 /// A trial that neither succeeded nor failed in this time is taken for lost, and another may try.

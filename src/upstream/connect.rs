@@ -49,7 +49,11 @@ pub fn client(local_socket: Option<Arc<Path>>, link_local_allowed: LinkLocalHost
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    let https = HttpsConnectorBuilder::new().with_tls_config(tls()).https_or_http().enable_all_versions().wrap_connector(http);
+    let https = HttpsConnectorBuilder::new()
+        .with_tls_config(tls())
+        .https_or_http()
+        .enable_all_versions()
+        .wrap_connector(http);
     let connector = Connector { https, local_socket };
     Pool::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
@@ -63,7 +67,10 @@ pub fn client(local_socket: Option<Arc<Path>>, link_local_allowed: LinkLocalHost
 /// TLS with the machine's own trust store. Without one every provider's certificate is refused, and the log says why.
 fn tls() -> rustls::ClientConfig {
     let versions: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
-    #[expect(clippy::expect_used, reason = "ring supports both versions; a change there is found by every test")]
+    #[expect(
+        clippy::expect_used,
+        reason = "ring supports both versions; a change there is found by every test"
+    )]
     let builder = || {
         rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_protocol_versions(versions)
@@ -127,7 +134,11 @@ impl Connection for Stream {
 }
 
 impl hyper::rt::Read for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: hyper::rt::ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Remote(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
             Self::Local(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -143,7 +154,11 @@ impl hyper::rt::Write for Stream {
         }
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Remote(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
             Self::Local(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
@@ -192,9 +207,12 @@ impl Service<Name> for Resolver {
         let mut lookup = dns::GaiResolver::new();
         Box::pin(async move {
             let found = lookup.call(name).await?;
-            let addresses: Vec<SocketAddr> = found.filter(|address| allowed || !is_link_local(address.ip())).collect();
+            let addresses: Vec<SocketAddr> =
+                found.filter(|address| allowed || !is_link_local(address.ip())).collect();
             if addresses.is_empty() {
-                return Err(io::Error::other("the name resolves to link-local addresses only, which are not dialled"));
+                return Err(io::Error::other(
+                    "the name resolves to link-local addresses only, which are not dialled",
+                ));
             }
             Ok(addresses.into_iter())
         })
@@ -220,7 +238,10 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let piece = self.pieces.next();
         if let Some(piece) = &piece {
             self.bytes_left -= piece.len() as u64;

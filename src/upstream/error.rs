@@ -50,7 +50,8 @@ impl Error {
     /// The smallest wait a limited route asked for, if every route was limited.
     pub fn wait(&self) -> Option<Duration> {
         let reasons = self.reasons();
-        let all_limited = !reasons.is_empty() && reasons.iter().all(|r| matches!(r.fault.class, Class::Rate | Class::InFlightBudget));
+        let all_limited = !reasons.is_empty()
+            && reasons.iter().all(|r| matches!(r.fault.class, Class::Rate | Class::InFlightBudget));
         all_limited
             .then(|| reasons.iter().map(|r| r.fault.retry_after.unwrap_or(Duration::from_secs(1))).min())
             .flatten()
@@ -61,7 +62,9 @@ impl Error {
         let reasons = self.reasons();
         let (first, rest) = reasons.split_first()?;
         let answer = first.answer.as_ref()?;
-        let same = |other: &Reason| other.answer.as_ref().is_some_and(|o| o.0 == answer.0) && other.fault.class == first.fault.class;
+        let same = |other: &Reason| {
+            other.answer.as_ref().is_some_and(|o| o.0 == answer.0) && other.fault.class == first.fault.class
+        };
         let may_be_shown = reasons.iter().all(|reason| !reason.fault.class.is_operators());
         (may_be_shown && rest.iter().all(same)).then_some(answer)
     }

@@ -126,11 +126,10 @@ impl Upstreams {
             if left.is_zero() {
                 return Err(Error::DeadlinePassed { limit: errand.limit, reasons: failures });
             }
-            if let Some(last) = failures.last() {
-                if !self.may_retry(errand, last, route, health, now) {
+            if let Some(last) = failures.last()
+                && !self.may_retry(errand, last, route, health, now) {
                     continue;
                 }
-            }
             let patience = patience(errand).min(left);
             match self.try_route(errand, route, target, health, patience).await {
                 Ok((answer, sent, answered)) => {
@@ -139,7 +138,8 @@ impl Upstreams {
                 }
                 Err(failed) => {
                     let class = failed.fault.class;
-                    let reason = Reason { route: Arc::clone(&route.name), fault: failed.fault, answer: failed.answer };
+                    let reason =
+                        Reason { route: Arc::clone(&route.name), fault: failed.fault, answer: failed.answer };
                     if !class.elsewhere() {
                         return Err(Error::Refused(Box::new(reason)));
                     }
@@ -157,14 +157,25 @@ impl Upstreams {
         Err(Error::Exhausted(failures))
     }
 
-    fn parts<'a>(&'a self, errand: &Errand<'a>, id: RouteId) -> Option<(&'a Route, &'a Target, &'a RouteHealth)> {
+    fn parts<'a>(
+        &'a self,
+        errand: &Errand<'a>,
+        id: RouteId,
+    ) -> Option<(&'a Route, &'a Target, &'a RouteHealth)> {
         let index = usize::from(id.0);
         let provider = usize::from(*errand.route_provider.get(index)?);
         Some((errand.routes.get(index)?, self.targets.get(provider)?.as_ref()?, self.health.get(index)?))
     }
 
     /// Whether another try may be made, and what it is counted as.
-    fn may_retry(&self, errand: &Errand<'_>, last: &Reason, route: &Route, health: &RouteHealth, now: Mono) -> bool {
+    fn may_retry(
+        &self,
+        errand: &Errand<'_>,
+        last: &Reason,
+        route: &Route,
+        health: &RouteHealth,
+        now: Mono,
+    ) -> bool {
         let from = last.route.split('/').next().unwrap_or_default();
         let reason = last.fault.class.code();
         if !health.is_known_good(now) && !self.retries.0.withdraw() {
@@ -186,8 +197,10 @@ impl Upstreams {
     ) -> Result<(Answer, Mono, Mono), Failed> {
         let sent = self.clock.now().mono;
         health.begin(sent);
-        let mut count = Counted { metrics: &self.metrics, clock: &*self.clock, route, sent, outcome: "cancelled" };
-        let outcome = attempt(&self.client, target, errand.call, &route.upstream_model, errand.headers, patience).await;
+        let mut count =
+            Counted { metrics: &self.metrics, clock: &*self.clock, route, sent, outcome: "cancelled" };
+        let outcome =
+            attempt(&self.client, target, errand.call, &route.upstream_model, errand.headers, patience).await;
         let answered = self.clock.now().mono;
         count.outcome = outcome.as_ref().map_or_else(outcome_of, |_| "ok");
         drop(count);
@@ -201,7 +214,8 @@ impl Upstreams {
             }
             Err(mut failed) => {
                 if failed.fault.class == Class::Rate && failed.fault.retry_after.is_none() {
-                    failed.fault.retry_after = failed.headers.as_ref().and_then(|h| headroom::reset(h, self.clock.now().wall));
+                    failed.fault.retry_after =
+                        failed.headers.as_ref().and_then(|h| headroom::reset(h, self.clock.now().wall));
                 }
                 let change = health.failed(answered, &failed.fault);
                 self.tell(route, change, Some(&failed));

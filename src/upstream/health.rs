@@ -13,7 +13,7 @@ use super::breaker::{Breaker, State};
 /// Share of a new sample in the smoothed values.
 const SMOOTHING: f32 = 0.2;
 /// How long a route rests that only the operator can mend.
-pub const DISABLED_FOR: Duration = Duration::from_secs(300);
+pub const DISABLED_FOR: Duration = Duration::from_mins(5);
 /// Wait after a 429 that named none; doubles up to the longest.
 const LIMITED_FIRST: Duration = Duration::from_secs(1);
 const LIMITED_LONGEST: Duration = Duration::from_secs(30);
@@ -71,7 +71,8 @@ impl RouteHealth {
     /// Whether it answered within the last seconds and nothing is wrong with it: going there is no gamble.
     pub fn is_known_good(&self, now: Mono) -> bool {
         let inner = self.lock();
-        inner.breaker.state(now) == State::Closed && inner.succeeded_at.is_some_and(|at| now.since(at) < RECENT)
+        inner.breaker.state(now) == State::Closed
+            && inner.succeeded_at.is_some_and(|at| now.since(at) < RECENT)
     }
 
     /// An attempt begins.

@@ -20,24 +20,78 @@ fn bodies() -> Vec<(Vec<u8>, u16, &'static str, Option<&'static str>, &'static s
         (text("[]"), 400, "invalid_json", None, "one JSON object"),
         (text(&format!(r#"{{"model":"m",{messages}}} {{}}"#)), 400, "invalid_json", None, "follows"),
         (text(&format!(r#"{{"model":"a","model":"b",{messages}}}"#)), 400, "invalid_json", None, "twice"),
-        (text(&format!(r#"{{"model":"a","mod\u0065l":"b",{messages}}}"#)), 400, "invalid_json", None, "twice"),
+        (
+            text(&format!(r#"{{"model":"a","mod\u0065l":"b",{messages}}}"#)),
+            400,
+            "invalid_json",
+            None,
+            "twice",
+        ),
         (b"{\"model\":\"\xff\"}".to_vec(), 400, "invalid_json", None, "UTF-8"),
         (deep.into_bytes(), 400, "invalid_json", None, "deeper than 128"),
         (text(&format!("{{{messages}}}")), 400, "missing_required_parameter", Some("model"), "'model'"),
         (text(&format!(r#"{{"model":7,{messages}}}"#)), 400, "invalid_type", Some("model"), "a string"),
         (text(&format!(r#"{{"model":"",{messages}}}"#)), 400, "invalid_value", Some("model"), "empty"),
-        (text(&format!(r#"{{"model":"a\u0000b",{messages}}}"#)), 400, "invalid_value", Some("model"), "control characters"),
-        (text(&format!(r#"{{"model":"{}",{messages}}}"#, "a".repeat(100_000))), 400, "invalid_value", Some("model"), "256"),
-        (text(&format!(r#"{{"model":"test-model-0102",{messages}}}"#)), 404, "model_not_found", Some("model"), "test-model-0101"),
-        (text(&format!(r#"{{"model":"{MODEL}"}}"#)), 400, "missing_required_parameter", Some("messages"), "'messages'"),
-        (text(&format!(r#"{{"model":"{MODEL}","messages":[]}}"#)), 400, "invalid_value", Some("messages"), "empty"),
-        (text(&format!(r#"{{"model":"{MODEL}","messages":"hi"}}"#)), 400, "invalid_type", Some("messages"), "an array"),
-        (text(&format!(r#"{{"model":"{MODEL}","messages":["hi"]}}"#)), 400, "invalid_type", Some("messages"), "objects"),
+        (
+            text(&format!(r#"{{"model":"a\u0000b",{messages}}}"#)),
+            400,
+            "invalid_value",
+            Some("model"),
+            "control characters",
+        ),
+        (
+            text(&format!(r#"{{"model":"{}",{messages}}}"#, "a".repeat(100_000))),
+            400,
+            "invalid_value",
+            Some("model"),
+            "256",
+        ),
+        (
+            text(&format!(r#"{{"model":"test-model-0102",{messages}}}"#)),
+            404,
+            "model_not_found",
+            Some("model"),
+            "test-model-0101",
+        ),
+        (
+            text(&format!(r#"{{"model":"{MODEL}"}}"#)),
+            400,
+            "missing_required_parameter",
+            Some("messages"),
+            "'messages'",
+        ),
+        (
+            text(&format!(r#"{{"model":"{MODEL}","messages":[]}}"#)),
+            400,
+            "invalid_value",
+            Some("messages"),
+            "empty",
+        ),
+        (
+            text(&format!(r#"{{"model":"{MODEL}","messages":"hi"}}"#)),
+            400,
+            "invalid_type",
+            Some("messages"),
+            "an array",
+        ),
+        (
+            text(&format!(r#"{{"model":"{MODEL}","messages":["hi"]}}"#)),
+            400,
+            "invalid_type",
+            Some("messages"),
+            "objects",
+        ),
         (with(r#","stream":"yes""#), 400, "invalid_type", Some("stream"), "a boolean"),
         (with(r#","stream_options":true"#), 400, "invalid_type", Some("stream_options"), "an object"),
         (with(r#","max_tokens":0"#), 400, "invalid_value", Some("max_tokens"), "at least 1"),
         (with(r#","max_tokens":-5"#), 400, "invalid_value", Some("max_tokens"), "whole number"),
-        (with(r#","max_completion_tokens":"9""#), 400, "invalid_type", Some("max_completion_tokens"), "whole number"),
+        (
+            with(r#","max_completion_tokens":"9""#),
+            400,
+            "invalid_type",
+            Some("max_completion_tokens"),
+            "whole number",
+        ),
         (with(r#","tools":{}"#), 400, "invalid_type", Some("tools"), "an array"),
         (with(r#","response_format":"json""#), 400, "invalid_type", Some("response_format"), "an object"),
         (with(r#","metadata":[]"#), 400, "invalid_type", Some("metadata"), "an object"),
@@ -53,7 +107,11 @@ async fn r06_r09_every_bad_body_names_the_field_and_the_fix() {
         let response = gateway.post("/v1/chat/completions", body).send().await;
         assert_eq!(response.status, status, "{shown}");
         let error = error_of(response).await;
-        assert_eq!((error["code"].as_str(), error["param"].as_str()), (Some(code), param), "{shown}: {error}");
+        assert_eq!(
+            (error["code"].as_str(), error["param"].as_str()),
+            (Some(code), param),
+            "{shown}: {error}"
+        );
         assert_eq!(error["type"], "invalid_request_error", "{shown}");
         assert!(error["message"].as_str().unwrap().contains(words), "{shown}: {error}");
         assert_eq!(gateway.chat(&chat("x")).send().await.status, 200, "a good request after {shown}");
@@ -72,9 +130,27 @@ async fn paths_methods_and_types() {
         (client.request("GET", "/v1/audio/speech"), 404, "unknown_url", "Unknown request URL"),
         (client.request("GET", "/v1/chat/completions"), 405, "method_not_supported", "Use POST"),
         (client.request("DELETE", "/v1/models"), 405, "method_not_supported", "Use GET"),
-        (client.request("POST", "/v1/chat/completions").header("content-type", "text/plain").body(good.clone()), 415, "unsupported_content_type", "application/json"),
-        (gateway.post("/v1/chat/completions", good.clone()).header("content-encoding", "gzip"), 415, "unsupported_content_encoding", "Content-Encoding"),
-        (gateway.post("/v1/chat/completions", good.clone()).header("x-tollway-tags", "tier"), 400, "invalid_value", "tier=interactive"),
+        (
+            client
+                .request("POST", "/v1/chat/completions")
+                .header("content-type", "text/plain")
+                .body(good.clone()),
+            415,
+            "unsupported_content_type",
+            "application/json",
+        ),
+        (
+            gateway.post("/v1/chat/completions", good.clone()).header("content-encoding", "gzip"),
+            415,
+            "unsupported_content_encoding",
+            "Content-Encoding",
+        ),
+        (
+            gateway.post("/v1/chat/completions", good.clone()).header("x-tollway-tags", "tier"),
+            400,
+            "invalid_value",
+            "tier=interactive",
+        ),
     ] {
         let response = request.send().await;
         assert_eq!(response.status, status);
@@ -110,10 +186,12 @@ async fn other_endpoints_check_their_own_fields() {
         assert_eq!(response.status, 400, "{path} {body}");
         assert_eq!(error_of(response).await["param"], param, "{path} {body}");
     }
-    let embedded = gateway.post("/v1/embeddings", json!({"model": MODEL, "input": "tok-1"}).to_string()).send().await;
+    let embedded =
+        gateway.post("/v1/embeddings", json!({"model": MODEL, "input": "tok-1"}).to_string()).send().await;
     assert_eq!(embedded.status, 200);
     assert!(embedded.json().await["usage"]["cost"].is_number());
-    let completed = gateway.post("/v1/completions", json!({"model": MODEL, "prompt": "tok-2"}).to_string()).send().await;
+    let completed =
+        gateway.post("/v1/completions", json!({"model": MODEL, "prompt": "tok-2"}).to_string()).send().await;
     assert!(completed.json().await["choices"][0]["text"].as_str().unwrap().starts_with("tok-2"));
 }
 
@@ -172,7 +250,10 @@ async fn r01_bad_framing_is_refused_in_the_same_shape_and_nothing_goes_upstream(
     let fake = fake().await;
     let gateway = gateway(Config::new().provider(provider("p", &fake, "1"))).await;
     let good = chat("x").to_string();
-    let hidden = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{good}", good.len());
+    let hidden = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{good}",
+        good.len()
+    );
     for head in [
         "content-length: 5\r\ntransfer-encoding: chunked\r\n",
         "transfer-encoding: chunked, chunked\r\n",

@@ -1,7 +1,7 @@
 //! What an answer cost, in the body, the header, the log line and the metrics: the same integers everywhere.
 
 use serde_json::{Value, json};
-use tollway_test_support::{Config, Fixture, Kind, Model, Price, Provider, FakeProvider, Reply};
+use tollway_test_support::{Config, FakeProvider, Fixture, Kind, Model, Price, Provider, Reply};
 
 use crate::{MODEL, chat, fake, gateway, header, provider};
 
@@ -14,7 +14,12 @@ const PRICED: [(&str, Kind, [&str; 3]); 5] = [
     ("deepseek_stream_thinking.sse", Kind::DeepSeek, ["0.66", "0.022", "1.98"]),
 ];
 
-async fn answer_of(file: &str, kind: Kind, [input, cached, output]: [&str; 3], body: &Value) -> (Vec<Value>, String, f64) {
+async fn answer_of(
+    file: &str,
+    kind: Kind,
+    [input, cached, output]: [&str; 3],
+    body: &Value,
+) -> (Vec<Value>, String, f64) {
     let fake = FakeProvider::start().await;
     fake.script(Reply::fixture(file));
     let model = Model::new("served", MODEL).price(Price::per_million(input, cached, output));
@@ -23,9 +28,10 @@ async fn answer_of(file: &str, kind: Kind, [input, cached, output]: [&str; 3], b
     assert_eq!(response.status, 200);
     let events = response.events().await;
     assert!(events.last().is_some_and(tollway_test_support::Event::is_done), "{file}: {events:?}");
-    let chunks: Vec<Value> = events.iter().filter_map(|event| event.json()).collect();
+    let chunks: Vec<Value> = events.iter().filter_map(tollway_test_support::Event::json).collect();
     let line = gateway.logged("\"outcome\":\"ok\"").await;
-    let metrics = gateway.metrics_until("the cost", |metrics| metrics.sum("tollway_cost_usd_total", &[]) > 0.0).await;
+    let metrics =
+        gateway.metrics_until("the cost", |metrics| metrics.sum("tollway_cost_usd_total", &[]) > 0.0).await;
     (chunks, line, metrics.sum("tollway_cost_usd_total", &[]))
 }
 
@@ -41,21 +47,33 @@ async fn the_cost_of_every_fixture_is_that_of_its_manifest_to_the_nano_dollar() 
         assert_eq!(with_usage.len(), 1, "{file}: usage once");
         assert_eq!(with_usage[0]["choices"], json!([]), "{file}: in a chunk of its own");
         assert_eq!(chunks.last(), with_usage.first().copied(), "{file}: at the end");
-        assert_eq!(nanos(with_usage[0]["usage"]["cost"].as_f64().unwrap()), nanos(expected), "{file}: in the body");
+        assert_eq!(
+            nanos(with_usage[0]["usage"]["cost"].as_f64().unwrap()),
+            nanos(expected),
+            "{file}: in the body"
+        );
         let logged: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(nanos(logged["cost_usd"].as_f64().unwrap()), nanos(expected), "{file}: in the log");
         assert_eq!(nanos(metric), nanos(expected), "{file}: in the metrics");
-        assert!(!logged["price_as_of"].as_str().unwrap().is_empty() && !logged["price_source"].as_str().unwrap().is_empty());
+        assert!(
+            !logged["price_as_of"].as_str().unwrap().is_empty()
+                && !logged["price_source"].as_str().unwrap().is_empty()
+        );
     }
 }
 
 #[tokio::test]
 async fn r08_usage_that_nobody_asked_for_is_accounted_and_not_sent() {
-    for (file, kind, price) in PRICED.into_iter().filter(|(file, ..)| !file.contains("finish") && !file.contains("deepseek")) {
+    for (file, kind, price) in
+        PRICED.into_iter().filter(|(file, ..)| !file.contains("finish") && !file.contains("deepseek"))
+    {
         let body = json!({"model": MODEL, "stream": true, "messages": [{"role": "user", "content": "x"}]});
         let (chunks, _, metric) = answer_of(file, kind, price, &body).await;
         assert!(chunks.iter().all(|chunk| !chunk["usage"].is_object()), "{file}");
-        assert!(chunks.iter().all(|chunk| chunk["choices"].as_array().is_some_and(|c| !c.is_empty())), "{file}");
+        assert!(
+            chunks.iter().all(|chunk| chunk["choices"].as_array().is_some_and(|c| !c.is_empty())),
+            "{file}"
+        );
         assert!(metric > 0.0);
     }
 }
@@ -65,7 +83,8 @@ async fn a_padded_body_has_its_cost_and_its_padding() {
     let fake = FakeProvider::start().await;
     fake.script(Reply::fixture("openrouter_body_padded.json"));
     let model = Model::new("served", MODEL).price(Price::per_million("0.105", "0.021", "0.21"));
-    let gateway = gateway(Config::new().provider(Provider::fake("p", Kind::OpenRouter, &fake).model(model))).await;
+    let gateway =
+        gateway(Config::new().provider(Provider::fake("p", Kind::OpenRouter, &fake).model(model))).await;
     let response = gateway.chat(&chat("x")).send().await;
     assert_eq!(header(&response, "x-tollway-cost-usd"), "0.000006930");
     let original = Fixture::named("openrouter_body_padded.json").body.clone();
@@ -104,7 +123,8 @@ async fn cache_writes_cost_their_own_price() {
     let gateway = gateway(config).await;
     let body = json!({"model": MODEL, "stream": true, "stream_options": {"include_usage": true}, "messages": [{"role": "user", "content": "x"}]});
     let events = gateway.chat(&body).send().await.events().await;
-    let usage = events.iter().filter_map(|event| event.json()).find(|chunk| chunk["usage"].is_object()).unwrap();
+    let usage =
+        events.iter().filter_map(tollway_test_support::Event::json).find(|chunk| chunk["usage"].is_object()).unwrap();
     // 300 × 400,000 + 1,800 × 500,000 + 33 × 1,600,000 pico-dollars.
     assert_eq!(usage["usage"]["cost"].as_f64(), Some(0.001_072_8));
 }
@@ -118,7 +138,9 @@ async fn r33_a_route_without_a_price_is_left_out_unless_the_policy_allows_it() {
     assert_eq!(response.status, 503);
     let error = crate::error_of(response).await;
     assert!(error["message"].as_str().unwrap().contains("p/served"), "{error}");
-    let lenient = gateway(Config::new().provider(unpriced()).policy("a.yaml", "policy: a\nallow_unpriced: true\n")).await;
+    let lenient =
+        gateway(Config::new().provider(unpriced()).policy("a.yaml", "policy: a\nallow_unpriced: true\n"))
+            .await;
     let response = lenient.chat(&chat("x")).send().await;
     assert_eq!(response.status, 200);
     assert!(response.headers.get("x-tollway-cost-usd").is_none(), "unknown is not zero");

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde_json::json;
-use tollway_test_support::{Config, Fixture, Kind, Model, Price, Provider, FakeProvider, Reply};
+use tollway_test_support::{Config, FakeProvider, Fixture, Kind, Model, Price, Provider, Reply};
 
 use crate::{MODEL, fake, gateway, provider, streamed};
 
@@ -18,7 +18,8 @@ fn odd_body(model: &str) -> String {
 async fn r05_a_body_that_needs_no_edit_arrives_byte_for_byte() {
     let fake = fake().await;
     let model = Model::new(MODEL, MODEL).price(Price::per_million("1", "1", "1"));
-    let gateway = gateway(Config::new().provider(Provider::fake("p", Kind::OpenAi, &fake).model(model))).await;
+    let gateway =
+        gateway(Config::new().provider(Provider::fake("p", Kind::OpenAi, &fake).model(model))).await;
     let body = odd_body(MODEL);
     assert_eq!(gateway.post("/v1/chat/completions", body.clone()).send().await.status, 200);
     assert_eq!(fake.last().body, body);
@@ -36,7 +37,8 @@ async fn r05_only_the_model_differs_where_only_the_model_must() {
 async fn r05_a_long_body_arrives_byte_for_byte() {
     let fake = fake().await;
     let model = Model::new(MODEL, MODEL).price(Price::per_million("1", "1", "1")).context(100_000_000);
-    let gateway = gateway(Config::new().provider(Provider::fake("p", Kind::OpenAi, &fake).model(model))).await;
+    let gateway =
+        gateway(Config::new().provider(Provider::fake("p", Kind::OpenAi, &fake).model(model))).await;
     let content: String = (0..400_000).map(|i| ['a', 'é', '字', '\u{1f600}', ' '][i % 5]).collect();
     let body = json!({"model": MODEL, "messages": [{"role": "user", "content": content}]}).to_string();
     assert_eq!(gateway.post("/v1/chat/completions", body.clone()).send().await.status, 200);
@@ -51,7 +53,10 @@ async fn r05_an_answer_differs_by_its_cost_alone() {
     fake.script(Reply::json(200, answer));
     let gateway = gateway(Config::new().provider(provider("p", &fake, "1"))).await;
     let body = gateway.chat(&crate::chat("x")).send().await.bytes().await;
-    assert_eq!(body, answer.replace("\"completion_tokens\":1 }", "\"completion_tokens\":1 ,\"cost\":0.000002000}"));
+    assert_eq!(
+        body,
+        answer.replace("\"completion_tokens\":1 }", "\"completion_tokens\":1 ,\"cost\":0.000002000}")
+    );
 }
 
 #[tokio::test]
@@ -87,7 +92,8 @@ fn without_usage_chunk(stream: &Bytes) -> Bytes {
         from = end;
         let chunk = tollway_test_support::events(event).first().and_then(tollway_test_support::Event::json);
         let has_usage = chunk.as_ref().is_some_and(|chunk| chunk["usage"].is_object());
-        let is_empty = chunk.as_ref().is_some_and(|chunk| chunk["choices"].as_array().is_none_or(Vec::is_empty));
+        let is_empty =
+            chunk.as_ref().is_some_and(|chunk| chunk["choices"].as_array().is_none_or(Vec::is_empty));
         if !(has_usage && (is_empty || finished)) {
             kept.extend_from_slice(event);
         }
@@ -119,7 +125,15 @@ async fn r03_the_head_upstream_is_exactly_what_is_documented() {
     let head = fake.last();
     let mut names: Vec<String> = head.headers.iter().map(|(name, _)| name.to_lowercase()).collect();
     names.sort();
-    let documented = ["accept", "accept-encoding", "authorization", "content-length", "content-type", "host", "user-agent"];
+    let documented = [
+        "accept",
+        "accept-encoding",
+        "authorization",
+        "content-length",
+        "content-type",
+        "host",
+        "user-agent",
+    ];
     assert_eq!(names, documented);
     assert_eq!(head.headers.get("authorization"), Some("Bearer sk-p-fixture-key"));
 }
@@ -141,8 +155,15 @@ async fn r03_a_request_id_is_kept_if_it_is_one_and_is_the_same_everywhere() {
 #[tokio::test]
 async fn r03_hop_by_hop_fields_of_an_upstream_stop_here() {
     let fake = FakeProvider::start().await;
-    let reply = Reply::chat("hi", tollway_test_support::Usage { prompt: 1, completion: 1, ..Default::default() });
-    fake.script(reply.header("set-cookie", "a=b").header("server", "inner-7").header("x-generation-id", "gen-1").header("via", "1.1 inner"));
+    let reply =
+        Reply::chat("hi", tollway_test_support::Usage { prompt: 1, completion: 1, ..Default::default() });
+    fake.script(
+        reply
+            .header("set-cookie", "a=b")
+            .header("server", "inner-7")
+            .header("x-generation-id", "gen-1")
+            .header("via", "1.1 inner"),
+    );
     let gateway = gateway(Config::new().provider(provider("p", &fake, "1"))).await;
     let response = gateway.chat(&crate::chat("x")).send().await;
     assert_eq!(response.headers.get("x-generation-id"), Some("gen-1"));
@@ -156,8 +177,13 @@ async fn r04_upgrade_is_ignored_and_what_follows_is_a_next_request() {
     let fake = fake().await;
     let gateway = gateway(Config::new().provider(provider("p", &fake, "1"))).await;
     let body = crate::chat("tok-1").to_string();
-    let one = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-    let answer = gateway.raw(format!("{one}\u{0}\u{1}raw tunnel bytes\r\n\r\n").as_bytes(), std::time::Duration::from_secs(2)).await;
+    let one = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = gateway
+        .raw(format!("{one}\u{0}\u{1}raw tunnel bytes\r\n\r\n").as_bytes(), std::time::Duration::from_secs(2))
+        .await;
     let text = String::from_utf8_lossy(&answer);
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
     assert!(!text.contains("101 Switching"), "{text}");

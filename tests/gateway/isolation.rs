@@ -30,12 +30,31 @@ async fn r52_no_field_or_header_of_a_request_chooses_where_it_goes() {
     let (fake, canary) = (fake().await, fake().await);
     let gateway = gateway(Config::new().provider(provider("p", &fake, "1"))).await;
     let target = canary.base_url();
-    for field in ["api_base", "base_url", "api_key", "user_config", "custom_llm_provider", "url", "endpoint", "proxy", "callback", "webhook"] {
+    for field in [
+        "api_base",
+        "base_url",
+        "api_key",
+        "user_config",
+        "custom_llm_provider",
+        "url",
+        "endpoint",
+        "proxy",
+        "callback",
+        "webhook",
+    ] {
         let mut body = chat("x");
         body[field] = json!(target);
         assert_eq!(gateway.chat(&body).send().await.status, 200, "{field}");
     }
-    for header in ["x-base-url", "x-portkey-custom-host", "x-upstream", "helicone-target-url", "x-forwarded-host", "x-original-url", "x-provider-url"] {
+    for header in [
+        "x-base-url",
+        "x-portkey-custom-host",
+        "x-upstream",
+        "helicone-target-url",
+        "x-forwarded-host",
+        "x-original-url",
+        "x-provider-url",
+    ] {
         assert_eq!(gateway.chat(&chat("x")).header(header, &target).send().await.status, 200, "{header}");
     }
     let mut image = chat("x");
@@ -61,7 +80,11 @@ async fn r25_an_answer_belongs_to_its_request() {
                     // Nearly a third leave early: before the answer, at its head, or in the middle of a stream.
                     match (caller + number) % 10 {
                         0 => {
-                            let _ = tokio::time::timeout(Duration::from_micros(300), gateway.chat(&body).try_send()).await;
+                            let _ = tokio::time::timeout(
+                                Duration::from_micros(300),
+                                gateway.chat(&body).try_send(),
+                            )
+                            .await;
                         }
                         1 => gateway.chat(&body).send().await.reset(),
                         2 => {
@@ -104,7 +127,10 @@ async fn r23_when_a_caller_leaves_the_upstream_stops_and_the_account_closes() {
     assert_eq!(metrics.sum("tollway_requests_total", &[("outcome", "cancelled")]), 1.0);
     assert!(metrics.sum("tollway_wasted_usd_total", &[("reason", "cancelled_stream")]) > 0.0);
     gate.open();
-    fake.until("the upstream call to end", |requests| requests.iter().all(|r| r.ending != tollway_test_support::Ending::Open)).await;
+    fake.until("the upstream call to end", |requests| {
+        requests.iter().all(|r| r.ending != tollway_test_support::Ending::Open)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -114,12 +140,19 @@ async fn r18_callers_words_do_not_become_labels() {
     gateway.chat(&chat("x")).send().await;
     gateway.chat(&json!({"model": "first-unknown", "messages": [{}]})).send().await;
     gateway.get("/first-path").send().await;
-    let page = |metrics: &tollway_test_support::Metrics| metrics.iter().map(|(series, _)| series.to_owned()).collect::<Vec<_>>();
+    let page = |metrics: &tollway_test_support::Metrics| {
+        metrics.iter().map(|(series, _)| series.to_owned()).collect::<Vec<_>>()
+    };
     let before = page(&gateway.metrics().await);
     for number in 0..500 {
         let model = format!("model-{number}");
         let body = json!({"model": model, "user": model, "messages": [{"role": "user", "content": model}], "metadata": {"t": model}});
-        gateway.chat(&body).header("x-tollway-tags", &format!("a={number}")).header("user-agent", &model).send().await;
+        gateway
+            .chat(&body)
+            .header("x-tollway-tags", &format!("a={number}"))
+            .header("user-agent", &model)
+            .send()
+            .await;
         gateway.get(&format!("/v1/{number}")).send().await;
         let mut good = chat("x");
         good["metadata"] = json!({"tag": model});
@@ -170,9 +203,19 @@ async fn r51_no_secret_is_in_any_output() {
 #[tokio::test]
 async fn r53_admin_pages_are_on_their_own_listener_and_behind_their_token() {
     let fake = fake().await;
-    let config = Config::new().provider(provider("p", &fake, "1")).with("admin: {listen: \"127.0.0.1:0\", token: admin-token-1}");
+    let config = Config::new()
+        .provider(provider("p", &fake, "1"))
+        .with("admin: {listen: \"127.0.0.1:0\", token: admin-token-1}");
     let gateway = gateway(config).await;
-    for path in ["/metrics", "/healthz", "/readyz", "/admin/v1/routes", "/admin/v1/explain?model=x", "/admin/v1/engine", "/admin/v1/reload"] {
+    for path in [
+        "/metrics",
+        "/healthz",
+        "/readyz",
+        "/admin/v1/routes",
+        "/admin/v1/explain?model=x",
+        "/admin/v1/engine",
+        "/admin/v1/reload",
+    ] {
         for key in ["admin-token-1", "x"] {
             assert_eq!(gateway.get(path).key(key).send().await.status, 404, "{path}");
         }
@@ -182,7 +225,14 @@ async fn r53_admin_pages_are_on_their_own_listener_and_behind_their_token() {
         assert_eq!(gateway.admin().get(path).key("admin-token-2").send().await.status, 401, "{path}");
         assert_eq!(gateway.admin().get(path).key("admin-token-1").send().await.status, 200, "{path}");
     }
-    let explained = gateway.admin().get(&format!("/admin/v1/explain?model={MODEL}")).key("admin-token-1").send().await.json().await;
+    let explained = gateway
+        .admin()
+        .get(&format!("/admin/v1/explain?model={MODEL}"))
+        .key("admin-token-1")
+        .send()
+        .await
+        .json()
+        .await;
     assert_eq!(explained["candidates"][0]["route"], "p/served");
     assert_eq!(gateway.admin().get("/healthz").send().await.status, 200);
 }

@@ -21,7 +21,8 @@ async fn cheapest_wins_and_its_death_costs_nobody_an_answer() {
         .provider(provider("dear", &fakes[2], "0.3"));
     let gateway = Arc::new(gateway(config).await);
     let next = Arc::new(AtomicUsize::new(0));
-    let callers: Vec<_> = (0..CALLERS).map(|_| tokio::spawn(caller(Arc::clone(&gateway), Arc::clone(&next)))).collect();
+    let callers: Vec<_> =
+        (0..CALLERS).map(|_| tokio::spawn(caller(Arc::clone(&gateway), Arc::clone(&next)))).collect();
     while next.load(Ordering::SeqCst) < KILLED_AT {
         tokio::task::yield_now().await;
     }
@@ -42,7 +43,11 @@ async fn cheapest_wins_and_its_death_costs_nobody_an_answer() {
     let metrics = gateway.metrics().await;
     assert_eq!(metrics.sum("tollway_requests_total", &[("outcome", "ok")]) as usize, REQUESTS);
     assert_eq!(metrics.sum("tollway_requests_total", &[]) as usize, REQUESTS);
-    assert_eq!((metrics.sum("tollway_cost_usd_total", &[]) * 1e9).round() as u64, nanos, "to the nano-dollar");
+    assert_eq!(
+        (metrics.sum("tollway_cost_usd_total", &[]) * 1e9).round() as u64,
+        nanos,
+        "to the nano-dollar"
+    );
 }
 
 /// Asks until all requests are taken; every second one is a stream. Each answer must hold its own request's token.
@@ -55,7 +60,8 @@ async fn caller(gateway: Arc<Gateway>, next: Arc<AtomicUsize>) -> Vec<(String, u
         }
         let token = format!("tok-{number}-end");
         let stream = number % 2 == 1;
-        let mut body = json!({"model": MODEL, "stream": stream, "messages": [{"role": "user", "content": token}]});
+        let mut body =
+            json!({"model": MODEL, "stream": stream, "messages": [{"role": "user", "content": token}]});
         if stream {
             body["stream_options"] = json!({"include_usage": true});
         }
@@ -68,7 +74,11 @@ async fn caller(gateway: Arc<Gateway>, next: Arc<AtomicUsize>) -> Vec<(String, u
             assert_eq!(text.matches("[DONE]").count(), 1, "request {number}: {text}");
             assert!(!text.contains("\"error\""), "request {number}: {text}");
         }
-        let cost = text.rsplit("\"cost\":0.").next().and_then(|rest| rest.get(..9)).and_then(|digits| digits.parse().ok());
+        let cost = text
+            .rsplit("\"cost\":0.")
+            .next()
+            .and_then(|rest| rest.get(..9))
+            .and_then(|digits| digits.parse().ok());
         served.push((route, cost.unwrap_or_else(|| panic!("no cost in request {number}: {text}"))));
     }
 }

@@ -42,7 +42,8 @@ fn provider(name: &str, fake: &FakeProvider, price: &str) -> Provider {
 /// Two providers, the first of which is cheaper.
 async fn pair() -> (FakeProvider, FakeProvider, Gateway) {
     let (first, second) = (fake().await, fake().await);
-    let config = Config::new().provider(provider("first", &first, "0.1")).provider(provider("second", &second, "0.2"));
+    let config =
+        Config::new().provider(provider("first", &first, "0.1")).provider(provider("second", &second, "0.2"));
     let gateway = gateway(config).await;
     (first, second, gateway)
 }

@@ -13,7 +13,8 @@ async fn r13_a_body_over_the_limit_is_refused_before_it_is_read_whole() {
     let gateway = gateway(config).await;
     // Announced: refused on its head alone, although not a byte of the body has been sent.
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10737418240\r\n\r\n";
-    let text = String::from_utf8(gateway.raw(head.as_bytes(), Duration::from_secs(2)).await.to_vec()).unwrap();
+    let text =
+        String::from_utf8(gateway.raw(head.as_bytes(), Duration::from_secs(2)).await.to_vec()).unwrap();
     assert!(text.starts_with("HTTP/1.1 413") && text.contains("body_bytes_max"), "{text}");
     // Not announced: refused as soon as the limit is passed.
     let mut chunked = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
@@ -37,7 +38,8 @@ async fn r15_past_the_in_flight_limit_the_answer_is_quick_and_says_when_to_come_
     let gate = Gate::new();
     let usage = tollway_test_support::Usage { prompt: 1, completion: 1, ..Default::default() };
     fake.script(Reply::chat("hi", usage).before_head(gate.clone()));
-    let config = Config::new().provider(provider("p", &fake, "1")).with(&format!("limits: {{in_flight_max: {ROOM}}}"));
+    let config =
+        Config::new().provider(provider("p", &fake, "1")).with(&format!("limits: {{in_flight_max: {ROOM}}}"));
     let gateway = std::sync::Arc::new(gateway(config).await);
     let held: Vec<_> = (0..ROOM)
         .map(|_| {
@@ -71,7 +73,9 @@ async fn r15_a_stream_holds_its_place_until_its_end() {
     assert_eq!(gateway.chat(&chat("x")).send().await.status, 503);
     gate.open();
     stream.bytes().await;
-    gateway.metrics_until("room again", |metrics| metrics.sum("tollway_requests_in_flight", &[]) == 0.0).await;
+    gateway
+        .metrics_until("room again", |metrics| metrics.sum("tollway_requests_in_flight", &[]) == 0.0)
+        .await;
     let response = gateway.chat(&streamed("x")).send().await;
     assert_eq!(response.status, 200);
 }

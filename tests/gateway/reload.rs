@@ -79,7 +79,9 @@ async fn r45_a_broken_edit_changes_nothing_and_says_why() {
     ] {
         let generation = gateway.metrics().await.sum("tollway_config_reload_generation", &[]);
         gateway.write_policy("a.yaml", broken);
-        let metrics = gateway.metrics_until("the refusal", |m| m.sum("tollway_config_reload_success", &[]) == 0.0).await;
+        let metrics = gateway
+            .metrics_until("the refusal", |m| m.sum("tollway_config_reload_success", &[]) == 0.0)
+            .await;
         assert_eq!(metrics.sum("tollway_config_reload_generation", &[]), generation);
         let ready = gateway.admin().get("/readyz").send().await;
         assert_eq!(ready.status, 200, "it still serves");
@@ -121,7 +123,11 @@ async fn r45_many_reloads_half_of_them_broken_fail_no_request() {
         gateway.write_policy("a.yaml", if round % 2 == 0 { SECOND } else { FIRST });
         let answer = gateway.admin().request("POST", "/admin/v1/reload").send().await;
         assert_eq!(answer.status, 200);
-        assert_eq!(route(&gateway).await, if round % 2 == 0 { "second/served" } else { "first/served" }, "at once");
+        assert_eq!(
+            route(&gateway).await,
+            if round % 2 == 0 { "second/served" } else { "first/served" },
+            "at once"
+        );
         gateway.write_policy("a.yaml", "policy: p\nroutes: [nobody]\n");
         let answer = gateway.admin().request("POST", "/admin/v1/reload").send().await;
         assert_eq!(answer.status, 422);

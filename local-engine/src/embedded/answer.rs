@@ -34,7 +34,14 @@ impl Answer {
             Form::Call(functions) => Kind::Call(CallReader::new(format!("call_{}", random()), functions)),
             Form::Text | Form::Json(_) => Kind::Chat,
         };
-        Self { id: format!("chatcmpl-{}", random()), created: clock::unix_seconds(), model: model.to_owned(), kind, prompt_tokens, include_usage }
+        Self {
+            id: format!("chatcmpl-{}", random()),
+            created: clock::unix_seconds(),
+            model: model.to_owned(),
+            kind,
+            prompt_tokens,
+            include_usage,
+        }
     }
 
     /// The continuation of a prompt.
@@ -62,7 +69,11 @@ impl Answer {
     pub(crate) fn more(&mut self, text: &str) -> Vec<Value> {
         let deltas = match &mut self.kind {
             Kind::Chat => vec![json!({"content": text})],
-            Kind::Completion => return vec![self.chunk(&json!({"index": 0, "text": text, "logprobs": null, "finish_reason": null}))],
+            Kind::Completion => {
+                return vec![
+                    self.chunk(&json!({"index": 0, "text": text, "logprobs": null, "finish_reason": null})),
+                ];
+            }
             Kind::Call(reader) => reader.push(text).into_iter().map(call_delta).collect(),
         };
         deltas.iter().map(|delta| self.delta(delta)).collect()
@@ -73,7 +84,9 @@ impl Answer {
         let reason = self.finish_reason(done);
         let last = match self.kind {
             Kind::Completion => json!({"index": 0, "text": "", "logprobs": null, "finish_reason": reason}),
-            Kind::Chat | Kind::Call(_) => json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": reason}),
+            Kind::Chat | Kind::Call(_) => {
+                json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": reason})
+            }
         };
         let mut chunks = vec![self.chunk(&last)];
         if self.include_usage {
@@ -100,7 +113,8 @@ impl Answer {
                 json!({"index": 0, "message": message, "logprobs": null, "finish_reason": reason})
             }
         };
-        let object = if matches!(self.kind, Kind::Completion) { "text_completion" } else { "chat.completion" };
+        let object =
+            if matches!(self.kind, Kind::Completion) { "text_completion" } else { "chat.completion" };
         json!({"id": self.id, "object": object, "created": self.created, "model": self.model, "choices": [choice], "usage": usage})
     }
 
@@ -126,7 +140,8 @@ impl Answer {
     }
 
     fn chunk(&self, choice: &Value) -> Value {
-        let object = if matches!(self.kind, Kind::Completion) { "text_completion" } else { "chat.completion.chunk" };
+        let object =
+            if matches!(self.kind, Kind::Completion) { "text_completion" } else { "chat.completion.chunk" };
         let mut chunk = json!({"id": self.id, "object": object, "created": self.created, "model": self.model, "choices": [choice]});
         if self.include_usage {
             chunk["usage"] = Value::Null;
@@ -149,7 +164,9 @@ fn whole_calls(parts: Vec<CallPart>) -> Vec<Value> {
     let mut calls: Vec<Value> = Vec::new();
     for part in parts {
         match part {
-            CallPart::Name { id, name } => calls.push(json!({"id": id, "type": "function", "function": {"name": name, "arguments": ""}})),
+            CallPart::Name { id, name } => {
+                calls.push(json!({"id": id, "type": "function", "function": {"name": name, "arguments": ""}}))
+            }
             CallPart::Arguments(text) => {
                 if let Some(call) = calls.last_mut() {
                     call["function"]["arguments"] = text.into();

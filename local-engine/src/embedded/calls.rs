@@ -40,7 +40,11 @@ pub(crate) fn chat(model: &Model, answer_tokens_default: u32, body: &[u8]) -> Re
 }
 
 /// Reads a plain completion's body.
-pub(crate) fn completion(model: &Model, answer_tokens_default: u32, body: &[u8]) -> Result<Prepared, ApiError> {
+pub(crate) fn completion(
+    model: &Model,
+    answer_tokens_default: u32,
+    body: &[u8],
+) -> Result<Prepared, ApiError> {
     let completion = Completion::parse(body, &model.name)?;
     let prompt = tokens(model, "prompt", completion.prompt)?;
     fits(model, "prompt", &prompt)?;
@@ -53,14 +57,20 @@ pub(crate) async fn embeddings(service: &Service, body: Bytes) -> Result<Value, 
     let model = std::sync::Arc::clone(&service.model);
     let reading = spawn_blocking(move || -> Result<_, ApiError> {
         let wanted = Embeddings::parse(&body, &model.name, i64::from(model.weights.n_embd()))?;
-        let texts = wanted.texts.into_iter().map(|text| tokens(&model, "input", text)).collect::<Result<Vec<_>, _>>()?;
+        let texts = wanted
+            .texts
+            .into_iter()
+            .map(|text| tokens(&model, "input", text))
+            .collect::<Result<Vec<_>, _>>()?;
         let most = TEXT_TOKENS_MAX.min(model.context_tokens) as usize;
         if let Some(long) = texts.iter().find(|text| text.len() > most) {
             return Err(ApiError::too_long("input", long.len(), most));
         }
         Ok((texts, wanted.base64))
     });
-    let (texts, base64) = reading.await.map_err(|_| ApiError::engine("reading this request failed; see the engine's log"))??;
+    let (texts, base64) = reading
+        .await
+        .map_err(|_| ApiError::engine("reading this request failed; see the engine's log"))??;
     let prompt_tokens: usize = texts.iter().map(Vec::len).sum();
     let (answer, vectors) = oneshot::channel();
     service.queue.embed(Embed { texts, answer })?;
@@ -104,10 +114,12 @@ fn render(model: &Model, mut messages: Vec<Value>, form: &Form) -> Result<String
         prompt::describe_tools(&mut messages, &functions);
     }
     messages.iter_mut().chain(functions.iter_mut().flatten()).for_each(|value| defuse(model, value));
-    model
-        .template
-        .render(&messages, functions.as_deref())
-        .map_err(|error| ApiError::field("messages", format!("the model's chat template refuses these messages: {}", error.words())))
+    model.template.render(&messages, functions.as_deref()).map_err(|error| {
+        ApiError::field(
+            "messages",
+            format!("the model's chat template refuses these messages: {}", error.words()),
+        )
+    })
 }
 
 /// An assistant's earlier calls as part of its words.
@@ -159,7 +171,10 @@ fn tokens(model: &Model, param: &str, text: Text) -> Result<Vec<LlamaToken>, Api
         Text::Words(words) => Ok(model.tokenize_plain(&words)),
         Text::Tokens(numbers) => {
             if numbers.iter().any(|number| !(0..model.vocabulary()).contains(number)) {
-                return Err(ApiError::field(param, format!("`{param}` has a token outside 0 to {}", model.vocabulary() - 1)));
+                return Err(ApiError::field(
+                    param,
+                    format!("`{param}` has a token outside 0 to {}", model.vocabulary() - 1),
+                ));
             }
             Ok(numbers.into_iter().map(LlamaToken).collect())
         }

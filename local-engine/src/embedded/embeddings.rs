@@ -47,7 +47,8 @@ impl<'m> Embedder<'m> {
     /// Computes one piece; false when there was nothing to do.
     pub(crate) fn step(&mut self, queue: &Queue) -> bool {
         if self.job.is_none() {
-            self.job = queue.next_embed().map(|job| Progress { job, done: Vec::new(), read: 0, sum: Vec::new() });
+            self.job =
+                queue.next_embed().map(|job| Progress { job, done: Vec::new(), read: 0, sum: Vec::new() });
         }
         let Some(mut progress) = self.job.take() else { return false };
         if progress.job.answer.is_closed() {
@@ -84,9 +85,13 @@ impl<'m> Embedder<'m> {
         for (token, position) in piece {
             batch.add(*token, position, &[0], true).map_err(|error| ApiError::engine(error.to_string()))?;
         }
-        context.decode(&mut batch).map_err(|error| ApiError::engine(format!("the model could not compute this text: {error}")))?;
+        context
+            .decode(&mut batch)
+            .map_err(|error| ApiError::engine(format!("the model could not compute this text: {error}")))?;
         for row in 0..batch.n_tokens() {
-            let state = context.embeddings_ith(row).map_err(|_| ApiError::engine("this model gives no embeddings"))?;
+            let state = context
+                .embeddings_ith(row)
+                .map_err(|_| ApiError::engine("this model gives no embeddings"))?;
             progress.sum.resize(state.len(), 0.0);
             progress.sum.iter_mut().zip(state).for_each(|(sum, value)| *sum += value);
             progress.read += 1;

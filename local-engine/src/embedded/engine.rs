@@ -1,11 +1,7 @@
 //! The one thread that computes: it joins all running texts into one batch a step, lets new ones in between steps,
 //! reads long prompts in pieces, and sets texts aside when the cache is full.
 
-use std::{
-    collections::VecDeque,
-    num::NonZeroU32,
-    sync::atomic::Ordering,
-};
+use std::{collections::VecDeque, num::NonZeroU32, sync::atomic::Ordering};
 
 use llama_cpp_2::{
     DecodeError, LlamaContextLoadError,
@@ -45,7 +41,12 @@ pub(crate) struct Engine<'m> {
 
 impl<'m> Engine<'m> {
     /// Makes the context; this takes its memory.
-    pub(crate) fn new(model: &'m Model, queue: &'m Queue, parallel: u16, threads: u16) -> Result<Self, LlamaContextLoadError> {
+    pub(crate) fn new(
+        model: &'m Model,
+        queue: &'m Queue,
+        parallel: u16,
+        threads: u16,
+    ) -> Result<Self, LlamaContextLoadError> {
         let params = LlamaContextParams::default()
             .with_n_ctx(NonZeroU32::new(model.context_tokens))
             .with_n_batch(BATCH_TOKENS)
@@ -129,8 +130,10 @@ impl<'m> Engine<'m> {
     /// The free slot that already holds the most of this text, or else the one unused the longest.
     fn best_slot(&self, writing: &Writing) -> usize {
         let free = || self.slots.iter().enumerate().filter(|(_, slot)| slot.writing.is_none());
-        let (index, shared) =
-            free().map(|(index, slot)| (index, slot.shared(&writing.tokens))).max_by_key(|(_, shared)| *shared).unwrap_or((0, 0));
+        let (index, shared) = free()
+            .map(|(index, slot)| (index, slot.shared(&writing.tokens)))
+            .max_by_key(|(_, shared)| *shared)
+            .unwrap_or((0, 0));
         let worth_it = self.slots.get(index).is_some_and(|slot| shared * 2 >= slot.cached.len());
         if worth_it && shared > 0 {
             return index;
@@ -170,7 +173,12 @@ impl<'m> Engine<'m> {
                 .map(|(index, _)| index);
             let latest = || {
                 let of = |slot: &Slot| slot.writing.as_ref().map(|writing| writing.arrival);
-                self.slots.iter().enumerate().filter_map(|(index, slot)| Some((of(slot)?, index))).max().map(|(_, index)| index)
+                self.slots
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(index, slot)| Some((of(slot)?, index)))
+                    .max()
+                    .map(|(_, index)| index)
             };
             let Some(index) = idle.or_else(latest) else { return };
             let Some(slot) = self.slots.get_mut(index) else { return };
@@ -190,7 +198,10 @@ impl<'m> Engine<'m> {
         let mut budget = if writing == 0 { PROMPT_TOKENS_ALONE } else { PROMPT_TOKENS_BESIDE };
         order.sort_by_key(|&index| {
             let slot = self.slots.get(index);
-            (self.pending(index) > 1, slot.and_then(|slot| slot.writing.as_ref()).map(|writing| writing.arrival))
+            (
+                self.pending(index) > 1,
+                slot.and_then(|slot| slot.writing.as_ref()).map(|writing| writing.arrival),
+            )
         });
         for index in order {
             let pending = self.pending(index);
@@ -244,7 +255,8 @@ impl<'m> Engine<'m> {
                 } else {
                     writing.tokens.push(token);
                     let stopped = writing.write(&self.model.piece(token));
-                    let cut = writing.generated >= writing.answer_tokens_max || writing.tokens.len() >= self.cells_max;
+                    let cut = writing.generated >= writing.answer_tokens_max
+                        || writing.tokens.len() >= self.cells_max;
                     if stopped || cut {
                         writing.finish(!stopped);
                     }
@@ -267,7 +279,9 @@ impl<'m> Engine<'m> {
         tracing::error!(%error, "a step of the model failed");
         for slot in &mut self.slots {
             if let Some(writing) = slot.writing.take() {
-                writing.send(Event::Failed(ApiError::engine(format!("the model could not compute this step ({error}); try again"))));
+                writing.send(Event::Failed(ApiError::engine(format!(
+                    "the model could not compute this step ({error}); try again"
+                ))));
                 self.queue.released();
             }
             slot.cached.clear();
@@ -276,7 +290,12 @@ impl<'m> Engine<'m> {
     }
 
     /// Keeps the speed as a moving average over some twenty steps.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a rate for people and for Retry-After")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a rate for people and for Retry-After"
+    )]
     fn measure(&self, chosen: u64, took: std::time::Duration) {
         let figures = &self.queue.figures;
         figures.tokens.fetch_add(chosen, Ordering::Relaxed);
@@ -293,7 +312,9 @@ impl<'m> Engine<'m> {
         let figures = &self.queue.figures;
         let count = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         figures.steps.fetch_add(1, Ordering::Relaxed);
-        figures.running.store(count(self.slots.iter().filter(|slot| slot.writing.is_some()).count()), Ordering::Relaxed);
+        figures
+            .running
+            .store(count(self.slots.iter().filter(|slot| slot.writing.is_some()).count()), Ordering::Relaxed);
         figures.aside.store(count(self.aside.len()), Ordering::Relaxed);
         figures.cells.store(count(self.slots.iter().map(|slot| slot.cached.len()).sum()), Ordering::Relaxed);
     }

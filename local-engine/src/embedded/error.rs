@@ -32,7 +32,9 @@ impl ApiError {
             code: Some("context_length_exceeded"),
             ..Self::field(
                 param,
-                format!("`{param}` is {tokens} tokens long, and this model takes at most {most} with room for an answer; shorten it"),
+                format!(
+                    "`{param}` is {tokens} tokens long, and this model takes at most {most} with room for an answer; shorten it"
+                ),
             )
         }
     }

@@ -76,7 +76,16 @@ impl Model {
         let template = Template::new(source, piece(vocab.bos()), piece(vocab.eos()))?;
         let add_bos = vocab.should_add_bos();
         let context_tokens = context_tokens.min(weights.n_ctx_train().max(256));
-        Ok(Self { weights, backend, name, template, context_tokens, load_time: started.elapsed(), control_texts, add_bos })
+        Ok(Self {
+            weights,
+            backend,
+            name,
+            template,
+            context_tokens,
+            load_time: started.elapsed(),
+            control_texts,
+            add_bos,
+        })
     }
 
     /// Tokens of a text in which nothing has a special meaning.

@@ -1,7 +1,8 @@
 //! Messages to prompt text, by the Jinja template in the model file, the way Hugging Face's libraries render it.
 
 use minijinja::{
-    Environment, Error as JinjaError, ErrorKind, UndefinedBehavior, Value, context, syntax::SyntaxConfig, value::Serde,
+    Environment, Error as JinjaError, ErrorKind, UndefinedBehavior, Value, context, syntax::SyntaxConfig,
+    value::Serde,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -65,7 +66,11 @@ impl Template {
     }
 
     /// The prompt for these messages, ready for the assistant to speak.
-    pub(crate) fn render(&self, messages: &[serde_json::Value], tools: Option<&[serde_json::Value]>) -> Result<String, Error> {
+    pub(crate) fn render(
+        &self,
+        messages: &[serde_json::Value],
+        tools: Option<&[serde_json::Value]>,
+    ) -> Result<String, Error> {
         let template = self.environment.get_template(NAME)?;
         Ok(template.render(context! {
             messages => Serde(messages), tools => tools.map(Serde), add_generation_prompt => true, bos_token => self.bos.as_str(), eos_token => self.eos.as_str(),
@@ -96,8 +101,10 @@ fn mentions(source: &str, word: &str) -> bool {
 }
 
 fn strftime_now(format: &str) -> Result<String, JinjaError> {
-    let bad = |error: jiff::Error| JinjaError::new(ErrorKind::InvalidOperation, format!("strftime_now: {error}"));
-    let now = jiff::Timestamp::try_from(clock::wall()).map_err(bad)?.to_zoned_datetime(jiff::tz::TimeZone::UTC);
+    let bad =
+        |error: jiff::Error| JinjaError::new(ErrorKind::InvalidOperation, format!("strftime_now: {error}"));
+    let now =
+        jiff::Timestamp::try_from(clock::wall()).map_err(bad)?.to_zoned_datetime(jiff::tz::TimeZone::UTC);
     jiff::fmt::strtime::format(format, &now).map_err(bad)
 }
 
@@ -120,11 +127,19 @@ fn to_json(value: &Value, options: minijinja::value::Kwargs) -> Result<Value, Ji
 struct PythonLine;
 
 impl serde_json::ser::Formatter for PythonLine {
-    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
+    fn begin_array_value<W: ?Sized + std::io::Write>(
+        &mut self,
+        out: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
         if first { Ok(()) } else { out.write_all(b", ") }
     }
 
-    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
+    fn begin_object_key<W: ?Sized + std::io::Write>(
+        &mut self,
+        out: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
         if first { Ok(()) } else { out.write_all(b", ") }
     }
 
@@ -137,7 +152,11 @@ impl serde_json::ser::Formatter for PythonLine {
 mod tests {
     use super::*;
 
-    fn render(source: &str, messages: &serde_json::Value, tools: Option<&[serde_json::Value]>) -> Result<String, Error> {
+    fn render(
+        source: &str,
+        messages: &serde_json::Value,
+        tools: Option<&[serde_json::Value]>,
+    ) -> Result<String, Error> {
         Template::new(Some(source.to_owned()), "<s>".to_owned(), "</s>".to_owned())
             .unwrap()
             .render(messages.as_array().unwrap(), tools)
@@ -148,7 +167,7 @@ mod tests {
         let messages = json!([{"role": "user", "content": "  hi <b> "}]);
         let source = "{%- set ns = namespace(n=0) -%}\n{% for m in messages %}\n  {% if loop.first %}\n{{ bos_token }}{% endif %}\n\
                       {{ m['content'].strip() | upper }}{{ m.content.startswith('x') }}{{ m.tool_calls is defined }}{% continue %}{% endfor %}";
-        assert_eq!(render(source, &messages, None).unwrap(), "<s>HI <B>FalseFalse".replace("False", "false"));
+        assert_eq!(render(source, &messages, None).unwrap(), "<s>HI <B>FalseFalse");
     }
 
     #[test]
@@ -162,7 +181,8 @@ mod tests {
 
     #[test]
     fn a_template_may_refuse_in_its_own_words() {
-        let error = render("{{ raise_exception('Conversation roles must alternate') }}", &json!([]), None).unwrap_err();
+        let error = render("{{ raise_exception('Conversation roles must alternate') }}", &json!([]), None)
+            .unwrap_err();
         assert_eq!(error.words(), "Conversation roles must alternate");
     }
 

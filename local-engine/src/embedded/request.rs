@@ -63,17 +63,26 @@ const TEXTS_MAX: usize = 256;
 impl Chat {
     pub(crate) fn parse(body: &[u8], model: &str) -> Result<Self, ApiError> {
         let fields = Fields::parse(body, model)?;
-        let list = fields.array("messages")?.ok_or_else(|| ApiError::field("messages", "`messages` is missing; give an array of messages"))?;
+        let list = fields
+            .array("messages")?
+            .ok_or_else(|| ApiError::field("messages", "`messages` is missing; give an array of messages"))?;
         if list.is_empty() {
             return Err(ApiError::field("messages", "`messages` is empty; give at least one message"));
         }
-        let messages = list.iter().enumerate().map(|(index, message)| read_message(index, message)).collect::<Result<_, _>>()?;
+        let messages = list
+            .iter()
+            .enumerate()
+            .map(|(index, message)| read_message(index, message))
+            .collect::<Result<_, _>>()?;
         let form = match tools::forced(fields.any("tools"), fields.any("tool_choice"))? {
             Some(functions) => Form::Call(functions),
             None => fields.form()?,
         };
         if fields.boolean("logprobs")? == Some(true) || fields.any("top_logprobs").is_some() {
-            return Err(ApiError::field("logprobs", "the local engine gives no `logprobs`; leave `logprobs` and `top_logprobs` out"));
+            return Err(ApiError::field(
+                "logprobs",
+                "the local engine gives no `logprobs`; leave `logprobs` and `top_logprobs` out",
+            ));
         }
         Ok(Self { messages, options: fields.options()?, form })
     }
@@ -82,21 +91,35 @@ impl Chat {
 impl Completion {
     pub(crate) fn parse(body: &[u8], model: &str) -> Result<Self, ApiError> {
         let fields = Fields::parse(body, model)?;
-        let prompt = fields.any("prompt").ok_or_else(|| ApiError::field("prompt", "`prompt` is missing; give a string or an array of tokens"))?;
+        let prompt = fields.any("prompt").ok_or_else(|| {
+            ApiError::field("prompt", "`prompt` is missing; give a string or an array of tokens")
+        })?;
         let mut prompts = read_texts("prompt", prompt)?;
         let (Some(prompt), true) = (prompts.pop(), prompts.is_empty()) else {
-            return Err(ApiError::field("prompt", "the local engine takes one `prompt` a request; send one request for each"));
+            return Err(ApiError::field(
+                "prompt",
+                "the local engine takes one `prompt` a request; send one request for each",
+            ));
         };
         for name in ["logprobs", "suffix"] {
             if fields.any(name).is_some() {
-                return Err(ApiError::field(name, format!("the local engine does not know `{name}`; leave it out")));
+                return Err(ApiError::field(
+                    name,
+                    format!("the local engine does not know `{name}`; leave it out"),
+                ));
             }
         }
         if fields.boolean("echo")? == Some(true) {
-            return Err(ApiError::field("echo", "the local engine does not echo the prompt; leave `echo` out"));
+            return Err(ApiError::field(
+                "echo",
+                "the local engine does not echo the prompt; leave `echo` out",
+            ));
         }
         if fields.integer("best_of", 1..=i64::MAX)?.is_some_and(|best_of| best_of != 1) {
-            return Err(ApiError::field("best_of", "the local engine gives one answer a request; leave `best_of` out"));
+            return Err(ApiError::field(
+                "best_of",
+                "the local engine gives one answer a request; leave `best_of` out",
+            ));
         }
         Ok(Self { prompt, form: fields.form()?, options: fields.options()? })
     }
@@ -106,18 +129,31 @@ impl Embeddings {
     /// `dimensions` is the one length of vector that the model has.
     pub(crate) fn parse(body: &[u8], model: &str, dimensions: i64) -> Result<Self, ApiError> {
         let fields = Fields::parse(body, model)?;
-        let input = fields.any("input").ok_or_else(|| ApiError::field("input", "`input` is missing; give a string or an array of strings"))?;
+        let input = fields.any("input").ok_or_else(|| {
+            ApiError::field("input", "`input` is missing; give a string or an array of strings")
+        })?;
         let texts = read_texts("input", input)?;
         if texts.len() > TEXTS_MAX {
-            return Err(ApiError::field("input", format!("`input` has {} texts; send at most {TEXTS_MAX} at a time", texts.len())));
+            return Err(ApiError::field(
+                "input",
+                format!("`input` has {} texts; send at most {TEXTS_MAX} at a time", texts.len()),
+            ));
         }
         if fields.integer("dimensions", 1..=i64::MAX)?.is_some_and(|wanted| wanted != dimensions) {
-            return Err(ApiError::field("dimensions", format!("this model's vectors have {dimensions} dimensions; leave `dimensions` out")));
+            return Err(ApiError::field(
+                "dimensions",
+                format!("this model's vectors have {dimensions} dimensions; leave `dimensions` out"),
+            ));
         }
         let base64 = match fields.text("encoding_format")? {
             None | Some("float") => false,
             Some("base64") => true,
-            Some(other) => return Err(ApiError::field("encoding_format", format!("`encoding_format` is `float` or `base64`, not `{other}`"))),
+            Some(other) => {
+                return Err(ApiError::field(
+                    "encoding_format",
+                    format!("`encoding_format` is `float` or `base64`, not `{other}`"),
+                ));
+            }
         };
         Ok(Self { texts, base64 })
     }
@@ -130,17 +166,35 @@ impl Fields {
     fn parse(body: &[u8], model: &str) -> Result<Self, ApiError> {
         let fields = match serde_json::from_slice(body) {
             Ok(Value::Object(fields)) => Self(fields),
-            Ok(_) => return Err(ApiError::new(400, "invalid_request_error", "the body is not a JSON object; send `{...}`")),
-            Err(error) => return Err(ApiError::new(400, "invalid_request_error", format!("the body is not JSON: {error}"))),
+            Ok(_) => {
+                return Err(ApiError::new(
+                    400,
+                    "invalid_request_error",
+                    "the body is not a JSON object; send `{...}`",
+                ));
+            }
+            Err(error) => {
+                return Err(ApiError::new(
+                    400,
+                    "invalid_request_error",
+                    format!("the body is not JSON: {error}"),
+                ));
+            }
         };
         match fields.text("model")? {
             Some(name) if name == model => Ok(fields),
             Some(name) => Err(ApiError {
                 status: 404,
-                ..ApiError::field("model", format!("the local engine has no model `{}`; it serves `{model}`", shorten(name)))
+                ..ApiError::field(
+                    "model",
+                    format!("the local engine has no model `{}`; it serves `{model}`", shorten(name)),
+                )
             }
             .with_code("model_not_found")),
-            None => Err(ApiError::field("model", format!("`model` is missing; the local engine serves `{model}`"))),
+            None => Err(ApiError::field(
+                "model",
+                format!("`model` is missing; the local engine serves `{model}`"),
+            )),
         }
     }
 
@@ -148,8 +202,15 @@ impl Fields {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
-    fn typed<'a, T>(&'a self, name: &str, wanted: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<Option<T>, ApiError> {
-        let wrong = |value: &Value| ApiError::field(name, format!("`{name}` must be {wanted}, not {}", describe(value)));
+    fn typed<'a, T>(
+        &'a self,
+        name: &str,
+        wanted: &str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, ApiError> {
+        let wrong = |value: &Value| {
+            ApiError::field(name, format!("`{name}` must be {wanted}, not {}", describe(value)))
+        };
         self.any(name).map(|value| read(value).ok_or_else(|| wrong(value))).transpose()
     }
 
@@ -174,15 +235,23 @@ impl Fields {
         self.typed(name, &bounds, |value| value.as_i64().filter(|number| range.contains(number)))
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "settings of a sampler, which computes in single precision")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "settings of a sampler, which computes in single precision"
+    )]
     fn number(&self, name: &str, range: RangeInclusive<f64>) -> Result<Option<f32>, ApiError> {
         let wanted = format!("a number from {} to {}", range.start(), range.end());
-        Ok(self.typed(name, &wanted, |value| value.as_f64().filter(|number| range.contains(number)))?.map(|number| number as f32))
+        Ok(self
+            .typed(name, &wanted, |value| value.as_f64().filter(|number| range.contains(number)))?
+            .map(|number| number as f32))
     }
 
     fn options(&self) -> Result<Options, ApiError> {
         if self.integer("n", 1..=i64::MAX)?.is_some_and(|n| n != 1) {
-            return Err(ApiError::field("n", "the local engine gives one answer a request; leave `n` out and send more requests"));
+            return Err(ApiError::field(
+                "n",
+                "the local engine gives one answer a request; leave `n` out and send more requests",
+            ));
         }
         let limit = match self.integer("max_completion_tokens", 1..=i64::MAX)? {
             None => self.integer("max_tokens", 1..=i64::MAX)?,
@@ -196,7 +265,10 @@ impl Fields {
                 Some(other) => {
                     return Err(ApiError::field(
                         "stream_options.include_usage",
-                        format!("`stream_options.include_usage` must be true or false, not {}", describe(other)),
+                        format!(
+                            "`stream_options.include_usage` must be true or false, not {}",
+                            describe(other)
+                        ),
                     ));
                 }
             },
@@ -230,41 +302,67 @@ impl Fields {
 
     #[expect(clippy::cast_possible_truncation, reason = "as in `number`")]
     fn logit_bias(&self) -> Result<Vec<(i32, f32)>, ApiError> {
-        let Some(map) = self.typed("logit_bias", "an object of token numbers and biases", Value::as_object)? else { return Ok(Vec::new()) };
+        let Some(map) =
+            self.typed("logit_bias", "an object of token numbers and biases", Value::as_object)?
+        else {
+            return Ok(Vec::new());
+        };
         map.iter()
             .map(|(token, bias)| {
                 let bias = bias.as_f64().filter(|bias| (-100.0..=100.0).contains(bias));
-                token.parse::<i32>().ok().filter(|token| *token >= 0).zip(bias.map(|bias| bias as f32)).ok_or_else(|| {
-                    ApiError::field("logit_bias", "`logit_bias` maps token numbers, as strings, to numbers from -100 to 100")
-                })
+                token
+                    .parse::<i32>()
+                    .ok()
+                    .filter(|token| *token >= 0)
+                    .zip(bias.map(|bias| bias as f32))
+                    .ok_or_else(|| {
+                        ApiError::field(
+                            "logit_bias",
+                            "`logit_bias` maps token numbers, as strings, to numbers from -100 to 100",
+                        )
+                    })
             })
             .collect()
     }
 
     fn stops(&self) -> Result<Vec<String>, ApiError> {
-        let wrong = || ApiError::field("stop", "`stop` must be a string that is not empty, or an array of up to 4 such strings");
+        let wrong = || {
+            ApiError::field(
+                "stop",
+                "`stop` must be a string that is not empty, or an array of up to 4 such strings",
+            )
+        };
         let list = match self.any("stop") {
             None => Vec::new(),
             Some(Value::Array(list)) if list.len() <= 4 => list.iter().collect(),
             Some(one @ Value::String(_)) => vec![one],
             Some(_) => return Err(wrong()),
         };
-        list.into_iter().map(|stop| stop.as_str().filter(|stop| !stop.is_empty()).map(str::to_owned).ok_or_else(wrong)).collect()
+        list.into_iter()
+            .map(|stop| stop.as_str().filter(|stop| !stop.is_empty()).map(str::to_owned).ok_or_else(wrong))
+            .collect()
     }
 
     fn form(&self) -> Result<Form, ApiError> {
-        let Some(format) = self.typed("response_format", "an object", Value::as_object)? else { return Ok(Form::Text) };
+        let Some(format) = self.typed("response_format", "an object", Value::as_object)? else {
+            return Ok(Form::Text);
+        };
         match format.get("type").and_then(Value::as_str) {
             Some("text") => Ok(Form::Text),
             Some("json_object") => Ok(Form::Json(json!({"type": "object"}))),
             Some("json_schema") => {
                 let param = "response_format.json_schema.schema";
                 let schema = format.get("json_schema").and_then(|named| named.get("schema"));
-                let schema = schema.ok_or_else(|| ApiError::field(param, format!("`{param}` is missing; give a JSON schema")))?;
+                let schema = schema.ok_or_else(|| {
+                    ApiError::field(param, format!("`{param}` is missing; give a JSON schema"))
+                })?;
                 tools::check_schema(param, schema)?;
                 Ok(Form::Json(schema.clone()))
             }
-            _ => Err(ApiError::field("response_format.type", "`response_format.type` is `text`, `json_object` or `json_schema`")),
+            _ => Err(ApiError::field(
+                "response_format.type",
+                "`response_format.type` is `text`, `json_object` or `json_schema`",
+            )),
         }
     }
 }
@@ -273,14 +371,20 @@ impl Fields {
 fn read_message(index: usize, message: &Value) -> Result<Value, ApiError> {
     let at = |field: &str| format!("messages[{index}]{field}");
     let Some(fields) = message.as_object() else {
-        return Err(ApiError::field(&at(""), format!("`{}` must be an object with `role` and `content`", at(""))));
+        return Err(ApiError::field(
+            &at(""),
+            format!("`{}` must be an object with `role` and `content`", at("")),
+        ));
     };
     let role = match fields.get("role").and_then(Value::as_str) {
         Some("developer") => "system",
         Some("function") => "tool",
         Some(role @ ("system" | "user" | "assistant" | "tool")) => role,
         _ => {
-            return Err(ApiError::field(&at(".role"), format!("`{}` must be system, developer, user, assistant or tool", at(".role"))));
+            return Err(ApiError::field(
+                &at(".role"),
+                format!("`{}` must be system, developer, user, assistant or tool", at(".role")),
+            ));
         }
     };
     let calls = fields.get("tool_calls").filter(|calls| !calls.is_null());
@@ -289,7 +393,10 @@ fn read_message(index: usize, message: &Value) -> Result<Value, ApiError> {
         Some(Value::Array(parts)) => read_parts(&at(".content"), parts)?,
         None | Some(Value::Null) if role == "assistant" && calls.is_some() => String::new(),
         _ => {
-            return Err(ApiError::field(&at(".content"), format!("`{}` must be a string or an array of text parts", at(".content"))));
+            return Err(ApiError::field(
+                &at(".content"),
+                format!("`{}` must be a string or an array of text parts", at(".content")),
+            ));
         }
     };
     let mut message = json!({"role": role, "content": content});
@@ -316,10 +423,15 @@ fn read_parts(param: &str, parts: &[Value]) -> Result<String, ApiError> {
             Some(other) => {
                 return Err(ApiError::field(
                     &at,
-                    format!("`{at}` is of type `{}`, and this model reads text only; send parts of type `text`", shorten(other)),
+                    format!(
+                        "`{at}` is of type `{}`, and this model reads text only; send parts of type `text`",
+                        shorten(other)
+                    ),
                 ));
             }
-            None => return Err(ApiError::field(&at, format!("`{at}` must be an object with `type` and `text`"))),
+            None => {
+                return Err(ApiError::field(&at, format!("`{at}` must be an object with `type` and `text`")));
+            }
         }
     }
     Ok(text)
@@ -327,10 +439,18 @@ fn read_parts(param: &str, parts: &[Value]) -> Result<String, ApiError> {
 
 /// A string, an array of strings, an array of tokens or an array of those.
 fn read_texts(param: &str, value: &Value) -> Result<Vec<Text>, ApiError> {
-    let wrong = || ApiError::field(param, format!("`{param}` must be a string, an array of strings, or an array of token numbers, none of them empty"));
+    let wrong = || {
+        ApiError::field(
+            param,
+            format!(
+                "`{param}` must be a string, an array of strings, or an array of token numbers, none of them empty"
+            ),
+        )
+    };
     let words = |text: &str| (!text.is_empty()).then(|| Text::Words(text.to_owned())).ok_or_else(wrong);
     let tokens = |list: &[Value]| {
-        let read = |token: &Value| token.as_i64().and_then(|token| i32::try_from(token).ok()).ok_or_else(wrong);
+        let read =
+            |token: &Value| token.as_i64().and_then(|token| i32::try_from(token).ok()).ok_or_else(wrong);
         list.iter().map(read).collect::<Result<Vec<_>, _>>().map(Text::Tokens)
     };
     match value {
@@ -394,10 +514,16 @@ mod tests {
             (json!({"model": "m", "messages": user, "stop": ""}), "stop"),
             (json!({"model": "m", "messages": user, "logprobs": true}), "logprobs"),
             (json!({"model": "m", "messages": user, "logit_bias": {"x": 1}}), "logit_bias"),
-            (json!({"model": "m", "messages": user, "response_format": {"type": "xml"}}), "response_format.type"),
+            (
+                json!({"model": "m", "messages": user, "response_format": {"type": "xml"}}),
+                "response_format.type",
+            ),
             (json!({"model": "m", "messages": [{"role": "robot", "content": "x"}]}), "messages[0].role"),
             (json!({"model": "m", "messages": [{"role": "user"}]}), "messages[0].content"),
-            (json!({"model": "m", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]}), "messages[0].content[0]"),
+            (
+                json!({"model": "m", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]}),
+                "messages[0].content[0]",
+            ),
         ] {
             let (named, message) = complaint(&body);
             assert_eq!(named, param, "{message}");
@@ -415,7 +541,9 @@ mod tests {
 
     #[test]
     fn inputs_come_in_four_shapes() {
-        for (input, count) in [(json!("a"), 1), (json!(["a", "b"]), 2), (json!([1, 2]), 1), (json!([[1], [2], [3]]), 3)] {
+        for (input, count) in
+            [(json!("a"), 1), (json!(["a", "b"]), 2), (json!([1, 2]), 1), (json!([[1], [2], [3]]), 3)]
+        {
             assert_eq!(read_texts("input", &input).unwrap().len(), count);
         }
         for input in [json!([]), json!(""), json!([""]), json!([1, "a"]), json!([[]]), json!({})] {

@@ -39,25 +39,49 @@ const PENALTY_TOKENS: i32 = 8192;
 
 impl Sampler {
     /// Builds the chain. `grammar` is GBNF; `prompt` is what the repetition penalty already counts.
-    pub(crate) fn new(model: &Model, wanted: &Sampling, grammar: Option<&str>, prompt: &[LlamaToken]) -> Result<Self, ApiError> {
+    pub(crate) fn new(
+        model: &Model,
+        wanted: &Sampling,
+        grammar: Option<&str>,
+        prompt: &[LlamaToken],
+    ) -> Result<Self, ApiError> {
         let grammar = grammar
             .map(|text| LlamaSampler::grammar(&model.weights, text, "root"))
             .transpose()
-            .map_err(|error| ApiError::field("response_format", format!("this schema does not make a usable grammar: {error}")))?;
+            .map_err(|error| {
+                ApiError::field(
+                    "response_format",
+                    format!("this schema does not make a usable grammar: {error}"),
+                )
+            })?;
         let mut links = Vec::new();
         if wanted.logit_bias.iter().any(|(token, _)| *token >= model.vocabulary()) {
-            return Err(ApiError::field("logit_bias", format!("`logit_bias` names a token that this model lacks; it has {}", model.vocabulary())));
+            return Err(ApiError::field(
+                "logit_bias",
+                format!("`logit_bias` names a token that this model lacks; it has {}", model.vocabulary()),
+            ));
         }
-        let mut bias: Vec<LlamaLogitBias> =
-            wanted.logit_bias.iter().map(|&(token, bias)| LlamaLogitBias::new(LlamaToken(token), bias)).collect();
+        let mut bias: Vec<LlamaLogitBias> = wanted
+            .logit_bias
+            .iter()
+            .map(|&(token, bias)| LlamaLogitBias::new(LlamaToken(token), bias))
+            .collect();
         if wanted.ignore_end {
-            bias.extend(model.end_tokens().into_iter().map(|token| LlamaLogitBias::new(token, f32::NEG_INFINITY)));
+            bias.extend(
+                model.end_tokens().into_iter().map(|token| LlamaLogitBias::new(token, f32::NEG_INFINITY)),
+            );
         }
         if !bias.is_empty() {
             links.push(LlamaSampler::logit_bias(model.vocabulary(), &bias));
         }
         if differs(wanted.repetition_penalty, 1.0) {
-            let link = LlamaSampler::penalties(model.vocabulary(), PENALTY_TOKENS, wanted.repetition_penalty, 0.0, 0.0);
+            let link = LlamaSampler::penalties(
+                model.vocabulary(),
+                PENALTY_TOKENS,
+                wanted.repetition_penalty,
+                0.0,
+                0.0,
+            );
             links.push(link.with_tokens(prompt));
         }
         if differs(wanted.presence_penalty, 0.0) || differs(wanted.frequency_penalty, 0.0) {
@@ -100,14 +124,17 @@ impl Sampler {
             token = candidates.selected_token();
         }
         let token = token.ok_or_else(|| ApiError::engine("no token fits the grammar"))?;
-        grammar.try_accept(token).map_err(|error| ApiError::engine(format!("the grammar has no way on: {error}")))?;
+        grammar
+            .try_accept(token)
+            .map_err(|error| ApiError::engine(format!("the grammar has no way on: {error}")))?;
         self.chain.accept(token);
         Ok(token)
     }
 }
 
 fn allows(grammar: &mut LlamaSampler, token: LlamaToken) -> bool {
-    let mut one = LlamaTokenDataArray::new(vec![llama_cpp_2::token::data::LlamaTokenData::new(token, 0.0, 0.0)], false);
+    let mut one =
+        LlamaTokenDataArray::new(vec![llama_cpp_2::token::data::LlamaTokenData::new(token, 0.0, 0.0)], false);
     grammar.apply(&mut one);
     one.data.first().is_some_and(|data| data.logit().is_finite())
 }

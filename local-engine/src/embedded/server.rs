@@ -28,7 +28,10 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::{answer::Answer, calls, engine::Engine, error::ApiError, model, model::Model, queue::Queue, stream::EventStream};
+use super::{
+    answer::Answer, calls, engine::Engine, error::ApiError, model, model::Model, queue::Queue,
+    stream::EventStream,
+};
 use crate::{clock, settings::WorkerSettings};
 
 /// The most of a body that is read.
@@ -65,7 +68,8 @@ type Answered = Response<BoxBody<Bytes, Infallible>>;
 
 /// Loads the model, listens, and serves until SIGTERM or SIGINT; then lets running answers end within the grace.
 pub(crate) async fn serve(settings: WorkerSettings) -> Result<(), Error> {
-    let (path, name, context) = (settings.model.clone(), settings.model_name.clone(), settings.context_tokens);
+    let (path, name, context) =
+        (settings.model.clone(), settings.model_name.clone(), settings.context_tokens);
     let loading = spawn_blocking(move || Model::load(&path, name, context));
     let model = Arc::new(loading.await.map_err(|_| Error::EngineEnded)??);
     let queue = Arc::new(Queue::new(settings.parallel, settings.queue_requests_max));
@@ -75,7 +79,8 @@ pub(crate) async fn serve(settings: WorkerSettings) -> Result<(), Error> {
     let listener = listen(&settings.socket)?;
     tracing::info!(model = %model.name, load_ms = model.load_time.as_millis(), threads = settings.threads, "ready");
 
-    let service = Arc::new(Service { model, queue, answer_tokens_default: settings.answer_tokens_default, settings });
+    let service =
+        Arc::new(Service { model, queue, answer_tokens_default: settings.answer_tokens_default, settings });
     let (stop, stopped) = watch::channel(());
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
@@ -108,7 +113,11 @@ pub(crate) async fn serve(settings: WorkerSettings) -> Result<(), Error> {
 }
 
 /// Starts the engine thread. What it returns resolves when that thread is gone.
-async fn start_engine(model: &Arc<Model>, queue: &Arc<Queue>, settings: &WorkerSettings) -> Result<oneshot::Receiver<()>, Error> {
+async fn start_engine(
+    model: &Arc<Model>,
+    queue: &Arc<Queue>,
+    settings: &WorkerSettings,
+) -> Result<oneshot::Receiver<()>, Error> {
     let (ready, is_ready) = oneshot::channel();
     let (alive, gone) = oneshot::channel::<()>();
     let (model, queue) = (Arc::clone(model), Arc::clone(queue));
@@ -179,13 +188,19 @@ impl Service {
             "/v1/chat/completions" | "/v1/completions" | "/v1/embeddings" => Method::POST,
             "/v1/models" | "/health" | "/status" => Method::GET,
             _ => {
-                return Err(ApiError::new(404, "invalid_request_error", format!("there is no {path} here; see the paths in docs/local-engine.md")));
+                return Err(ApiError::new(
+                    404,
+                    "invalid_request_error",
+                    format!("there is no {path} here; see the paths in docs/local-engine.md"),
+                ));
             }
         };
         if request.method() != wanted {
             let message = format!("{path} takes {wanted}, not {}", request.method());
             let mut answered = refuse(&ApiError::new(405, "invalid_request_error", message));
-            answered.headers_mut().insert(ALLOW, HeaderValue::from_static(if wanted == Method::GET { "GET" } else { "POST" }));
+            answered
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static(if wanted == Method::GET { "GET" } else { "POST" }));
             return Ok(answered);
         }
         match path.as_str() {
@@ -194,15 +209,22 @@ impl Service {
             "/v1/models" => Ok(whole(StatusCode::OK, &self.models())),
             "/v1/chat/completions" => self.generate(read(request).await?, calls::chat).await,
             "/v1/completions" => self.generate(read(request).await?, calls::completion).await,
-            _ => calls::embeddings(self, read(request).await?).await.map(|answer| whole(StatusCode::OK, &answer)),
+            _ => calls::embeddings(self, read(request).await?)
+                .await
+                .map(|answer| whole(StatusCode::OK, &answer)),
         }
     }
 
-    async fn generate(&self, body: Bytes, prepare: fn(&Model, u32, &[u8]) -> Result<calls::Prepared, ApiError>) -> Result<Answered, ApiError> {
+    async fn generate(
+        &self,
+        body: Bytes,
+        prepare: fn(&Model, u32, &[u8]) -> Result<calls::Prepared, ApiError>,
+    ) -> Result<Answered, ApiError> {
         let (model, default) = (Arc::clone(&self.model), self.answer_tokens_default);
         // Templates, tokens and grammars take a while for long prompts; other answers keep flowing meanwhile.
         let prepared = spawn_blocking(move || prepare(&model, default, &body)).await;
-        let prepared = prepared.map_err(|_| ApiError::engine("reading this request failed; see the engine's log"))??;
+        let prepared =
+            prepared.map_err(|_| ApiError::engine("reading this request failed; see the engine's log"))??;
         self.queue.generate(prepared.job)?;
         if prepared.stream {
             return Ok(stream(prepared.answer, prepared.events));
@@ -244,7 +266,11 @@ async fn read(request: Request<Incoming>) -> Result<Bytes, ApiError> {
     let collected = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await;
     collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
         if error.is::<http_body_util::LengthLimitError>() {
-            ApiError::new(413, "invalid_request_error", format!("the body is larger than {BODY_BYTES_MAX} bytes; shorten it"))
+            ApiError::new(
+                413,
+                "invalid_request_error",
+                format!("the body is larger than {BODY_BYTES_MAX} bytes; shorten it"),
+            )
         } else {
             ApiError::new(400, "invalid_request_error", "the body broke off before its end")
         }

@@ -11,11 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::sync::mpsc;
 
-use super::{
-    answer::Answer,
-    error::ApiError,
-    queue::Event,
-};
+use super::{answer::Answer, error::ApiError, queue::Event};
 
 /// The body of a streamed answer. Dropping it, as hyper does when the caller leaves, cancels the work.
 #[derive(Debug)]
@@ -56,7 +52,10 @@ impl Body for EventStream {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         loop {
             if let Some(bytes) = self.ready.pop_front() {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));

@@ -108,14 +108,20 @@ mod tests {
 
     #[test]
     fn a_stop_is_held_back_while_it_may_be_beginning() {
-        assert_eq!(all(&["END"], &[b"one E", b"N", b"x E", b"ND two"]), (vec!["one ".into(), String::new(), "ENx ".into(), String::new()], true));
+        assert_eq!(
+            all(&["END"], &[b"one E", b"N", b"x E", b"ND two"]),
+            (vec!["one ".into(), String::new(), "ENx ".into(), String::new()], true)
+        );
         assert_eq!(all(&["END"], &[b"one EN"]).0, ["one ", "EN"]);
         assert_eq!(all(&["b", "ab"], &[b"xab"]), (vec!["x".into()], true));
     }
 
     #[test]
     fn a_stop_of_many_byte_characters_is_cut_between_them() {
-        assert_eq!(all(&["é🦉"], &["caf".as_bytes(), "é".as_bytes(), "🦉".as_bytes()]), (vec!["caf".into(), String::new(), String::new()], true));
+        assert_eq!(
+            all(&["é🦉"], &["caf".as_bytes(), "é".as_bytes(), "🦉".as_bytes()]),
+            (vec!["caf".into(), String::new(), String::new()], true)
+        );
         assert_eq!(all(&["é🦉"], &["é".as_bytes(), b"x"]).0, ["", "éx", ""]);
     }
 }

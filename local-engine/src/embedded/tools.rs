@@ -25,39 +25,61 @@ const REPETITIONS_MAX: u64 = 1000;
 const DEPTH_MAX: usize = 32;
 
 /// The functions one of which must be called, or nothing when text is wanted.
-pub(crate) fn forced(tools: Option<&Value>, choice: Option<&Value>) -> Result<Option<Vec<Function>>, ApiError> {
+pub(crate) fn forced(
+    tools: Option<&Value>,
+    choice: Option<&Value>,
+) -> Result<Option<Vec<Function>>, ApiError> {
     let functions = tools.map_or_else(|| Ok(Vec::new()), read_tools)?;
     let named = match choice {
         None => return Ok(None),
         Some(Value::String(word)) => match word.as_str() {
             "auto" | "none" => return Ok(None),
             "required" => None,
-            _ => return Err(ApiError::field("tool_choice", "`tool_choice` is `auto`, `none`, `required` or a named function")),
+            _ => {
+                return Err(ApiError::field(
+                    "tool_choice",
+                    "`tool_choice` is `auto`, `none`, `required` or a named function",
+                ));
+            }
         },
         Some(object) => {
-            let name = object.get("function").and_then(|function| function.get("name")).and_then(Value::as_str);
-            Some(name.ok_or_else(|| ApiError::field("tool_choice", "`tool_choice.function.name` must name one of `tools`"))?)
+            let name =
+                object.get("function").and_then(|function| function.get("name")).and_then(Value::as_str);
+            Some(name.ok_or_else(|| {
+                ApiError::field("tool_choice", "`tool_choice.function.name` must name one of `tools`")
+            })?)
         }
     };
-    let chosen: Vec<Function> = functions.into_iter().filter(|function| named.is_none_or(|name| function.name == name)).collect();
+    let chosen: Vec<Function> =
+        functions.into_iter().filter(|function| named.is_none_or(|name| function.name == name)).collect();
     if chosen.is_empty() {
-        return Err(ApiError::field("tool_choice", "`tool_choice` asks for a call, but `tools` has no such function; add it there"));
+        return Err(ApiError::field(
+            "tool_choice",
+            "`tool_choice` asks for a call, but `tools` has no such function; add it there",
+        ));
     }
     Ok(Some(chosen))
 }
 
 fn read_tools(tools: &Value) -> Result<Vec<Function>, ApiError> {
     let list = tools.as_array().filter(|list| list.len() <= TOOLS_MAX);
-    let list = list.ok_or_else(|| ApiError::field("tools", format!("`tools` must be an array of at most {TOOLS_MAX} functions")))?;
+    let list = list.ok_or_else(|| {
+        ApiError::field("tools", format!("`tools` must be an array of at most {TOOLS_MAX} functions"))
+    })?;
     list.iter().enumerate().map(|(index, entry)| read_tool(index, entry)).collect()
 }
 
 fn read_tool(index: usize, entry: &Value) -> Result<Function, ApiError> {
     let at = format!("tools[{index}].function");
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    let name = entry["function"]["name"].as_str().filter(|name| (1..=64).contains(&name.len()) && name.chars().all(allowed));
+    let name = entry["function"]["name"]
+        .as_str()
+        .filter(|name| (1..=64).contains(&name.len()) && name.chars().all(allowed));
     let Some(name) = name else {
-        return Err(ApiError::field(&at, format!("`{at}.name` must have 1 to 64 letters, digits, `_` or `-`")));
+        return Err(ApiError::field(
+            &at,
+            format!("`{at}.name` must have 1 to 64 letters, digits, `_` or `-`"),
+        ));
     };
     let mut parameters = match &entry["function"]["parameters"] {
         Value::Null => json!({"type": "object", "properties": {}}),
@@ -71,11 +93,19 @@ fn read_tool(index: usize, entry: &Value) -> Result<Function, ApiError> {
 
 /// An assistant's earlier calls as templates want them: arguments as an object rather than as a string of JSON.
 pub(crate) fn read_calls(param: &str, calls: &Value) -> Result<Value, ApiError> {
-    let wrong = || ApiError::field(param, format!("`{param}` must be an array of function calls, each with a name and arguments"));
+    let wrong = || {
+        ApiError::field(
+            param,
+            format!("`{param}` must be an array of function calls, each with a name and arguments"),
+        )
+    };
     let mut calls = calls.as_array().ok_or_else(wrong)?.clone();
     for call in &mut calls {
-        let function = call.get_mut("function").filter(|function| function["name"].is_string()).ok_or_else(wrong)?;
-        if let Some(parsed) = function["arguments"].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok()) {
+        let function =
+            call.get_mut("function").filter(|function| function["name"].is_string()).ok_or_else(wrong)?;
+        if let Some(parsed) =
+            function["arguments"].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok())
+        {
             function["arguments"] = parsed;
         }
     }
@@ -88,21 +118,30 @@ pub(crate) fn check_schema(param: &str, schema: &Value) -> Result<(), ApiError> 
         return Err(ApiError::field(param, format!("`{param}` must be a JSON schema, which is an object")));
     }
     if schema.to_string().len() > SCHEMA_BYTES_MAX {
-        return Err(ApiError::field(param, format!("`{param}` is larger than {SCHEMA_BYTES_MAX} bytes; make it smaller")));
+        return Err(ApiError::field(
+            param,
+            format!("`{param}` is larger than {SCHEMA_BYTES_MAX} bytes; make it smaller"),
+        ));
     }
     check_node(param, schema, 0)
 }
 
 fn check_node(param: &str, node: &Value, depth: usize) -> Result<(), ApiError> {
     if depth > DEPTH_MAX {
-        return Err(ApiError::field(param, format!("`{param}` is nested deeper than {DEPTH_MAX} levels; make it flatter")));
+        return Err(ApiError::field(
+            param,
+            format!("`{param}` is nested deeper than {DEPTH_MAX} levels; make it flatter"),
+        ));
     }
     match node {
         Value::Array(list) => list.iter().try_for_each(|item| check_node(param, item, depth + 1)),
         Value::Object(map) => map.iter().try_for_each(|(key, value)| {
             let counted = matches!(key.as_str(), "maxItems" | "minItems" | "maxLength" | "minLength");
             if counted && value.as_u64().is_some_and(|count| count > REPETITIONS_MAX) {
-                return Err(ApiError::field(param, format!("`{key}` in `{param}` is more than {REPETITIONS_MAX}; lower it or leave it out")));
+                return Err(ApiError::field(
+                    param,
+                    format!("`{key}` in `{param}` is more than {REPETITIONS_MAX}; lower it or leave it out"),
+                ));
             }
             check_node(param, value, depth + 1)
         }),
@@ -117,9 +156,12 @@ pub(crate) fn grammar(form: &Form) -> Result<Option<String>, ApiError> {
         Form::Json(schema) => ("response_format", schema.clone()),
         Form::Call(functions) => ("tools", call_schema(functions)),
     };
-    json_schema_to_grammar(&schema.to_string())
-        .map(Some)
-        .map_err(|_| ApiError::field(param, format!("a schema in `{param}` uses something that cannot be enforced; use simpler keywords")))
+    json_schema_to_grammar(&schema.to_string()).map(Some).map_err(|_| {
+        ApiError::field(
+            param,
+            format!("a schema in `{param}` uses something that cannot be enforced; use simpler keywords"),
+        )
+    })
 }
 
 /// One function: its arguments alone. Several: an object that says which, before the arguments.
@@ -196,7 +238,7 @@ fn name_and_start(head: &str) -> Option<(String, usize)> {
     Some((name.to_owned(), head.len() - rest.len()))
 }
 
-/// Lets one JSON object through and drops what follows it.
+/// Lets one JSON object through and drops what stands around it.
 #[derive(Debug, Default)]
 struct JsonObject {
     depth: usize,
@@ -210,6 +252,7 @@ impl JsonObject {
         if self.ended {
             return "";
         }
+        let text = if self.depth == 0 { text.trim_start() } else { text };
         for (index, byte) in text.bytes().enumerate() {
             match byte {
                 _ if self.escaped => self.escaped = false,
@@ -235,7 +278,10 @@ mod tests {
     use super::*;
 
     fn functions(names: &[&str]) -> Vec<Function> {
-        names.iter().map(|name| read_tool(0, &json!({"type": "function", "function": {"name": name}})).unwrap()).collect()
+        names
+            .iter()
+            .map(|name| read_tool(0, &json!({"type": "function", "function": {"name": name}})).unwrap())
+            .collect()
     }
 
     fn read(functions: &[Function], text: &str) -> (String, String) {

@@ -144,7 +144,7 @@ record! {
     pub struct ProviderDocument {
         /// What sort of server it is; a built-in provider's name says so already.
         kind: KindWord,
-        /// Where its API lives, such as http://10.0.0.5:8000/v1.
+        /// Where its API lives, such as <http://10.0.0.5:8000/v1>.
         base_url: Text,
         /// Its API key, usually `${SOME_VARIABLE}`; while that is unset the provider is left aside.
         api_key: Secret,

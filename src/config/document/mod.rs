@@ -3,6 +3,7 @@
 
 pub mod gateway;
 pub mod policy;
+pub mod schema;
 pub mod values;
 
 pub use gateway::TollwayDocument;

@@ -8,6 +8,7 @@ use super::values::{Count, Flag, Name, Pattern, Price, Share, Span, Speed, TagVa
 record! {
     /// A policy: which requests it decides, who may serve them, and what it wants least of. Files apply in name order; the
     /// first policy that matches a request decides it.
+    #[schemars(extend("required" = ["policy"]))]
     pub struct PolicyDocument {
         /// Its name, unique among all policies.
         policy: Name,

@@ -93,13 +93,13 @@ words! {
         })
     };
     /// Yes or no.
-    Flag(bool) = { "type": "boolean" }, |text| match text {
+    Flag(bool) = { "type": ["boolean", "string"], "pattern": "^(true|false)$|\\$\\{" }, |text| match text {
         "true" => Ok(true),
         "false" => Ok(false),
         _ => Err("`true` or `false`".to_owned()),
     };
     /// How many; at least one.
-    Count(u64) = { "type": "integer", "minimum": 1 }, |text| match text.parse() {
+    Count(u64) = { "type": ["integer", "string"], "minimum": 1, "pattern": "^[0-9]+$|\\$\\{" }, |text| match text.parse() {
         Ok(number) if number >= 1 => Ok(number),
         _ => Err("a whole number, 1 or more".to_owned()),
     };
@@ -125,12 +125,12 @@ words! {
         }
     };
     /// A share between 0 and 1.
-    Share(f32) = { "type": "number", "minimum": 0, "maximum": 1 }, |text| match text.parse::<f32>() {
+    Share(f32) = { "type": ["number", "string"], "minimum": 0, "maximum": 1, "pattern": "^[0-9.]+$|\\$\\{" }, |text| match text.parse::<f32>() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
         _ => Err("a number from 0 to 1".to_owned()),
     };
     /// A speed above zero.
-    Speed(f32) = { "type": "number", "exclusiveMinimum": 0 }, |text| match text.parse::<f32>() {
+    Speed(f32) = { "type": ["number", "string"], "exclusiveMinimum": 0, "pattern": "^[0-9.]+$|\\$\\{" }, |text| match text.parse::<f32>() {
         Ok(speed) if speed.is_finite() && speed > 0.0 => Ok(speed),
         _ => Err("a number above 0".to_owned()),
     };
@@ -139,10 +139,7 @@ words! {
         text.parse::<Date>().map_err(|_| "a day such as `2026-10-01`".to_owned())
     };
     /// A file or folder; a relative one starts at the configuration file's folder.
-    FilePath(PathBuf) = { "type": "string" }, |text| match text.contains('\0') {
-        false => Ok(text.into()),
-        true => Err("a path without NUL".to_owned()),
-    };
+    FilePath(PathBuf) = { "type": "string" }, |text| if text.contains('\0') { Err("a path without NUL".to_owned()) } else { Ok(text.into()) };
     /// Where to listen: an address and a port.
     Listen(SocketAddr) = { "type": "string", "examples": ["127.0.0.1:8080", "0.0.0.0:8080"] }, listen;
     /// A window of the UTC day: `01:00-04:00`.
@@ -161,7 +158,9 @@ impl Decode for Secret {
             return None;
         };
         match expand(text, reader.environment) {
-            Ok(filled) if is_secret(filled.trim()) => Some(Self(Ok(SecretString::from(filled.trim().to_owned())))),
+            Ok(filled) if is_secret(filled.trim()) => {
+                Some(Self(Ok(SecretString::from(filled.trim().to_owned()))))
+            }
             Ok(filled) if filled.trim().is_empty() => {
                 reader.blank(node.spot);
                 None
@@ -272,7 +271,7 @@ mod tests {
     #[test]
     fn durations_sizes_and_windows() {
         assert_eq!(duration("800ms"), Ok(Duration::from_millis(800)));
-        assert_eq!(duration("1.5h"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("1.5h"), Ok(Duration::from_mins(90)));
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
         for odd in ["", "5", "s", "-1s", "NaNs", "infs", "1e9h", "99999999h", "5 parsecs", "1.2.3s"] {
             assert!(duration(odd).is_err(), "{odd}");

@@ -73,6 +73,7 @@ impl Pause {
     pub(crate) async fn wait(&self) {
         match self {
             Self::Gate(gate) => gate.pass().await,
+            Self::For(time) if time.is_zero() => {}
             Self::For(time) => tokio::time::sleep(*time).await,
             Self::Forever => std::future::pending().await,
         }

@@ -6,6 +6,7 @@
 //! | [`FakeProvider`] | a real TCP server that records every request and answers by script |
 //! | [`Reply`] | one answer: status, headers, body, pauses, and where and how it breaks |
 //! | [`Dialect`] | chat, completions, embeddings and models as one provider speaks them |
+//! | [`Prebuilt`] | the same answer to everybody, cheap enough to stand behind a benchmark |
 //! | [`Gate`] | a condition the test opens; nothing here needs a sleep |
 //! | [`Fixture`] | the payloads under `tests/fixtures/providers` |
 //! | [`Gateway`], [`Config`] | the real binary with a configuration for such providers |
@@ -36,6 +37,7 @@ mod fixture;
 mod gate;
 mod gateway;
 mod metrics;
+mod prebuilt;
 mod price;
 mod process;
 mod provider;
@@ -53,6 +55,7 @@ pub use fixture::Fixture;
 pub use gate::{Gate, Pause};
 pub use gateway::Gateway;
 pub use metrics::Metrics;
+pub use prebuilt::Prebuilt;
 pub use price::{Price, Usage};
 pub use process::Footprint;
 pub use provider::{FakeProvider, Greeting};

@@ -158,6 +158,11 @@ impl FakeProvider {
         lock(&self.shared.records).iter().filter(|record| record.ending == Ending::Open).count()
     }
 
+    /// Answers from now on without remembering: for a fake that runs for long. Requests are still counted.
+    pub fn keep_no_records(&self) {
+        self.shared.recorded_max.store(0, Ordering::Relaxed);
+    }
+
     /// Forgets the requests so far; the queue and the script stay.
     pub fn forget(&self) {
         lock(&self.shared.records).clear();
@@ -216,6 +221,7 @@ pub(crate) struct Shared {
     changes: watch::Sender<()>,
     count: AtomicUsize,
     connections: AtomicUsize,
+    recorded_max: AtomicUsize,
     pub(crate) unfinished: AtomicUsize,
 }
 
@@ -236,6 +242,7 @@ impl Shared {
             changes: watch::Sender::new(()),
             count: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            recorded_max: AtomicUsize::new(RECORDED_MAX),
             unfinished: AtomicUsize::new(0),
         }
     }
@@ -252,7 +259,7 @@ impl Shared {
         let mut records = lock(&self.records);
         let index = self.count.fetch_add(1, Ordering::AcqRel);
         let request = Arc::new(request(index));
-        if records.len() < RECORDED_MAX {
+        if records.len() < self.recorded_max.load(Ordering::Relaxed) {
             records.push(Recorded { request: Arc::clone(&request), ending: Ending::Open });
         }
         drop(records);

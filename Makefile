@@ -1,0 +1,66 @@
+# Tollway: `make run` serves, `make test` checks everything. The rest is for working on it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test build model lint fmt unit clients bench deny setup-run setup-tests clean
+
+# The native llama.cpp code is built once: everything here uses one profile.
+PROFILE := release
+BIN := target/$(PROFILE)
+# Looked up when it is needed: `make test` may have fetched it a moment ago.
+MODEL = $$(ls data/models/*.gguf 2>/dev/null | head -n 1 || true)
+
+# Beside the built binaries; `cargo test` builds the same ones.
+RUN_CLIENTS = TOLLWAY_CLIENTS_MODEL_FILE="$(MODEL)" tests/clients/run.sh $(BIN)/tollway $(BIN)/fake-provider
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+run: setup-run build model ## build and serve on 127.0.0.1:8080 (uses ./tollway.yaml and ./policies where they are)
+	@exec $(BIN)/tollway serve
+
+test: setup-tests lint model unit ## lints and every test
+	@$(RUN_CLIENTS)
+
+build:
+	cargo build --locked --release
+
+model: ## fetch the embedded model once, into data/models
+	@python3 scripts/fetch-model.py --dest data/models
+
+lint: ## formatting and clippy
+	cargo fmt --all --check
+	cargo clippy --locked --release --workspace --all-targets -- -D warnings
+
+fmt: ## format the code
+	cargo fmt --all
+
+unit: ## the Rust tests
+	@mkdir -p target
+	@status=0; \
+	cargo test --locked --release --workspace --no-fail-fast 2>&1 | tee target/unit.log || status=$$?; \
+	awk '/^test result:/ {passed += $$4; failed += $$6; ignored += $$8} \
+	  END {printf "%d passed, %d failed, %d ignored\n", passed, failed, ignored}' target/unit.log; \
+	exit $$status
+
+clients: setup-tests ## the official client packages against a gateway
+	cargo build --locked --release --workspace --bins
+	@$(RUN_CLIENTS)
+
+bench: ## the benchmarks
+	@scripts/bench.sh
+
+deny: ## licences, advisories and doubled crates (needs cargo-deny)
+	@command -v cargo-deny >/dev/null || { echo "error: cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }
+	cargo deny --config .deny.toml check
+
+setup-run:
+	@scripts/setup-run.sh
+
+setup-tests:
+	@scripts/setup-tests.sh
+
+clean: ## remove what was built
+	cargo clean
+	rm -rf tests/clients/node/node_modules
