@@ -65,42 +65,52 @@ fn measure(only: &[&str]) -> Result<(), Error> {
     } else {
         Size { rounds: 7, divisor: 1, idle_streams: 1000 }
     };
-    let place = Place::new()?;
-    let upstream = targets::upstream()?;
-    let wanted = |target: &Target| only.is_empty() || only.contains(&target.name);
     let part = std::env::var("BENCH_ONLY").unwrap_or_default();
-    let scenarios: Vec<Scenario> =
-        Scenario::all().into_iter().filter(|scenario| scenario.name.contains(&part)).collect();
+    let (place, upstream) = (Place::new()?, targets::upstream()?);
+    let fresh = || -> Result<Vec<Target>, Error> {
+        let mut all = targets::all(&place, upstream.address)?;
+        all.retain(|target| only.is_empty() || only.contains(&target.name));
+        Ok(all)
+    };
     let mut report = Report::new(quick);
-    {
-        let targets: Vec<Target> =
-            targets::all(&place, upstream.address)?.into_iter().filter(wanted).collect();
-        for scenario in &scenarios {
-            for target in &targets {
-                // The first requests open connections and fill caches.
-                Load::new(scenario, target.address)
-                    .run(scenario, scenario.requests / 20 + scenario.connections)?;
-            }
-        }
-        for round in 1..=size.rounds {
-            for scenario in &scenarios {
-                for target in &targets {
-                    report.add(scenario.name, target.name, sample(scenario, target, size.divisor)?);
-                }
-            }
-            writeln!(std::io::stderr(), "round {round} of {}", size.rounds)?;
-        }
+    let mut scenarios = Scenario::all().to_vec();
+    scenarios.retain(|scenario| scenario.name.contains(&part));
+    if !scenarios.is_empty() {
+        take_turns(&scenarios, &fresh()?, &size, &mut report)?;
     }
-    if !Scenario::idle().name.contains(&part) {
-        write!(std::io::stdout(), "{report}")?;
-        return Ok(());
-    }
-    for target in targets::all(&place, upstream.address)?.into_iter().filter(wanted) {
-        if let Some(bytes) = memory(&target, size.idle_streams)? {
-            report.memory(target.name, bytes / size.idle_streams as u64);
+    if Scenario::idle().name.contains(&part) {
+        for target in fresh()? {
+            if let Some(bytes) = memory(&target, size.idle_streams)? {
+                report.memory(target.name, bytes / size.idle_streams as u64);
+            }
         }
     }
     write!(std::io::stdout(), "{report}")?;
+    Ok(())
+}
+
+/// Every target in turn, for every scenario, round by round.
+fn take_turns(
+    scenarios: &[Scenario],
+    targets: &[Target],
+    size: &Size,
+    report: &mut Report,
+) -> Result<(), Error> {
+    for scenario in scenarios {
+        for target in targets {
+            // The first requests open connections and fill caches.
+            Load::new(scenario, target.address)
+                .run(scenario, scenario.requests / 20 + scenario.connections)?;
+        }
+    }
+    for round in 1..=size.rounds {
+        for scenario in scenarios {
+            for target in targets {
+                report.add(scenario.name, target.name, sample(scenario, target, size.divisor)?);
+            }
+        }
+        writeln!(std::io::stderr(), "round {round} of {}", size.rounds)?;
+    }
     Ok(())
 }
 
@@ -109,8 +119,8 @@ fn sample(scenario: &Scenario, target: &Target, divisor: usize) -> Result<Sample
     let requests = (scenario.requests / divisor).max(scenario.connections);
     let before = target.usage()?;
     let wall = load.run(scenario, requests)?;
-    // What is still to be done for the last request, such as its line in the log, is done within this.
-    std::thread::sleep(Duration::from_millis(20));
+    // What is still to be done for the last requests is the target's cost too: a batch of log lines waits for 100 ms.
+    std::thread::sleep(Duration::from_millis(150));
     let cpu = match (before, target.usage()?) {
         (Some(Usage { cpu: before }), Some(Usage { cpu: after })) => Some(after.saturating_sub(before)),
         _ => None,

@@ -20,7 +20,8 @@ pub(crate) struct Report {
     scenarios: Vec<&'static str>,
     targets: Vec<&'static str>,
     samples: BTreeMap<(&'static str, &'static str), Vec<Sample>>,
-    memory: BTreeMap<&'static str, u64>,
+    /// Bytes of one idle stream.
+    memory: Vec<(&'static str, u64)>,
 }
 
 /// What the others are compared with.
@@ -34,7 +35,7 @@ impl Report {
             scenarios: Vec::new(),
             targets: Vec::new(),
             samples: BTreeMap::new(),
-            memory: BTreeMap::new(),
+            memory: Vec::new(),
         }
     }
 
@@ -51,7 +52,7 @@ impl Report {
 
     /// Takes the memory of one idle stream, in bytes.
     pub(crate) fn memory(&mut self, target: &'static str, bytes: u64) {
-        self.memory.insert(target, bytes);
+        self.memory.push((target, bytes));
     }
 
     fn cpu(&self, scenario: &'static str, target: &'static str) -> Option<Spread> {
@@ -60,6 +61,33 @@ impl Report {
 
     fn wait(&self, scenario: &'static str, target: &'static str) -> Option<Spread> {
         Spread::of(self.samples.get(&(scenario, target))?.iter().map(|sample| sample.wait_us))
+    }
+
+    fn write_cpu(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "| per | of | CPU µs: median | min to max | to nginx | caller's wait, ms |")?;
+        writeln!(out, "| --- | --- | ---: | ---: | ---: | ---: |")?;
+        for scenario in &self.scenarios {
+            let reference = self.cpu(scenario, REFERENCE);
+            for target in &self.targets {
+                write!(out, "| {scenario} | {target} ")?;
+                match self.cpu(scenario, target) {
+                    Some(Spread { median, min, max }) => {
+                        write!(out, "| {median:.1} | {min:.1} to {max:.1} | ")?;
+                        match reference {
+                            Some(reference) => write!(out, "{:.2} ", median / reference.median)?,
+                            None => write!(out, "- ")?,
+                        }
+                    }
+                    None => write!(out, "| - | - | - ")?,
+                }
+                writeln!(
+                    out,
+                    "| {:.2} |",
+                    self.wait(scenario, target).map_or(0.0, |wait| wait.median / 1e3)
+                )?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -85,33 +113,16 @@ impl fmt::Display for Report {
         if self.quick {
             writeln!(out, "A quick run: it shows that the benchmark works, and its figures say little.\n")?;
         }
-        writeln!(out, "| per | of | CPU µs: median | min to max | to nginx | caller's wait, ms |")?;
-        writeln!(out, "| --- | --- | ---: | ---: | ---: | ---: |")?;
-        for scenario in &self.scenarios {
-            let reference = self.cpu(scenario, REFERENCE);
-            for target in &self.targets {
-                write!(out, "| {scenario} | {target} ")?;
-                match self.cpu(scenario, target) {
-                    Some(Spread { median, min, max }) => {
-                        write!(out, "| {median:.1} | {min:.1} to {max:.1} | ")?;
-                        match reference {
-                            Some(reference) => write!(out, "{:.2} ", median / reference.median)?,
-                            None => write!(out, "- ")?,
-                        }
-                    }
-                    None => write!(out, "| - | - | - ")?,
-                }
-                writeln!(
-                    out,
-                    "| {:.2} |",
-                    self.wait(scenario, target).map_or(0.0, |wait| wait.median / 1e3)
-                )?;
-            }
+        if !self.scenarios.is_empty() {
+            self.write_cpu(out)?;
+        }
+        if self.memory.is_empty() {
+            return Ok(());
         }
         writeln!(out, "\n| memory of an idle stream | KB |\n| --- | ---: |")?;
-        for target in self.targets.iter().filter(|target| self.memory.contains_key(*target)) {
+        for (target, bytes) in &self.memory {
             #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-            let kb = self.memory[target] as f64 / 1024.0;
+            let kb = *bytes as f64 / 1024.0;
             writeln!(out, "| {target} | {kb:.1} |")?;
         }
         Ok(())

@@ -72,13 +72,13 @@ pub(crate) fn upstream() -> Result<Target, Error> {
 /// All targets in front of `upstream`, each a fresh process.
 pub(crate) fn all(place: &Place, upstream: SocketAddr) -> Result<Vec<Target>, Error> {
     let direct = Target { name: "direct", address: upstream, process: None };
-    let nginx_logged = nginx(place, upstream, "nginx", true)?;
-    let nginx_silent = nginx(place, upstream, "nginx, no log", false)?;
+    let nginx_whole = nginx(place, upstream, "nginx", false)?;
+    let nginx_least = nginx(place, upstream, "nginx, at its least", true)?;
     let built = Path::new(env!("CARGO_BIN_EXE_tollway"));
     let mut all = vec![
         direct,
-        nginx_logged,
-        nginx_silent,
+        nginx_whole,
+        nginx_least,
         bare_proxy(upstream)?,
         tollway(place, upstream, "tollway", built)?,
     ];
@@ -104,25 +104,24 @@ fn bare_proxy(upstream: SocketAddr) -> Result<Target, Error> {
     )
 }
 
-/// One worker; connections kept alive on both sides; bodies in memory, never in a file. Whole answers are buffered, which is
-/// cheaper; streams are not, as the upstream says in a header of its own.
-fn nginx(place: &Place, upstream: SocketAddr, name: &'static str, logs: bool) -> Result<Target, Error> {
+/// nginx with a log and each request's body read whole before it goes on, as a gateway must; or, `at_its_least`, with neither.
+fn nginx(
+    place: &Place,
+    upstream: SocketAddr,
+    name: &'static str,
+    at_its_least: bool,
+) -> Result<Target, Error> {
     let address = free()?;
     let folder = place.path().join(address.port().to_string());
     fs::create_dir_all(&folder)?;
-    let at = folder.display();
-    let access_log =
-        if logs { format!("{at}/access.log combined buffer=64k flush=1s") } else { "off".to_owned() };
-    let text = format!(
-        "daemon off;\nworker_processes 1;\nworker_rlimit_nofile 16384;\npid {at}/pid;\nerror_log {at}/error.log;\n\
-         events {{ worker_connections 8192; }}\n\
-         http {{\n  access_log {access_log};\n  keepalive_requests 1000000;\n  tcp_nodelay on;\n\
-         \x20 client_body_temp_path {at}/body;\n  proxy_temp_path {at}/proxy;\n  fastcgi_temp_path {at}/f;\n  uwsgi_temp_path {at}/u;\n  scgi_temp_path {at}/s;\n\
-         \x20 upstream provider {{ server {upstream}; keepalive 64; keepalive_requests 1000000; }}\n\
-         \x20 server {{\n    listen {address};\n    client_max_body_size 16m;\n    client_body_buffer_size 512k;\n\
-         \x20   location / {{\n      proxy_pass http://provider;\n      proxy_http_version 1.1;\n      proxy_set_header Connection \"\";\n\
-         \x20     proxy_buffer_size 32k;\n      proxy_buffers 16 32k;\n      proxy_busy_buffers_size 128k;\n      proxy_max_temp_file_size 0;\n    }}\n  }}\n}}\n"
-    );
+    let at = folder.display().to_string();
+    let log = format!("{at}/access.log combined buffer=64k flush=1s");
+    let text = include_str!("nginx.conf")
+        .replace("{folder}", &at)
+        .replace("{log}", if at_its_least { "off" } else { &log })
+        .replace("{request_buffering}", if at_its_least { "off" } else { "on" })
+        .replace("{upstream}", &upstream.to_string())
+        .replace("{address}", &address.to_string());
     let file = folder.join("nginx.conf");
     fs::write(&file, text)?;
     let mut command = Command::new("nginx");
