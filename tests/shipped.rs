@@ -1,4 +1,10 @@
 //! The policies that ship: each compiles, and decides as its header says.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests: what cannot go on should stop"
+)]
 
 use std::path::Path;
 

@@ -149,7 +149,8 @@ fn tollway(place: &Place, upstream: SocketAddr, name: &'static str, binary: &Pat
     );
     for scenario in Scenario::all().iter().chain(&[Scenario::idle()]) {
         let model = scenario.model();
-        text.push_str(&format!("      - {{id: {model}, model: {model}, context: 131072, price: {{input: 0.14, cached_input: 0.028, output: 0.28}}}}\n"));
+        let price = "{input: 0.14, cached_input: 0.028, output: 0.28}";
+        text += &format!("      - {{id: {model}, model: {model}, context: 131072, price: {price}}}\n");
     }
     let file = folder.join("tollway.yaml");
     fs::write(&file, text)?;

@@ -185,7 +185,7 @@ pub struct LocalEngine {
 impl LocalEngine {
     /// Whether this machine serves a model at all.
     pub fn is_on(&self) -> bool {
-        &*self.profile != "off"
+        local_engine::AVAILABLE && &*self.profile != "off"
     }
 }
 

@@ -92,7 +92,7 @@ choice! {
         DeepSeek = "deepseek",
         /// Alibaba Cloud Model Studio.
         DashScope = "dashscope",
-        /// Tencent Cloud TokenHub.
+        /// Tencent Cloud `TokenHub`.
         Hunyuan = "hunyuan",
         /// Huawei Cloud ModelArts Studio.
         ModelArts = "modelarts",
