@@ -159,7 +159,7 @@ fn ascend(text: &str) -> Vec<Accelerator> {
         let Some(Ok(number)) = words.next().map(str::parse::<u32>) else { continue };
         match (words.next(), named.take()) {
             (Some(name), _) if name.chars().any(char::is_alphabetic) => {
-                named = Some((number, name.to_owned()))
+                named = Some((number, name.to_owned()));
             }
             (_, Some((npu, name))) => {
                 found.push(Accelerator {

@@ -1,5 +1,7 @@
 //! The supervisor with real workers: crashes, hangs, orphans, leftovers, and what it says when there is no model.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -46,7 +48,7 @@ async fn until(
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), waiting)
+    tokio::time::timeout(Duration::from_mins(1), waiting)
         .await
         .unwrap_or_else(|_| panic!("{what} never came: {:?}", supervisor.status()))
 }
@@ -167,7 +169,7 @@ fn parent(pid: u32) -> Option<u32> {
 
 #[expect(clippy::disallowed_methods, reason = "a test's own patience")]
 fn wait(mut condition: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let deadline = std::time::Instant::now() + Duration::from_mins(1);
     while !condition() {
         assert!(std::time::Instant::now() < deadline, "it never came true");
         std::thread::sleep(Duration::from_millis(10));
