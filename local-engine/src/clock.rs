@@ -15,6 +15,7 @@ pub(crate) fn now() -> Instant {
 
 #[cfg(feature = "llama")]
 /// The time of day, for time stamps.
+#[cfg(feature = "llama")]
 #[expect(clippy::disallowed_methods, reason = "as above")]
 pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
@@ -22,6 +23,7 @@ pub(crate) fn wall() -> SystemTime {
 
 #[cfg(feature = "llama")]
 /// Whole seconds since 1970, as OpenAI's `created` has them.
+#[cfg(feature = "llama")]
 pub(crate) fn unix_seconds() -> u64 {
     wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
