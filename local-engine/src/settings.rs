@@ -139,7 +139,6 @@ impl WorkerSettings {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "two numbers")]
 fn number<T>(flag: &str, value: &OsStr, least: T, most: T) -> Result<T, UsageError>
 where
     T: std::str::FromStr + PartialOrd + std::fmt::Display + Copy,
