@@ -304,7 +304,7 @@ fn refuse_stray_prices(reader: &Reader<'_>, document: &TollwayDocument, made: &M
         let (Some(provider), Some(id)) = (&typed.provider, &typed.id) else { continue };
         let name = format!("{}/{}", provider.0, id.0);
         if !made.known.iter().any(|known| **known == *name) {
-            let help = nearest(&name, made.known.iter().map(|known| &**known)).map(|word| format!("did you mean `{word}`?"));
+            let help = nearest(&name, made.known.iter().map(|known| &**known).filter(|known| known.contains('/'))).map(|word| format!("did you mean `{word}`?"));
             reader.error(id.spot, &format!("`{name}` is no route, so this price would never hold"), help);
         }
         let today = reader.environment.today();
