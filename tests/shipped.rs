@@ -52,10 +52,17 @@ fn decided<'a>(
 ) -> (&'a str, Vec<&'a str>, Decision) {
     let resolved = snapshot.names.resolve(model).unwrap_or_else(|| panic!("{model} is unknown"));
     let tags = [("policy", tag)];
-    let facts = RequestFacts { model, eligible: resolved.routes, prompt_tokens: 1000, tags: &tags, ..RequestFacts::default() };
+    let facts = RequestFacts {
+        model,
+        eligible: resolved.routes,
+        prompt_tokens: 1000,
+        tags: &tags,
+        ..RequestFacts::default()
+    };
     let policy = &snapshot.policies[select(&snapshot.policies, &facts).expect("a policy matches")];
     let decision = decide(&snapshot.routes, policy, &facts, seen, at(time));
-    let order = decision.order.iter().map(|candidate| &*snapshot.route(candidate.route).unwrap().name).collect();
+    let order =
+        decision.order.iter().map(|candidate| &*snapshot.route(candidate.route).unwrap().name).collect();
     (&policy.name, order, decision)
 }
 
@@ -93,7 +100,12 @@ fn each_opens_with_what_it_optimises_and_when_to_use_it() {
         let path = entry.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
         let header: Vec<_> = text.lines().take_while(|line| line.starts_with('#')).collect();
-        assert_eq!(header[0], "# yaml-language-server: $schema=../docs/schema/policy.schema.json", "{}", path.display());
+        assert_eq!(
+            header[0],
+            "# yaml-language-server: $schema=../docs/schema/policy.schema.json",
+            "{}",
+            path.display()
+        );
         assert!(header[1].contains("optimises"), "{}", path.display());
         assert!(header.iter().any(|line| line.contains("When to use it:")), "{}", path.display());
     }
@@ -109,7 +121,11 @@ fn default_and_cheapest_take_the_lowest_price_of_the_hour() {
         let (_, day, _) = decided(&snapshot, "deepseek-v4-pro-0813", tag, PEAK, &());
         assert!(day.contains(&"together/deepseek-ai/DeepSeek-V4-Pro-0813"));
         let (_, flash, _) = decided(&snapshot, "deepseek-v4-flash-0731", tag, NIGHT, &());
-        assert_eq!(flash.last(), Some(&"openrouter/deepseek/deepseek-v4-flash-0731"), "5.5 % on credit makes it the dearest");
+        assert_eq!(
+            flash.last(),
+            Some(&"openrouter/deepseek/deepseek-v4-flash-0731"),
+            "5.5 % on credit makes it the dearest"
+        );
     }
 }
 
@@ -118,7 +134,11 @@ fn fastest_goes_by_the_clock_and_buys_no_fast_path_unasked() {
     struct Seen(Vec<(RouteId, u64)>);
     impl Observe for Seen {
         fn of(&self, route: RouteId) -> Observation {
-            let ttft = self.0.iter().find(|(id, _)| *id == route).map(|(_, ms)| std::time::Duration::from_millis(*ms));
+            let ttft = self
+                .0
+                .iter()
+                .find(|(id, _)| *id == route)
+                .map(|(_, ms)| std::time::Duration::from_millis(*ms));
             Observation { ttft, ..Observation::default() }
         }
     }
@@ -144,7 +164,12 @@ fn us_eu_keeps_to_routes_whose_region_is_known() {
     let snapshot = shipped("");
     let (_, order, decision) = decided(&snapshot, "deepseek-v4.1-flash", "us-eu", NIGHT, &());
     assert_eq!(order, ["fireworks/accounts/fireworks/routers/deepseek-v4p1-flash-us"]);
-    assert!(decision.excluded.iter().all(|one| matches!(one.why, Exclusion::Region(_) | Exclusion::Retention | Exclusion::PinOnly)));
+    assert!(
+        decision
+            .excluded
+            .iter()
+            .all(|one| matches!(one.why, Exclusion::Region(_) | Exclusion::Retention | Exclusion::PinOnly))
+    );
     let own = shipped(
         "providers: {mine: {kind: vllm, base_url: 'http://10.0.0.5/v1', region: eu, data_retention: none,
            models: [{id: x, model: deepseek-v4.1-flash-1017, price: {input: 0, output: 0}}]}}",
@@ -158,7 +183,12 @@ fn china_keeps_to_china() {
     let snapshot = shipped("");
     let (_, order, _) = decided(&snapshot, "deepseek-v4.1-flash", "china", NIGHT, &());
     assert!(order.len() >= 3, "{order:?}");
-    assert!(order.iter().all(|name| ["deepseek/", "dashscope/", "modelarts/"].iter().any(|p| name.starts_with(p))), "{order:?}");
+    assert!(
+        order
+            .iter()
+            .all(|name| ["deepseek/", "dashscope/", "modelarts/"].iter().any(|p| name.starts_with(p))),
+        "{order:?}"
+    );
 }
 
 #[test]
@@ -175,19 +205,25 @@ fn local_first_asks_own_hardware_before_the_cheapest() {
 #[test]
 fn batch_overnight_waits_for_the_night_rate() {
     let snapshot = shipped("");
-    for (model, route) in
-        [("deepseek-v4.1-flash", "deepseek/deepseek-flash"), ("deepseek-v4-pro-0813", "deepseek/deepseek-v4-pro")]
-    {
+    for (model, route) in [
+        ("deepseek-v4.1-flash", "deepseek/deepseek-flash"),
+        ("deepseek-v4-pro-0813", "deepseek/deepseek-v4-pro"),
+    ] {
         let (_, night, _) = decided(&snapshot, model, "batch-overnight", NIGHT, &());
         assert!(night.contains(&route), "{model} at night: {night:?}");
         let (_, day, decision) = decided(&snapshot, model, "batch-overnight", PEAK, &());
         assert!(!day.contains(&route), "{model} at peak: {day:?}");
-        let why = decision.excluded.iter().find(|one| &*snapshot.route(one.route).unwrap().name == route).unwrap();
+        let why =
+            decision.excluded.iter().find(|one| &*snapshot.route(one.route).unwrap().name == route).unwrap();
         assert!(matches!(why.why, Exclusion::PriceOver { .. }), "{why:?}");
     }
     // Nobody is below the ceiling for Pro at peak: the caller is told to come back.
     assert!(decided(&snapshot, "deepseek-v4-pro-0813", "batch-overnight", PEAK, &()).1.is_empty());
     // A holiday has no peak.
     let holiday = shipped("holidays: [2026-11-24]");
-    assert!(decided(&holiday, "deepseek-v4-pro-0813", "batch-overnight", PEAK, &()).1.contains(&"deepseek/deepseek-v4-pro"));
+    assert!(
+        decided(&holiday, "deepseek-v4-pro-0813", "batch-overnight", PEAK, &())
+            .1
+            .contains(&"deepseek/deepseek-v4-pro")
+    );
 }

@@ -16,7 +16,9 @@ use crate::units::SystemClock;
 /// Every fault is shown at once, with its file, line and column, and the nearest right word. Exit status: 0 where everything
 /// is accepted, 1 where something is not.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  tollway check\n  tollway check --config tollway.yaml --policies policies --output github")]
+#[command(
+    after_help = "Examples:\n  tollway check\n  tollway check --config tollway.yaml --policies policies --output github"
+)]
 pub(super) struct Args {
     /// The configuration file [default: tollway.yaml, which need not exist]
     #[arg(long, value_name = "FILE")]
@@ -94,9 +96,12 @@ fn coloured(problem: &Problem) -> String {
     let word = format!("{}: ", problem.severity.name());
     let mut text = String::new();
     for line in problem.to_string().lines() {
-        let is_carets = line.trim_start().strip_prefix('|').is_some_and(|rest| rest.trim().chars().all(|c| c == '^'));
+        let is_carets =
+            line.trim_start().strip_prefix('|').is_some_and(|rest| rest.trim().chars().all(|c| c == '^'));
         let _ = match line.split_once(&word) {
-            Some((before, after)) if text.is_empty() => writeln!(text, "{before}{style}{word}{style:#}{after}"),
+            Some((before, after)) if text.is_empty() => {
+                writeln!(text, "{before}{style}{word}{style:#}{after}")
+            }
             _ if is_carets => writeln!(text, "{style}{line}{style:#}"),
             _ => writeln!(text, "{line}"),
         };

@@ -53,12 +53,17 @@ impl Environment for Machine {
     }
 
     fn secret_file(&self, path: &Path) -> Result<SecretString, SecretFileError> {
-        let text = super::load::read_regular(&self.folder.join(path), SECRET_BYTES_MAX).map_err(|error| match error {
-            super::load::ReadError::NotRegular => SecretFileError::NotRegular,
-            super::load::ReadError::TooLong => SecretFileError::TooLong,
-            super::load::ReadError::NotUtf8 => SecretFileError::NotText,
-            super::load::ReadError::Io(error) => SecretFileError::Unreadable(error.kind().to_string()),
-        })?;
+        let text =
+            super::load::read_regular(&self.folder.join(path), SECRET_BYTES_MAX).map_err(
+                |error| match error {
+                    super::load::ReadError::NotRegular => SecretFileError::NotRegular,
+                    super::load::ReadError::TooLong => SecretFileError::TooLong,
+                    super::load::ReadError::NotUtf8 => SecretFileError::NotText,
+                    super::load::ReadError::Io(error) => {
+                        SecretFileError::Unreadable(error.kind().to_string())
+                    }
+                },
+            )?;
         secret_line(&text).map(SecretString::from)
     }
 

@@ -23,7 +23,9 @@ pub(super) fn expand(text: &str, environment: &dyn Environment) -> Result<String
             rest = next;
         } else if let Some(inner) = after.strip_prefix('{') {
             let Some(end) = inner.find('}') else {
-                return Err(Unfilled::Malformed("`${` has no closing `}`; write `$$` for a plain `$`".to_owned()));
+                return Err(Unfilled::Malformed(
+                    "`${` has no closing `}`; write `$$` for a plain `$`".to_owned(),
+                ));
             };
             filled.push_str(&value_of(&inner[..end], environment)?);
             rest = &inner[end + 1..];
@@ -43,9 +45,14 @@ fn value_of(reference: &str, environment: &dyn Environment) -> Result<String, Un
         return Err(Unfilled::Malformed(format!("`${{{reference}}}` does not start with a variable's name")));
     }
     let value = environment.variable(name).filter(|value| !value.is_empty());
-    let unset = |message: Option<&str>| Unfilled::Unset { variable: name.to_owned(), message: message.map(str::to_owned) };
+    let unset = |message: Option<&str>| Unfilled::Unset {
+        variable: name.to_owned(),
+        message: message.map(str::to_owned),
+    };
     match (value, operator.get(..2)) {
-        (Some(value), _) if operator.is_empty() || matches!(operator.get(..2), Some(":-" | ":?")) => Ok(value),
+        (Some(value), _) if operator.is_empty() || matches!(operator.get(..2), Some(":-" | ":?")) => {
+            Ok(value)
+        }
         (None, None) if operator.is_empty() => Err(unset(None)),
         (None, Some(":-")) => Ok(operator[2..].to_owned()),
         (None, Some(":?")) => Err(unset(Some(&operator[2..]))),
@@ -88,7 +95,10 @@ mod tests {
         assert_eq!(expand("${B:-d}", &Two).unwrap(), "d");
         assert_eq!(expand("${EMPTY:-d}", &Two).unwrap(), "d");
         assert_eq!(expand("$${A} $5 $", &Two).unwrap(), "${A} $5 $");
-        let unset = |message: Option<&str>| Unfilled::Unset { variable: "B".into(), message: message.map(Into::into) };
+        let unset = |message: Option<&str>| Unfilled::Unset {
+            variable: "B".into(),
+            message: message.map(Into::into),
+        };
         assert_eq!(expand("${B}", &Two).unwrap_err(), unset(None));
         assert_eq!(expand("${B:?why}", &Two).unwrap_err(), unset(Some("why")));
         for odd in ["${", "${}", "${A", "${1A}", "${A-b}", "${A:+b}", "${B:+b}", "${A:}"] {

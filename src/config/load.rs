@@ -126,11 +126,13 @@ impl Location {
 
     /// Reads everything. What could not be read stands in the result, to be reported with all else that is wrong.
     pub fn read(&self) -> Documents {
-        let mut documents = Documents { listen: self.listen.clone(), folder: self.folder(), ..Documents::default() };
+        let mut documents =
+            Documents { listen: self.listen.clone(), folder: self.folder(), ..Documents::default() };
         match read_regular(&self.config, FILE_BYTES_MAX) {
             Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound && !self.config_named => {}
             read => {
-                let is_gone = matches!(&read, Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound);
+                let is_gone =
+                    matches!(&read, Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound);
                 documents.found.config = !is_gone;
                 documents.config = Some(source(&self.config, read));
             }

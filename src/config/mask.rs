@@ -7,7 +7,8 @@ pub(super) const BLOT: &str = "***";
 const KEY_BEGINNINGS: [&str; 8] = ["sk-", "fw_", "tgp_", "hf_", "gsk_", "nvapi-", "AIza", "Bearer "];
 
 /// Keys of the format whose names sound like a secret and are none.
-const INNOCENT: [&str; 6] = ["auth", "auth_open_forced", "keys", "first_token_timeout", "api_key_file", "api_key_env"];
+const INNOCENT: [&str; 6] =
+    ["auth", "auth_open_forced", "keys", "first_token_timeout", "api_key_file", "api_key_env"];
 
 /// Whether a key's name, perhaps mistyped, says that its value is a secret.
 pub(super) fn is_secret_key(name: &str) -> bool {
@@ -15,7 +16,8 @@ pub(super) fn is_secret_key(name: &str) -> bool {
     if INNOCENT.contains(&name.as_str()) || name.ends_with("_file") || name.contains("tokens") {
         return false;
     }
-    let sounds_like_it = ["key", "kye", "tok", "secret", "pass", "auth"].iter().any(|part| name.contains(part));
+    let sounds_like_it =
+        ["key", "kye", "tok", "secret", "pass", "auth"].iter().any(|part| name.contains(part));
     let known = ["api_key", "token", "apikey", "key_sha256"];
     sounds_like_it
         || strsim::levenshtein(&name, "key") <= 1
@@ -79,7 +81,8 @@ fn formed_like_a_secret(chars: &[char], at: usize) -> Option<usize> {
         return chars[at..end].iter().rposition(|c| *c == '@').map(|position| at + position);
     }
     // `?key=…` of an address.
-    let name: Vec<char> = chars[..at].strip_suffix(&['='])?.iter().rev().take_while(|c| is_of_name(**c)).copied().collect();
+    let name: Vec<char> =
+        chars[..at].strip_suffix(&['='])?.iter().rev().take_while(|c| is_of_name(**c)).copied().collect();
     let name: String = name.iter().rev().collect();
     is_secret_key(&name).then(|| end_of(chars, at, |c| c.is_whitespace() || "&\"',}]`".contains(c)))
 }
@@ -102,7 +105,11 @@ fn secret_at(chars: &[char], at: usize) -> Option<usize> {
     let begins_value = !chars[at].is_whitespace() && before.ends_with([' ', '\t', ':']);
     let name: Vec<char> = key.chars().rev().take_while(|c| is_of_name(*c)).collect();
     let name: String = name.iter().rev().collect();
-    if !begins_value || !is_secret_key(&name) || rest.starts_with(['{', '[', '|', '>', '#', '$']) || rest.starts_with("\"${") {
+    if !begins_value
+        || !is_secret_key(&name)
+        || rest.starts_with(['{', '[', '|', '>', '#', '$'])
+        || rest.starts_with("\"${")
+    {
         return None;
     }
     match chars[at] {
@@ -122,7 +129,10 @@ mod tests {
     #[test]
     fn messages_keep_their_own_words() {
         let text = "`auth_open_forced: true`, a mapping (`key: value`), not `sk-abc` or redis://u:p@h";
-        assert_eq!(masked_text(text), "`auth_open_forced: true`, a mapping (`key: value`), not `***` or redis://***@h");
+        assert_eq!(
+            masked_text(text),
+            "`auth_open_forced: true`, a mapping (`key: value`), not `***` or redis://***@h"
+        );
     }
 
     #[test]

@@ -88,7 +88,8 @@ impl ModelNames {
     /// The `n` names that can be served and are nearest to `name`, nearest first.
     pub fn nearest(&self, name: &str, n: usize) -> Vec<&str> {
         // A caller's name has any length; what is compared has a bound, and no name here is longer.
-        let wanted: String = name.chars().take(super::naming::MODEL_LENGTH_MAX).collect::<String>().to_lowercase();
+        let wanted: String =
+            name.chars().take(super::naming::MODEL_LENGTH_MAX).collect::<String>().to_lowercase();
         let mut scored: Vec<(u32, &str)> = self
             .entries
             .iter()
@@ -96,7 +97,9 @@ impl ModelNames {
             .map(|(known, _)| (nearness(&wanted, &known.to_lowercase()), &**known))
             .filter(|(score, _)| *score >= 550)
             .collect();
-        scored.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.len().cmp(&b.1.len())).then_with(|| a.1.cmp(b.1)));
+        scored.sort_unstable_by(|a, b| {
+            b.0.cmp(&a.0).then_with(|| a.1.len().cmp(&b.1.len())).then_with(|| a.1.cmp(b.1))
+        });
         scored.into_iter().take(n).map(|(_, known)| known).collect()
     }
 
@@ -119,6 +122,7 @@ impl ModelNames {
 /// Likeness in thousandths, without regard to case.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a likeness is between 0 and 1")]
 fn nearness(wanted: &str, known: &str) -> u32 {
-    let likeness = strsim::jaro_winkler(wanted, known).max(strsim::normalized_damerau_levenshtein(wanted, known));
+    let likeness =
+        strsim::jaro_winkler(wanted, known).max(strsim::normalized_damerau_levenshtein(wanted, known));
     (likeness * 1000.0) as u32
 }

@@ -10,16 +10,18 @@ pub const TAG_VALUE_LENGTH_MAX: usize = 128;
 /// A provider's, key's, team's, policy's or tag's name: a letter or digit, then up to 63 of `A-Z a-z 0-9 . _ -`.
 pub fn is_name(text: &str) -> bool {
     (1..=NAME_LENGTH_MAX).contains(&text.len())
-        && text.bytes().enumerate().all(|(at, byte)| {
-            byte.is_ascii_alphanumeric() || (at > 0 && matches!(byte, b'.' | b'_' | b'-'))
-        })
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(at, byte)| byte.is_ascii_alphanumeric() || (at > 0 && matches!(byte, b'.' | b'_' | b'-')))
 }
 
 /// A model's name: up to 256 of `A-Z a-z 0-9 . _ - / : @ + ~`.
 pub fn is_model_name(text: &str) -> bool {
     (1..=MODEL_LENGTH_MAX).contains(&text.len())
         && text.bytes().all(|byte| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/' | b':' | b'@' | b'+' | b'~')
+            byte.is_ascii_alphanumeric()
+                || matches!(byte, b'.' | b'_' | b'-' | b'/' | b':' | b'@' | b'+' | b'~')
         })
 }
 
@@ -37,7 +39,9 @@ mod tests {
     #[test]
     fn odd_names_are_refused() {
         let long = "a".repeat(100_000);
-        for odd in ["", "-a", ".a", "a b", "a/b", "a\r\nb", "a\0", "\u{202e}a", "{a}", "\"a\"", "../a", "é", &long] {
+        for odd in
+            ["", "-a", ".a", "a b", "a/b", "a\r\nb", "a\0", "\u{202e}a", "{a}", "\"a\"", "../a", "é", &long]
+        {
             assert!(!is_name(odd), "{odd:?}");
         }
         for good in ["a", "team-1", "A.b_c", "0"] {

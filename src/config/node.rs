@@ -152,7 +152,8 @@ impl Builder {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    let message = "a second document (`---`) in one file: put it into a file of its own".to_owned();
+                    let message =
+                        "a second document (`---`) in one file: put it into a file of its own".to_owned();
                     return Err(Fault { spot, message });
                 }
                 Ok(())
@@ -182,7 +183,10 @@ impl Builder {
             return Err(Fault { spot, message: format!("nested deeper than {DEPTH_MAX} levels") });
         }
         if let Some(Open { shape: Shape::Map(_, None), .. }) = self.open.last() {
-            return Err(Fault { spot, message: "a key must be a plain word, not a list or a mapping".to_owned() });
+            return Err(Fault {
+                spot,
+                message: "a key must be a plain word, not a list or a mapping".to_owned(),
+            });
         }
         self.open.push(Open { spot, anchor, shape });
         Ok(())
@@ -212,7 +216,10 @@ impl Builder {
                     if let Some((first, _)) = entries.iter().find(|(known, _)| known.text == key.text) {
                         self.faults.push(Fault {
                             spot: key.spot,
-                            message: format!("`{}` stands here twice; first in line {}", key.text, first.spot.line),
+                            message: format!(
+                                "`{}` stands here twice; first in line {}",
+                                key.text, first.spot.line
+                            ),
                         });
                     } else if entries.len() == KEYS_MAX {
                         let message = format!("more than {KEYS_MAX} keys in one mapping");
@@ -252,7 +259,11 @@ fn size(node: &Node) -> usize {
 }
 
 fn width(span: Span) -> usize {
-    if span.end.line() == span.start.line() { span.end.col().saturating_sub(span.start.col()).max(1) } else { 1 }
+    if span.end.line() == span.start.line() {
+        span.end.col().saturating_sub(span.start.col()).max(1)
+    } else {
+        1
+    }
 }
 
 fn spot_of(file: u16, line: usize, column: usize, length: usize) -> Spot {

@@ -80,7 +80,13 @@ impl<'a> Reader<'a> {
     }
 
     /// An error or a remark, perhaps where no single place is to blame.
-    pub(super) fn push(&self, severity: Severity, spot: Option<Spot>, message: &str, suggestion: Option<String>) {
+    pub(super) fn push(
+        &self,
+        severity: Severity,
+        spot: Option<Spot>,
+        message: &str,
+        suggestion: Option<String>,
+    ) {
         if self.is_full() {
             return;
         }
@@ -99,7 +105,11 @@ impl<'a> Reader<'a> {
     /// The text of a scalar with its variables filled in.
     pub(super) fn text(&self, node: &Node) -> Option<String> {
         let Value::Scalar { text, .. } = &node.value else {
-            self.error(node.spot, &format!("`{}` must be a single value, not {}", self.key(node.spot), node.sort()), None);
+            self.error(
+                node.spot,
+                &format!("`{}` must be a single value, not {}", self.key(node.spot), node.sort()),
+                None,
+            );
             return None;
         };
         match expand(text, self.environment) {
@@ -136,7 +146,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Goes through the entries of a map, of which only `known` are allowed; blank values are reported here.
-    pub(super) fn entries<'n>(&self, node: &'n Node, known: &[&str], mut take: impl FnMut(&'n str, &'n Node)) -> bool {
+    pub(super) fn entries<'n>(
+        &self,
+        node: &'n Node,
+        known: &[&str],
+        mut take: impl FnMut(&'n str, &'n Node),
+    ) -> bool {
         let Value::Map(entries) = &node.value else {
             let path = self.key(node.spot);
             let subject = if path.is_empty() { "the file".to_owned() } else { format!("`{path}`") };
@@ -195,14 +210,35 @@ impl<'a> Reader<'a> {
 
     fn place(&self, spot: Spot, key_path: &str) -> Place {
         let Some(file) = self.files.get(usize::from(spot.file)) else {
-            return Place { file: "".into(), line: 0, column: 0, excerpt: "".into(), caret: 0, caret_length: 0 };
+            return Place {
+                file: "".into(),
+                line: 0,
+                column: 0,
+                excerpt: "".into(),
+                caret: 0,
+                caret_length: 0,
+            };
         };
         if spot.line == 0 {
-            return Place { file: file.name.clone(), line: 0, column: 0, excerpt: "".into(), caret: 0, caret_length: 0 };
+            return Place {
+                file: file.name.clone(),
+                line: 0,
+                column: 0,
+                excerpt: "".into(),
+                caret: 0,
+                caret_length: 0,
+            };
         }
         let line = file.text.lines().nth(spot.line as usize - 1).unwrap_or_default();
         let (excerpt, caret, caret_length) = excerpt(line, spot, key_path.contains(".headers"));
-        Place { file: file.name.clone(), line: spot.line, column: spot.column, excerpt: excerpt.into(), caret, caret_length }
+        Place {
+            file: file.name.clone(),
+            line: spot.line,
+            column: spot.column,
+            excerpt: excerpt.into(),
+            caret,
+            caret_length,
+        }
     }
 }
 
@@ -275,7 +311,10 @@ fn find(node: &Node, spot: Spot, path: &mut String) -> bool {
                     path.push('.');
                 }
                 path.push_str(&key.text);
-                if key.spot == spot || value.spot == spot && !matches!(value.value, Value::Map(_)) || find(value, spot, path) {
+                if key.spot == spot
+                    || value.spot == spot && !matches!(value.value, Value::Map(_))
+                    || find(value, spot, path)
+                {
                     return true;
                 }
                 path.truncate(length);
@@ -298,7 +337,9 @@ fn find(node: &Node, spot: Spot, path: &mut String) -> bool {
 
 fn mapping_at(node: &Node, spot: Spot) -> Option<Vec<&str>> {
     match &node.value {
-        Value::Map(entries) if node.spot == spot => Some(entries.iter().map(|(key, _)| key.text.as_str()).collect()),
+        Value::Map(entries) if node.spot == spot => {
+            Some(entries.iter().map(|(key, _)| key.text.as_str()).collect())
+        }
         Value::Map(entries) => entries.iter().find_map(|(_, value)| mapping_at(value, spot)),
         Value::List(items) => items.iter().find_map(|item| mapping_at(item, spot)),
         Value::Scalar { .. } => None,
@@ -363,7 +404,8 @@ impl<T: JsonSchema> JsonSchema for Pairs<T> {
 impl<T: Decode> Decode for Pairs<T> {
     fn decode(node: &Node, reader: &Reader<'_>) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
-            let message = format!("`{}` must be a mapping (`name: …`), not {}", reader.key(node.spot), node.sort());
+            let message =
+                format!("`{}` must be a mapping (`name: …`), not {}", reader.key(node.spot), node.sort());
             reader.error(node.spot, &message, None);
             return None;
         };

@@ -89,7 +89,8 @@ impl Snapshots {
         let mut last = shared.documents.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = documents.lacks(&shared.found.load());
         let compiled = if gone.is_empty() { Ok(()) } else { Err(gone) };
-        let compiled = compiled.and_then(|()| compile(&documents, &machine(&documents.folder, &*shared.clock), Book::shipped()));
+        let compiled = compiled
+            .and_then(|()| compile(&documents, &machine(&documents.folder, &*shared.clock), Book::shipped()));
         if compiled.is_ok() {
             shared.found.store(Arc::new(documents.found));
         }
@@ -166,7 +167,10 @@ fn keep_what_needs_a_restart(new: &mut Snapshot, old: &Snapshot) {
     let (new, old) = (&mut new.settings, &old.settings);
     let keep = |what: &str, changed: bool| {
         if changed {
-            tracing::warn!(what, "this setting takes effect at the next start; the old value stays in force until then");
+            tracing::warn!(
+                what,
+                "this setting takes effect at the next start; the old value stays in force until then"
+            );
         }
     };
     keep("listen", new.listen != old.listen);
@@ -186,9 +190,7 @@ fn watcher(location: &Location, woken: &Arc<Notify>) -> Option<notify::Recommend
     let wake = Arc::clone(woken);
     let notice = move |event: notify::Result<notify::Event>| {
         // Reading is reported too, our own with it: waking on that would read without end.
-        let is_reading = |kind: &EventKind| {
-            matches!(kind, EventKind::Access(access) if *access != AccessKind::Close(AccessMode::Write))
-        };
+        let is_reading = |kind: &EventKind| matches!(kind, EventKind::Access(access) if *access != AccessKind::Close(AccessMode::Write));
         if !event.is_ok_and(|event| is_reading(&event.kind)) {
             wake.notify_one();
         }

@@ -62,7 +62,9 @@ fn scripts_get_json_and_github_gets_annotations() {
     let (text, _) = printed(folder.path(), &["check", "--output", "github"]);
     assert_eq!(
         text.lines().next(),
-        Some("::error file=policies/10-chat.yaml,line=2,col=1::unknown key `objectve` (did you mean `objective`?)")
+        Some(
+            "::error file=policies/10-chat.yaml,line=2,col=1::unknown key `objectve` (did you mean `objective`?)"
+        )
     );
 }
 
@@ -71,7 +73,12 @@ fn warnings_are_shown_and_accepted() {
     let folder = folder("policy: chat\nhedge: {after: p95}\n");
     let (text, status) = printed(folder.path(), &["check"]);
     assert_eq!(status, 0);
-    assert!(text.contains("10-chat.yaml:2:8: warning: `hedge` is accepted, but this version does not act on it yet"), "{text}");
+    assert!(
+        text.contains(
+            "10-chat.yaml:2:8: warning: `hedge` is accepted, but this version does not act on it yet"
+        ),
+        "{text}"
+    );
     assert!(text.contains("ok: "), "{text}");
 }
 

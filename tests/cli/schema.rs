@@ -9,7 +9,9 @@ use crate::printed;
 #[test]
 fn the_kept_copies_are_current() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (document, file) in [("config", "docs/schema/tollway.schema.json"), ("policy", "docs/schema/policy.schema.json")] {
+    for (document, file) in
+        [("config", "docs/schema/tollway.schema.json"), ("policy", "docs/schema/policy.schema.json")]
+    {
         let (text, status) = printed(root, &["schema", document]);
         assert_eq!(status, 0);
         let kept = std::fs::read_to_string(root.join(file)).unwrap();

@@ -56,7 +56,9 @@ fn r54_odd_names_are_refused() {
         assert!(said(&text, &[], &World(vec![])).has_errors(), "key {odd:.40}");
         let text = format!("keys: [{{name: a, team: \"{odd}\", key: \"0123456789abcdef\"}}]");
         assert!(said(&text, &[], &World(vec![])).has_errors(), "team {odd:.40}");
-        let text = format!("providers: {{\"{odd}\": {{kind: openai, base_url: 'http://h/v1', models: [{{id: x}}]}}}}");
+        let text = format!(
+            "providers: {{\"{odd}\": {{kind: openai, base_url: 'http://h/v1', models: [{{id: x}}]}}}}"
+        );
         assert!(said(&text, &[], &World(vec![])).has_errors(), "provider {odd:.40}");
         let text = format!("policy: \"{odd}\"");
         assert!(said("", &[&text], &World(vec![])).has_errors(), "policy {odd:.40}");
@@ -73,7 +75,13 @@ fn r54_odd_names_are_refused() {
 
 #[test]
 fn r48_what_a_variable_holds_adds_no_structure() {
-    let world = World(vec![("A", "x\nauth: open\nlisten: 0.0.0.0:1"), ("B", "{kind: openai}"), ("C", "*a"), ("D", "${E}"), ("E", "no")]);
+    let world = World(vec![
+        ("A", "x\nauth: open\nlisten: 0.0.0.0:1"),
+        ("B", "{kind: openai}"),
+        ("C", "*a"),
+        ("D", "${E}"),
+        ("E", "no"),
+    ]);
     let snapshot = crate::world::good("state_dir: \"${A}\"\nlog: {level: \"${D}\"}", &world);
     assert!(snapshot.settings.listen.ip().is_loopback());
     assert_eq!(&*snapshot.settings.log.level, "${E}", "what a variable holds is not filled in again");

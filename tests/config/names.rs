@@ -18,7 +18,8 @@ fn all() -> World {
 
 fn routes(snapshot: &Snapshot, name: &str) -> Vec<String> {
     let resolved = snapshot.names.resolve(name).unwrap_or_else(|| panic!("{name} is unknown"));
-    let mut names: Vec<_> = resolved.routes.iter().map(|id| snapshot.route(*id).unwrap().name.to_string()).collect();
+    let mut names: Vec<_> =
+        resolved.routes.iter().map(|id| snapshot.route(*id).unwrap().name.to_string()).collect();
     names.sort();
     names
 }
@@ -50,7 +51,8 @@ fn deepseeks_legacy_name_is_no_member_of_the_family_it_is_named_after() {
     // Even where DeepSeek is all there is, the name never means its route.
     let alone = good("", &World(vec![("DEEPSEEK_API_KEY", "d")]));
     assert!(routes(&alone, "deepseek-v4-flash").is_empty());
-    let offered: Vec<_> = alone.names.resolve("deepseek-v4-flash").unwrap().offered_by.iter().map(|name| &**name).collect();
+    let offered: Vec<_> =
+        alone.names.resolve("deepseek-v4-flash").unwrap().offered_by.iter().map(|name| &**name).collect();
     assert_eq!(offered, ["dashscope", "fireworks", "hunyuan", "modelarts", "openrouter", "together"]);
 }
 
@@ -58,7 +60,10 @@ fn deepseeks_legacy_name_is_no_member_of_the_family_it_is_named_after() {
 fn undated_ids_are_a_checkpoint_of_their_own_and_members_of_the_family() {
     let snapshot = good("", &all());
     let unstated = routes(&snapshot, "deepseek-v4-flash-unstated");
-    assert!(unstated.contains(&"fireworks/accounts/fireworks/models/deepseek-v4-flash".to_owned()), "{unstated:?}");
+    assert!(
+        unstated.contains(&"fireworks/accounts/fireworks/models/deepseek-v4-flash".to_owned()),
+        "{unstated:?}"
+    );
     let family = routes(&snapshot, "deepseek-v4-flash");
     assert!(unstated.iter().all(|name| family.contains(name)));
     let listed = snapshot.names.listed().find(|model| &*model.id == "deepseek-v4-flash").unwrap();
@@ -71,21 +76,24 @@ fn a_providers_own_id_means_its_checkpoint_everywhere() {
     let snapshot = good("", &all());
     assert_eq!(routes(&snapshot, "moonshotai/Kimi-K2.6"), routes(&snapshot, "kimi-k2.6"));
     let resolved = snapshot.names.resolve("moonshotai/Kimi-K2.6").unwrap();
-    assert_eq!((&**resolved.canonical, resolved.kind, resolved.pinned), ("kimi-k2.6", NameKind::Upstream, false));
+    assert_eq!(
+        (&**resolved.canonical, resolved.kind, resolved.pinned),
+        ("kimi-k2.6", NameKind::Upstream, false)
+    );
 }
 
 #[test]
 fn a_pin_means_one_provider() {
     let snapshot = good("", &all());
-    for name in [
-        "fireworks/accounts/fireworks/models/kimi-k2p6",
-        "fireworks/kimi-k2.6",
-    ] {
+    for name in ["fireworks/accounts/fireworks/models/kimi-k2p6", "fireworks/kimi-k2.6"] {
         assert_eq!(routes(&snapshot, name), ["fireworks/accounts/fireworks/models/kimi-k2p6"], "{name}");
         assert!(snapshot.names.resolve(name).unwrap().pinned);
     }
     assert_eq!(routes(&snapshot, "together/deepseek-v4-pro").len(), 2, "a family pins all its members there");
-    assert_eq!(routes(&snapshot, "openrouter/deepseek/deepseek-v4-flash"), ["openrouter/deepseek/deepseek-v4-flash"]);
+    assert_eq!(
+        routes(&snapshot, "openrouter/deepseek/deepseek-v4-flash"),
+        ["openrouter/deepseek/deepseek-v4-flash"]
+    );
 }
 
 #[test]
@@ -119,11 +127,19 @@ fn an_id_that_looks_like_a_pin_is_said_once() {
 
 #[test]
 fn the_operator_sets_aliases() {
-    let snapshot = good("aliases: {fast: [smart, glm-5.3-flash], smart: [kimi-k3], deepseek-v4-flash: [deepseek-v4-flash-0731]}", &all());
+    let snapshot = good(
+        "aliases: {fast: [smart, glm-5.3-flash], smart: [kimi-k3], deepseek-v4-flash: [deepseek-v4-flash-0731]}",
+        &all(),
+    );
     let fast = routes(&snapshot, "fast");
-    assert!(fast.contains(&"together/moonshotai/Kimi-K3".to_owned()) && fast.contains(&"together/zai-org/GLM-5.3-Flash".to_owned()));
+    assert!(
+        fast.contains(&"together/moonshotai/Kimi-K3".to_owned())
+            && fast.contains(&"together/zai-org/GLM-5.3-Flash".to_owned())
+    );
     assert_eq!(routes(&snapshot, "deepseek-v4-flash"), routes(&snapshot, "deepseek-v4-flash-0731"));
-    assert!(said("aliases: {kimi-k2.6: [kimi-k3], deepseek-v4-flash-0731: [kimi-k3]}", &[], &all()).has_errors());
+    assert!(
+        said("aliases: {kimi-k2.6: [kimi-k3], deepseek-v4-flash-0731: [kimi-k3]}", &[], &all()).has_errors()
+    );
     assert!(said("aliases: {a: [b], b: [a]}", &[], &all()).has_errors(), "a circle stands for nothing");
 }
 
@@ -136,7 +152,8 @@ fn models_of_the_operators_own_join_their_checkpoint() {
     assert_eq!(routes(&snapshot, "deepseek-v4-flash"), ["mine/served"]);
     assert_eq!(routes(&snapshot, "served"), ["mine/served"]);
     assert_eq!(routes(&snapshot, "own-tune"), ["mine/own-tune"]);
-    let priced = snapshot.routes.iter().find(|route| &*route.name == "mine/served").unwrap().price.clone().unwrap();
+    let priced =
+        snapshot.routes.iter().find(|route| &*route.name == "mine/served").unwrap().price.clone().unwrap();
     assert_eq!((&*priced.entry.source, &*priced.entry.confidence), ("tollway.yaml", "operator"));
     assert!(snapshot.routes.iter().find(|route| &*route.name == "mine/own-tune").unwrap().price.is_none());
 }

@@ -29,7 +29,10 @@ fn auth_is_required_once_a_key_exists_or_others_can_connect() {
     let key = "keys: [{name: a, key: \"0123456789abcdef\"}]";
     assert_eq!(good(key, &nothing()).settings.auth, Auth::Required);
     assert_eq!(good("listen: 0.0.0.0:1", &nothing()).settings.auth, Auth::Required);
-    assert_eq!(good("{listen: 0.0.0.0:1, auth: open, auth_open_forced: true}", &nothing()).settings.auth, Auth::Open);
+    assert_eq!(
+        good("{listen: 0.0.0.0:1, auth: open, auth_open_forced: true}", &nothing()).settings.auth,
+        Auth::Open
+    );
     assert!(compiled("{listen: 0.0.0.0:1, auth: open}", &[], &nothing()).is_err());
 }
 
@@ -52,7 +55,9 @@ fn keys_are_kept_as_sha256() {
 fn r48_a_key_that_is_unset_leaves_its_provider_aside() {
     let text = "providers: {together: {api_key: \"${T}\"}, fireworks: {api_key_env: F}, mine: {kind: openai, base_url: 'http://h/v1', models: [{id: x}], api_key: \"${M}\"}}";
     let snapshot = good(text, &World(vec![("M", ""), ("DEEPSEEK_API_KEY", " ")]));
-    let why = |name: &str| snapshot.providers.iter().find(|provider| &*provider.name == name).unwrap().usable.clone();
+    let why = |name: &str| {
+        snapshot.providers.iter().find(|provider| &*provider.name == name).unwrap().usable.clone()
+    };
     assert_eq!(why("together"), Err(Unusable::KeyUnset("T".into())));
     assert_eq!(why("fireworks"), Err(Unusable::KeyUnset("F".into())));
     assert_eq!(why("mine"), Err(Unusable::KeyUnset("M".into())));
@@ -79,7 +84,10 @@ fn a_built_in_can_be_moved_and_its_models_replaced() {
     assert_eq!(provider.base_url.as_ref().unwrap().to_string(), "http://127.0.0.1:9/v1");
     assert_eq!(provider.region, None, "nobody knows where that is");
     assert_eq!(moved.routes.len(), 4);
-    let replaced = good("providers: {deepseek: {models: [{id: deepseek-v4-pro, price: {input: 1, output: 2, cached_input: 0.5}}]}}", &world);
+    let replaced = good(
+        "providers: {deepseek: {models: [{id: deepseek-v4-pro, price: {input: 1, output: 2, cached_input: 0.5}}]}}",
+        &world,
+    );
     assert_eq!(replaced.routes.len(), 2);
     let route = &replaced.routes[1];
     assert_eq!((&*route.name, &*route.checkpoint), ("deepseek/deepseek-v4-pro", "deepseek-v4-pro-0813"));
@@ -93,7 +101,14 @@ fn contract_prices_beat_the_book_and_the_latest_in_force_wins() {
       - {provider: deepseek, id: deepseek-v4-pro, valid_from: 2026-06-01, price: {input: 0.4, output: 0.9}}
       - {provider: deepseek, id: deepseek-v4-pro, valid_from: 2027-01-01, price: {input: 0.3, output: 0.8}}";
     let snapshot = good(text, &World(vec![("DEEPSEEK_API_KEY", "d")]));
-    let card = snapshot.routes.iter().find(|route| &*route.name == "deepseek/deepseek-v4-pro").unwrap().price.clone().unwrap();
+    let card = snapshot
+        .routes
+        .iter()
+        .find(|route| &*route.name == "deepseek/deepseek-v4-pro")
+        .unwrap()
+        .price
+        .clone()
+        .unwrap();
     assert_eq!((card.base.input.to_string().as_str(), &*card.entry.as_of), ("0.4", "2026-06-01"));
     assert!(card.overrides.is_empty(), "the contract says nothing of a peak");
     assert_eq!(snapshot.warnings.len(), 1);
@@ -107,17 +122,28 @@ fn a_price_of_one_region_says_nothing_of_another() {
         snapshot.routes.iter().find(|route| *route.upstream_model == *id).unwrap().price.is_some()
     };
     assert!(priced(&beijing, "deepseek-v4.1-flash") && !priced(&beijing, "deepseek-v4-flash"));
-    let singapore = good("providers: {dashscope: {base_url: 'https://dashscope-intl.aliyuncs.com/compatible-mode/v1'}}", &world);
+    let singapore = good(
+        "providers: {dashscope: {base_url: 'https://dashscope-intl.aliyuncs.com/compatible-mode/v1'}}",
+        &world,
+    );
     assert!(!priced(&singapore, "deepseek-v4.1-flash") && priced(&singapore, "deepseek-v4-flash"));
 }
 
 #[test]
 fn capabilities_follow_the_kind_and_the_model() {
     let world = World(vec![("DEEPSEEK_API_KEY", "d"), ("TOGETHER_API_KEY", "t")]);
-    let snapshot = good("providers: {mine: {kind: vllm, base_url: 'http://h/v1', models: [{id: e, capabilities: [embeddings]}]}}", &world);
-    let can = |name: &str, what| snapshot.routes.iter().find(|route| &*route.name == name).unwrap().capabilities.covers(what);
+    let snapshot = good(
+        "providers: {mine: {kind: vllm, base_url: 'http://h/v1', models: [{id: e, capabilities: [embeddings]}]}}",
+        &world,
+    );
+    let can = |name: &str, what| {
+        snapshot.routes.iter().find(|route| &*route.name == name).unwrap().capabilities.covers(what)
+    };
     assert!(!can("deepseek/deepseek-v4-pro", Capabilities::JSON_SCHEMA));
-    assert!(!can("together/moonshotai/Kimi-K2.6", Capabilities::EMBEDDINGS), "a model that chats embeds nothing");
+    assert!(
+        !can("together/moonshotai/Kimi-K2.6", Capabilities::EMBEDDINGS),
+        "a model that chats embeds nothing"
+    );
     assert!(can("mine/e", Capabilities::EMBEDDINGS) && !can("mine/e", Capabilities::CHAT));
     assert!(can("local/smollm2-135m-instruct", Capabilities::EMBEDDINGS));
 }
@@ -145,7 +171,11 @@ output_tokens_assumed: 100
     let snapshot = compiled("", &[policy], &nothing()).unwrap();
     let policy = &snapshot.policies[0];
     assert_eq!(policy.matcher.tags[1].1.0.as_ref(), "true");
-    assert_eq!(policy.constraints.regions.iter().map(|name| &**name).collect::<Vec<_>>(), ["us", "no"], "`no` is Norway, not false");
+    assert_eq!(
+        policy.constraints.regions.iter().map(|name| &**name).collect::<Vec<_>>(),
+        ["us", "no"],
+        "`no` is Norway, not false"
+    );
     assert_eq!(policy.constraints.output_price_max.unwrap().to_string(), "1.5");
     assert_eq!((policy.fallback.attempts, policy.fallback.idle_timeout), (4, Duration::from_millis(1500)));
     assert_eq!((policy.in_order, policy.allow_unpriced, policy.output_tokens_assumed), (true, true, 100));

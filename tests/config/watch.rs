@@ -34,8 +34,10 @@ impl Desk {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("tollway.yaml"), "limits: {in_flight_max: 1}\n").unwrap();
         lay_out(folder.path());
-        let location = Location::new(Some(folder.path().join("tollway.yaml")), Some(folder.path().join("policies")));
-        let snapshots = Snapshots::open(location, Arc::new(SystemClock::new())).unwrap_or_else(|problems| panic!("{problems}"));
+        let location =
+            Location::new(Some(folder.path().join("tollway.yaml")), Some(folder.path().join("policies")));
+        let snapshots = Snapshots::open(location, Arc::new(SystemClock::new()))
+            .unwrap_or_else(|problems| panic!("{problems}"));
         let (tell, heard) = mpsc::channel(1000);
         let followed = snapshots.clone();
         let following = tokio::spawn(async move {
@@ -113,7 +115,8 @@ async fn r47_a_swapped_symlink_is_seen_as_kubernetes_does_it() {
     for round in 2..5 {
         let version = format!("..v{round}");
         fs::create_dir(desk.path("policies").join(&version)).unwrap();
-        fs::write(desk.path("policies").join(&version).join("10.yaml"), policy(&format!("v{round}"))).unwrap();
+        fs::write(desk.path("policies").join(&version).join("10.yaml"), policy(&format!("v{round}")))
+            .unwrap();
         symlink(&version, desk.path("policies/..data_tmp")).unwrap();
         fs::rename(desk.path("policies/..data_tmp"), desk.path("policies/..data")).unwrap();
         desk.until(&format!("v{round}")).await;
@@ -195,7 +198,11 @@ async fn files_that_stay_the_same_are_not_taken_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_needs_a_restart_keeps_its_value() {
     let mut desk = Desk::plain();
-    fs::write(desk.path("tollway.yaml"), "{listen: 127.0.0.1:9, state_dir: /elsewhere, limits: {in_flight_max: 5}}").unwrap();
+    fs::write(
+        desk.path("tollway.yaml"),
+        "{listen: 127.0.0.1:9, state_dir: /elsewhere, limits: {in_flight_max: 5}}",
+    )
+    .unwrap();
     let snapshot = desk.next().await.unwrap();
     assert_eq!(snapshot.settings.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(snapshot.settings.limits.in_flight_max, 5);
@@ -205,7 +212,9 @@ async fn what_needs_a_restart_keeps_its_value() {
 fn a_file_that_is_named_must_exist_and_an_unreadable_one_is_no_empty_one() {
     let folder = tempfile::tempdir().unwrap();
     let open = |config: Option<PathBuf>, policies: Option<PathBuf>| {
-        Snapshots::open(Location::new(config, policies), Arc::new(SystemClock::new())).err().map(|problems| problems.to_string())
+        Snapshots::open(Location::new(config, policies), Arc::new(SystemClock::new()))
+            .err()
+            .map(|problems| problems.to_string())
     };
     let missing = folder.path().join("missing");
     assert!(open(Some(missing.clone()), Some(folder.path().to_owned())).unwrap().contains("cannot be read"));

@@ -8,8 +8,8 @@ use secrecy::ExposeSecret as _;
 use crate::config::document::TollwayDocument;
 use crate::config::document::gateway::KeyDocument;
 use crate::config::document::values::TagValue;
-use crate::config::node::Spot;
 use crate::config::naming;
+use crate::config::node::Spot;
 use crate::config::read::{At, Pairs, Reader};
 use crate::config::snapshot::{Key, key_hash};
 use crate::routing::Glob;
@@ -24,7 +24,11 @@ pub(super) fn compile(reader: &Reader<'_>, document: &TollwayDocument) -> Vec<Ke
             continue;
         };
         if let Some(first) = names.insert(Arc::clone(&name.0), name.spot) {
-            reader.error(name.spot, &format!("there are two keys named `{}`; the first in line {}", name.0, first.line), None);
+            reader.error(
+                name.spot,
+                &format!("there are two keys named `{}`; the first in line {}", name.0, first.line),
+                None,
+            );
         }
         let Some(hash) = hash(reader, typed) else { continue };
         if keys.iter().any(|known| known.hash == hash) {
@@ -34,7 +38,12 @@ pub(super) fn compile(reader: &Reader<'_>, document: &TollwayDocument) -> Vec<Ke
             name: Arc::clone(&name.0),
             team: typed.team.as_ref().map_or_else(|| "default".into(), |team| Arc::clone(&team.0)),
             hash,
-            models: typed.models.iter().flat_map(|models| &models.value).map(|glob| Glob(Arc::clone(&glob.0))).collect(),
+            models: typed
+                .models
+                .iter()
+                .flat_map(|models| &models.value)
+                .map(|glob| Glob(Arc::clone(&glob.0)))
+                .collect(),
             tags: tags(reader, typed.tags.as_ref()),
         });
     }
@@ -59,10 +68,18 @@ fn hash(reader: &Reader<'_>, typed: &At<KeyDocument>) -> Option<[u8; 32]> {
     if let Some(stated) = &typed.key_sha256 {
         let hash = unhex(&stated.0);
         if hash.is_none() {
-            reader.error(stated.spot, "`key_sha256` must be 64 hexadecimal digits", Some("make it with: printf %s KEY | sha256sum".to_owned()));
+            reader.error(
+                stated.spot,
+                "`key_sha256` must be 64 hexadecimal digits",
+                Some("make it with: printf %s KEY | sha256sum".to_owned()),
+            );
         }
         if typed.key.is_some() || typed.key_file.is_some() {
-            reader.error(stated.spot, "the same key is given twice: keep one of `key`, `key_file`, `key_sha256`", None);
+            reader.error(
+                stated.spot,
+                "the same key is given twice: keep one of `key`, `key_file`, `key_sha256`",
+                None,
+            );
         }
         return hash;
     }

@@ -26,7 +26,11 @@ struct Unread {
 }
 
 /// Compiles `documents`. On success the snapshot carries the warnings; otherwise everything that is wrong comes back.
-pub fn compile(documents: &Documents, environment: &dyn Environment, book: &Book) -> Result<Snapshot, Problems> {
+pub fn compile(
+    documents: &Documents,
+    environment: &dyn Environment,
+    book: &Book,
+) -> Result<Snapshot, Problems> {
     let mut files = Vec::new();
     let mut unread = Vec::new();
     let has_config = documents.config.is_some();
@@ -42,13 +46,18 @@ pub fn compile(documents: &Documents, environment: &dyn Environment, book: &Book
     let document = document.unwrap_or_default();
     let first_policy = usize::from(has_config);
     let policy_files = first_policy..first_policy + documents.policies.len();
-    let typed: Vec<At<PolicyDocument>> = policy_files.filter_map(root).flat_map(|root| typed_policies(root, &reader)).collect();
+    let typed: Vec<At<PolicyDocument>> =
+        policy_files.filter_map(root).flat_map(|root| typed_policies(root, &reader)).collect();
 
     for (at, source) in documents.policies.iter().enumerate() {
         // A file that holds nothing is most likely one on its way to hold something.
         if source.text.as_ref().is_ok_and(|text| is_blank(text)) {
             let spot = Spot { file: u16::try_from(first_policy + at).unwrap_or(u16::MAX), ..Spot::default() };
-            reader.error(spot, "holds no policy", Some("write one (`policy: some-name`), or remove the file".to_owned()));
+            reader.error(
+                spot,
+                "holds no policy",
+                Some("write one (`policy: some-name`), or remove the file".to_owned()),
+            );
         }
     }
     refuse_other_versions(&reader, &document, &typed);
@@ -63,7 +72,17 @@ pub fn compile(documents: &Documents, environment: &dyn Environment, book: &Book
         return Err(problems);
     }
     let providers::Made { providers, routes, route_provider, .. } = made;
-    Ok(Snapshot { generation: 0, settings, providers, routes, route_provider, names, policies, keys, warnings: problems })
+    Ok(Snapshot {
+        generation: 0,
+        settings,
+        providers,
+        routes,
+        route_provider,
+        names,
+        policies,
+        keys,
+        warnings: problems,
+    })
 }
 
 fn parsed(source: &Source, at: usize, unread: &mut Vec<Unread>) -> File {
@@ -78,7 +97,8 @@ fn parsed(source: &Source, at: usize, unread: &mut Vec<Unread>) -> File {
     };
     let root = match node::parse(&text, file) {
         Ok((root, faults)) => {
-            unread.extend(faults.into_iter().map(|fault| Unread { spot: fault.spot, message: fault.message }));
+            unread
+                .extend(faults.into_iter().map(|fault| Unread { spot: fault.spot, message: fault.message }));
             root
         }
         Err(fault) => {
@@ -103,10 +123,15 @@ fn typed_policies(root: &Node, reader: &Reader<'_>) -> Vec<At<PolicyDocument>> {
 }
 
 fn refuse_other_versions(reader: &Reader<'_>, document: &TollwayDocument, policies: &[At<PolicyDocument>]) {
-    let versions = document.version.iter().chain(policies.iter().filter_map(|policy| policy.version.as_ref()));
+    let versions =
+        document.version.iter().chain(policies.iter().filter_map(|policy| policy.version.as_ref()));
     for version in versions {
         if version.0 != 1 {
-            reader.error(version.spot, &format!("version {} is not known: this Tollway reads version 1", version.0), None);
+            reader.error(
+                version.spot,
+                &format!("version {} is not known: this Tollway reads version 1", version.0),
+                None,
+            );
         }
     }
 }

@@ -24,7 +24,12 @@ use super::providers::Made;
 /// Longest chain of aliases that stand for aliases.
 const ALIAS_DEPTH_MAX: usize = 8;
 
-pub(super) fn compile(reader: &Reader<'_>, document: &TollwayDocument, made: &Made, book: &Book) -> ModelNames {
+pub(super) fn compile(
+    reader: &Reader<'_>,
+    document: &TollwayDocument,
+    made: &Made,
+    book: &Book,
+) -> ModelNames {
     let mut names = Names { made, book, entries: HashMap::new(), members: BTreeMap::new() };
     let checkpoints = names.checkpoints();
     let families = names.families();
@@ -120,9 +125,18 @@ impl Names<'_> {
             let entry = if route.pin_only {
                 // Its own full name is the one way to such a route.
                 let id = u16::try_from(at).map(RouteId).into_iter().collect();
-                Entry { canonical: Arc::clone(&route.checkpoint), kind: NameKind::Pin, routes: id, offered_by: vec![Arc::clone(&route.provider)] }
+                Entry {
+                    canonical: Arc::clone(&route.checkpoint),
+                    kind: NameKind::Pin,
+                    routes: id,
+                    offered_by: vec![Arc::clone(&route.provider)],
+                }
             } else {
-                self.entry(&route.checkpoint, NameKind::Upstream, &Members::from([Arc::clone(&route.checkpoint)]))
+                self.entry(
+                    &route.checkpoint,
+                    NameKind::Upstream,
+                    &Members::from([Arc::clone(&route.checkpoint)]),
+                )
             };
             self.entries.insert(Arc::clone(&route.upstream_model), entry);
         }
@@ -133,7 +147,9 @@ impl Names<'_> {
         for (at, route) in self.made.routes.iter().enumerate() {
             let Ok(id) = u16::try_from(at).map(RouteId) else { continue };
             let mut pin = |tail: &str, canonical: &Arc<str>| {
-                let (_, routes) = pins.entry(format!("{}/{tail}", route.provider)).or_insert_with(|| (Arc::clone(canonical), Vec::new()));
+                let (_, routes) = pins
+                    .entry(format!("{}/{tail}", route.provider))
+                    .or_insert_with(|| (Arc::clone(canonical), Vec::new()));
                 if !routes.contains(&id) {
                     routes.push(id);
                 }
@@ -143,7 +159,10 @@ impl Names<'_> {
                 pin(&route.checkpoint, &route.checkpoint);
                 // A family pins what this provider has of it, unless a provider's own id says something by that name.
                 let family = self.made.families.get(at).filter(|family| {
-                    let own = self.made.routes.iter().find(|other| other.provider == route.provider && other.upstream_model == **family);
+                    let own =
+                        self.made.routes.iter().find(|other| {
+                            other.provider == route.provider && other.upstream_model == **family
+                        });
                     own.is_none_or(|own| own.upstream_model == route.upstream_model)
                 });
                 if let Some(family) = family {
@@ -159,7 +178,8 @@ impl Names<'_> {
                 Some(_) => shadowed.entry(provider).or_default().push(format!("`{name}`")),
                 None => {
                     let offered_by = vec![provider];
-                    self.entries.insert(name.into(), Entry { canonical, kind: NameKind::Pin, routes, offered_by });
+                    self.entries
+                        .insert(name.into(), Entry { canonical, kind: NameKind::Pin, routes, offered_by });
                 }
             }
         }
@@ -168,7 +188,9 @@ impl Names<'_> {
                 "another provider's own ids look like pins of `{provider}` and win: {} mean every route of that model",
                 names.join(", ")
             );
-            let help = format!("to pin `{provider}`, send `\"provider\": {{\"only\": [\"{provider}\"]}}` with the request");
+            let help = format!(
+                "to pin `{provider}`, send `\"provider\": {{\"only\": [\"{provider}\"]}}` with the request"
+            );
             reader.push(crate::config::Severity::Warning, spot, &message, Some(help));
         }
     }
@@ -190,7 +212,11 @@ impl Names<'_> {
                 kind: entry.kind,
                 context_tokens: routes().map(|route| route.context_tokens).min().flatten(),
                 checkpoints,
-                providers: routes().map(|route| Arc::clone(&route.provider)).collect::<BTreeSet<_>>().into_iter().collect(),
+                providers: routes()
+                    .map(|route| Arc::clone(&route.provider))
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .collect(),
             });
         }
         listed.sort_by(|a, b| a.id.cmp(&b.id));
@@ -208,10 +234,15 @@ fn operator_aliases(
     let typed: Vec<_> = document.aliases.iter().flat_map(|aliases| &aliases.value.0).collect();
     let mut aliases: BTreeMap<Arc<str>, (Members, Spot)> = BTreeMap::new();
     for (name, _) in &typed {
-        let is_checkpoint = checkpoints.contains(name.value.as_str()) && !families.contains_key(name.value.as_str());
+        let is_checkpoint =
+            checkpoints.contains(name.value.as_str()) && !families.contains_key(name.value.as_str());
         if is_checkpoint || !crate::config::naming::is_model_name(&name.value) {
             let message = format!("`{}` cannot be an alias", crate::config::read::shortened(&name.value, 60));
-            reader.error(name.spot, &message, Some("a checkpoint's own name always means that checkpoint; choose another".to_owned()));
+            reader.error(
+                name.spot,
+                &message,
+                Some("a checkpoint's own name always means that checkpoint; choose another".to_owned()),
+            );
         }
     }
     // Aliases may stand for aliases; a few rounds settle them all, and what is not settled then goes in a circle.
@@ -235,12 +266,20 @@ fn operator_aliases(
     for (name, members) in &typed {
         let is_empty = aliases.get(name.value.as_str()).is_some_and(|(all, _)| all.is_empty());
         if is_empty && members.value.iter().all(|member| aliases.contains_key(&member.value.0)) {
-            let message = format!("`{}` stands for nothing in the end", crate::config::read::shortened(&name.value, 60));
-            reader.error(name.spot, &message, Some("list at least one checkpoint or family; aliases must not go in a circle".to_owned()));
+            let message = format!(
+                "`{}` stands for nothing in the end",
+                crate::config::read::shortened(&name.value, 60)
+            );
+            reader.error(
+                name.spot,
+                &message,
+                Some("list at least one checkpoint or family; aliases must not go in a circle".to_owned()),
+            );
         }
         for member in &members.value {
             let text = &*member.value.0;
-            let known = checkpoints.contains(text) || families.contains_key(text) || aliases.contains_key(text);
+            let known =
+                checkpoints.contains(text) || families.contains_key(text) || aliases.contains_key(text);
             if !known {
                 let all = checkpoints.iter().chain(families.keys()).map(|name| &**name);
                 let help = nearest(text, all).map(|word| format!("did you mean `{word}`?"));

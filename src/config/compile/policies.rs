@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::config::document::PolicyDocument;
 use crate::config::document::gateway::RetentionWord;
-use crate::config::document::policy::{EndpointWord, FallbackDocument, MatchDocument, MidstreamWord, ObjectiveWord};
+use crate::config::document::policy::{
+    EndpointWord, FallbackDocument, MatchDocument, MidstreamWord, ObjectiveWord,
+};
 use crate::config::document::values::Pattern;
 use crate::config::node::Spot;
 use crate::config::problem::{Severity, nearest};
@@ -27,17 +29,31 @@ pub(super) fn compile(reader: &Reader<'_>, typed: &[At<PolicyDocument>], made: &
     let mut policies = Vec::new();
     for document in typed {
         let Some(name) = &document.policy else {
-            reader.missing(document.spot, &["policy"], "a policy needs a name", Some("begin with `policy: some-name`".to_owned()));
+            reader.missing(
+                document.spot,
+                &["policy"],
+                "a policy needs a name",
+                Some("begin with `policy: some-name`".to_owned()),
+            );
             continue;
         };
         if let Some(first) = names.insert(Arc::clone(&name.0), name.spot) {
-            let message = format!("there are two policies named `{}`; the first in line {} of its file", name.0, first.line);
+            let message = format!(
+                "there are two policies named `{}`; the first in line {} of its file",
+                name.0, first.line
+            );
             reader.error(name.spot, &message, Some("names are unique over all files".to_owned()));
         }
         let policy = policy(reader, document, Arc::clone(&name.0), made);
         if let Some(all) = policies.iter().find(|earlier: &&Policy| matches_everything(&earlier.matcher)) {
-            let message = format!("no request reaches this policy: `{}` stands before it and matches all", all.name);
-            reader.push(Severity::Warning, Some(name.spot), &message, Some("files apply in name order: rename the file, or give the other a `match`".to_owned()));
+            let message =
+                format!("no request reaches this policy: `{}` stands before it and matches all", all.name);
+            reader.push(
+                Severity::Warning,
+                Some(name.spot),
+                &message,
+                Some("files apply in name order: rename the file, or give the other a `match`".to_owned()),
+            );
         }
         policies.push(policy);
     }
@@ -90,9 +106,16 @@ fn policy(reader: &Reader<'_>, typed: &PolicyDocument, name: Arc<str>, made: &Ma
             attainment: slo.and_then(|slo| slo.attainment.as_ref()).map_or(ATTAINMENT, |share| share.0),
         },
         constraints: constraints(typed),
-        fallback: typed.fallback.as_ref().map(|fallback| self::fallback(reader, fallback)).unwrap_or_default(),
+        fallback: typed
+            .fallback
+            .as_ref()
+            .map(|fallback| self::fallback(reader, fallback))
+            .unwrap_or_default(),
         allow_unpriced: typed.allow_unpriced.as_ref().is_some_and(|flag| flag.0),
-        output_tokens_assumed: typed.output_tokens_assumed.as_ref().map_or(OUTPUT_TOKENS_ASSUMED, |count| count.0),
+        output_tokens_assumed: typed
+            .output_tokens_assumed
+            .as_ref()
+            .map_or(OUTPUT_TOKENS_ASSUMED, |count| count.0),
         name,
     }
 }
@@ -110,8 +133,16 @@ fn matcher(reader: &Reader<'_>, typed: &MatchDocument) -> Matcher {
         models: globs(&typed.models),
         keys: globs(&typed.keys),
         teams: globs(&typed.teams),
-        endpoints: typed.endpoints.iter().flat_map(|list| &list.value).map(|word| endpoint(word.value).into()).collect(),
-        tags: super::keys::tags(reader, typed.tags.as_ref()).into_iter().map(|(name, value)| (name, Glob(value))).collect(),
+        endpoints: typed
+            .endpoints
+            .iter()
+            .flat_map(|list| &list.value)
+            .map(|word| endpoint(word.value).into())
+            .collect(),
+        tags: super::keys::tags(reader, typed.tags.as_ref())
+            .into_iter()
+            .map(|(name, value)| (name, Glob(value)))
+            .collect(),
     }
 }
 
@@ -168,8 +199,14 @@ fn fallback(reader: &Reader<'_>, typed: &FallbackDocument) -> Fallback {
         }
     }
     Fallback {
-        attempts: typed.attempts.as_ref().map_or(defaults.attempts, |count| u32::try_from(count.0).unwrap_or(u32::MAX)),
-        first_token_timeout: typed.first_token_timeout.as_ref().map_or(defaults.first_token_timeout, |span| span.0),
+        attempts: typed
+            .attempts
+            .as_ref()
+            .map_or(defaults.attempts, |count| u32::try_from(count.0).unwrap_or(u32::MAX)),
+        first_token_timeout: typed
+            .first_token_timeout
+            .as_ref()
+            .map_or(defaults.first_token_timeout, |span| span.0),
         idle_timeout: typed.idle_timeout.as_ref().map_or(defaults.idle_timeout, |span| span.0),
         midstream: match typed.midstream.as_ref().map(|word| word.value) {
             Some(MidstreamWord::Resume) => Midstream::Resume,
@@ -182,17 +219,32 @@ fn fallback(reader: &Reader<'_>, typed: &FallbackDocument) -> Fallback {
 fn say_what_waits(reader: &Reader<'_>, typed: &PolicyDocument) {
     let resume = typed.fallback.as_ref().and_then(|fallback| fallback.midstream.as_ref());
     if let Some(word) = resume.filter(|word| word.value == MidstreamWord::Resume) {
-        super::not_yet(reader, word.spot, "`midstream: resume`", "a stream that breaks ends with an error event");
+        super::not_yet(
+            reader,
+            word.spot,
+            "`midstream: resume`",
+            "a stream that breaks ends with an error event",
+        );
     }
     if let Some(hedge) = &typed.hedge {
         super::not_yet(reader, hedge.spot, "`hedge`", "one route is asked at a time");
     }
     if let Some(budget) = &typed.budget {
         if let Some(when) = &budget.when_spent {
-            let help = "remove `when_spent`, and watch tollway_cost_usd_total until budgets are enforced".to_owned();
-            reader.error(when.spot, "this version does not hold a budget: nothing would happen when it is spent", Some(help));
+            let help =
+                "remove `when_spent`, and watch tollway_cost_usd_total until budgets are enforced".to_owned();
+            reader.error(
+                when.spot,
+                "this version does not hold a budget: nothing would happen when it is spent",
+                Some(help),
+            );
         } else {
-            super::not_yet(reader, budget.spot, "`budget`", "nothing is refused for money: watch tollway_cost_usd_total instead");
+            super::not_yet(
+                reader,
+                budget.spot,
+                "`budget`",
+                "nothing is refused for money: watch tollway_cost_usd_total instead",
+            );
         }
     }
     let ttl = typed.cache.as_ref().and_then(|cache| cache.ttl.as_ref());

@@ -12,11 +12,22 @@ use crate::units::{PicoUsd, TokenPrice};
 const CONFIDENCE: &str = "operator";
 
 /// The card that `typed` makes, its entry dated `as_of` and traced to `file`.
-pub(super) fn card(reader: &Reader<'_>, typed: &At<PriceDocument>, file: &str, as_of: &str, fee_ppm: u32) -> Option<PriceCard> {
+pub(super) fn card(
+    reader: &Reader<'_>,
+    typed: &At<PriceDocument>,
+    file: &str,
+    as_of: &str,
+    fee_ppm: u32,
+) -> Option<PriceCard> {
     let (Some(input), Some(output)) = (&typed.input, &typed.output) else {
         let missing = if typed.input.is_none() { "input" } else { "output" };
         let help = "give both, in USD per million tokens; 0 if it costs nothing".to_owned();
-        reader.missing(typed.spot, &[missing], &format!("a price needs `input` and `output`; `{missing}` is missing"), Some(help));
+        reader.missing(
+            typed.spot,
+            &[missing],
+            &format!("a price needs `input` and `output`; `{missing}` is missing"),
+            Some(help),
+        );
         return None;
     };
     let price = |price: &Option<At<values::Price>>| price.as_ref().map(|price| price.0);
@@ -26,7 +37,11 @@ pub(super) fn card(reader: &Reader<'_>, typed: &At<PriceDocument>, file: &str, a
         cache_write: price(&typed.cache_write),
         output: output.0,
         // The text was read as an amount when it was decoded.
-        request: typed.request.as_ref().and_then(|usd| PicoUsd::from_usd_text(&usd.0).ok()).unwrap_or_default(),
+        request: typed
+            .request
+            .as_ref()
+            .and_then(|usd| PicoUsd::from_usd_text(&usd.0).ok())
+            .unwrap_or_default(),
     };
     let mut overrides = Vec::new();
     for tier in typed.tiers.iter().flat_map(|tiers| &tiers.value) {
@@ -35,17 +50,24 @@ pub(super) fn card(reader: &Reader<'_>, typed: &At<PriceDocument>, file: &str, a
             continue;
         };
         let condition = Condition { prompt_tokens_above: Some(above.0), ..Condition::default() };
-        overrides.push((condition, changed(base, &tier.input, &tier.cached_input, &tier.cache_write, &tier.output)));
+        overrides.push((
+            condition,
+            changed(base, &tier.input, &tier.cached_input, &tier.cache_write, &tier.output),
+        ));
     }
     for peak in typed.peak.iter().flat_map(|peaks| &peaks.value) {
         let Some(windows) = &peak.utc else {
             reader.missing(peak.spot, &["utc"], "a peak needs `utc`, such as [01:00-04:00]", None);
             continue;
         };
-        let weekdays = peak.days.iter().flat_map(|days| &days.value).fold(0, |bits, day| bits | weekday_bit(day.value));
+        let weekdays =
+            peak.days.iter().flat_map(|days| &days.value).fold(0, |bits, day| bits | weekday_bit(day.value));
         let utc_minutes = windows.value.iter().map(|At { value: Window(window), .. }| *window).collect();
         let condition = Condition { utc_minutes, weekdays, ..Condition::default() };
-        overrides.push((condition, changed(base, &peak.input, &peak.cached_input, &peak.cache_write, &peak.output)));
+        overrides.push((
+            condition,
+            changed(base, &peak.input, &peak.cached_input, &peak.cache_write, &peak.output),
+        ));
     }
     Some(PriceCard { entry: entry(file, as_of), base, overrides, fee_ppm })
 }

@@ -37,22 +37,53 @@ pub(super) struct Made {
     pub(super) known: Vec<Arc<str>>,
 }
 
-pub(super) fn compile(reader: &Reader<'_>, document: &TollwayDocument, settings: &Settings, book: &Book) -> Made {
-    let mut made = Made { providers: Vec::new(), routes: Vec::new(), route_provider: Vec::new(), families: Vec::new(), known: Vec::new() };
+pub(super) fn compile(
+    reader: &Reader<'_>,
+    document: &TollwayDocument,
+    settings: &Settings,
+    book: &Book,
+) -> Made {
+    let mut made = Made {
+        providers: Vec::new(),
+        routes: Vec::new(),
+        route_provider: Vec::new(),
+        families: Vec::new(),
+        known: Vec::new(),
+    };
     let file = reader.files.first().map_or("tollway.yaml", |file| &*file.name).to_owned();
     let contract = contract_prices(reader, document, &file);
     let empty = ProviderDocument::default();
-    let typed: Vec<(&At<String>, &At<ProviderDocument>)> =
-        document.providers.iter().flat_map(|providers| &providers.value.0).map(|(name, typed)| (name, typed)).collect();
+    let typed: Vec<(&At<String>, &At<ProviderDocument>)> = document
+        .providers
+        .iter()
+        .flat_map(|providers| &providers.value.0)
+        .map(|(name, typed)| (name, typed))
+        .collect();
 
-    made.local(&settings.local_engine, prices::local(document.local_engine.as_ref().and_then(|engine| engine.cost.as_ref()), &file));
+    made.local(
+        &settings.local_engine,
+        prices::local(document.local_engine.as_ref().and_then(|engine| engine.cost.as_ref()), &file),
+    );
     for kind in Kind::ALL.into_iter().filter(|kind| kind.key_variable().is_some()) {
         let own = typed.iter().find(|(name, _)| name.value == kind.name());
         let spot = own.map_or(Spot::default(), |(_, typed)| typed.spot);
         let record = own.map_or(&empty, |(_, typed)| &typed.value);
-        let one = One { reader, record, spot, name: kind.name().into(), kind, book, contract: &contract, file: &file };
+        let one = One {
+            reader,
+            record,
+            spot,
+            name: kind.name().into(),
+            kind,
+            book,
+            contract: &contract,
+            file: &file,
+        };
         if let Some(stated) = record.kind.as_ref().filter(|stated| kind_of(stated.value) != kind) {
-            reader.error(stated.spot, &format!("`{}` is built in and of its own kind", kind.name()), Some("give your provider another name".to_owned()));
+            reader.error(
+                stated.spot,
+                &format!("`{}` is built in and of its own kind", kind.name()),
+                Some("give your provider another name".to_owned()),
+            );
         }
         one.add_to(&mut made);
     }
@@ -61,20 +92,38 @@ pub(super) fn compile(reader: &Reader<'_>, document: &TollwayDocument, settings:
             continue;
         }
         if !naming::is_name(&name.value) || name.value == Kind::Local.name() {
-            let message = format!("`{}` cannot be a provider's name", super::super::read::shortened(&name.value, 60));
-            reader.error(name.spot, &message, Some("letters, digits and `. _ -`, 64 at most; `local` is this machine".to_owned()));
+            let message =
+                format!("`{}` cannot be a provider's name", super::super::read::shortened(&name.value, 60));
+            reader.error(
+                name.spot,
+                &message,
+                Some("letters, digits and `. _ -`, 64 at most; `local` is this machine".to_owned()),
+            );
             continue;
         }
         let Some(stated) = &record.kind else {
             let builtin = nearest(&name.value, Kind::ALL.iter().map(|kind| kind.name()));
-            let help = builtin.map_or("add `kind: openai` for a server with OpenAI's API".to_owned(), |word| format!("did you mean `{word}`?"));
+            let help = builtin
+                .map_or("add `kind: openai` for a server with OpenAI's API".to_owned(), |word| {
+                    format!("did you mean `{word}`?")
+                });
             if !reader.typed(record.spot).contains(&"kind") {
                 reader.error(name.spot, &format!("the provider `{}` needs a `kind`", name.value), Some(help));
             }
             continue;
         };
         let kind = kind_of(stated.value);
-        One { reader, record, spot: name.spot, name: name.value.as_str().into(), kind, book, contract: &contract, file: &file }.add_to(&mut made);
+        One {
+            reader,
+            record,
+            spot: name.spot,
+            name: name.value.as_str().into(),
+            kind,
+            book,
+            contract: &contract,
+            file: &file,
+        }
+        .add_to(&mut made);
     }
     made.known.extend(made.providers.iter().map(|provider| Arc::clone(&provider.name)));
     made.known.extend(made.routes.iter().map(|route| Arc::clone(&route.name)));
@@ -89,11 +138,17 @@ fn contract_prices(reader: &Reader<'_>, document: &TollwayDocument, file: &str) 
     let mut latest: HashMap<(Arc<str>, Arc<str>), (jiff::civil::Date, PriceCard)> = HashMap::new();
     for typed in document.prices.iter().flat_map(|prices| &prices.value) {
         let (Some(provider), Some(id), Some(price)) = (&typed.provider, &typed.id, &typed.price) else {
-            reader.missing(typed.spot, &["provider", "id", "price"], "a price needs `provider`, `id` and `price`", None);
+            reader.missing(
+                typed.spot,
+                &["provider", "id", "price"],
+                "a price needs `provider`, `id` and `price`",
+                None,
+            );
             continue;
         };
         let from = typed.valid_from.as_ref().map_or(jiff::civil::Date::MIN, |day| day.0);
-        let as_of = typed.valid_from.as_ref().map_or_else(|| "configured".to_owned(), |day| day.0.to_string());
+        let as_of =
+            typed.valid_from.as_ref().map_or_else(|| "configured".to_owned(), |day| day.0.to_string());
         let fee_ppm = Kind::from_name(&provider.0).map_or(0, Kind::fee_ppm);
         let Some(card) = prices::card(reader, price, file, &as_of, fee_ppm) else { continue };
         let key = (Arc::clone(&provider.0), Arc::clone(&id.0));
@@ -122,7 +177,11 @@ impl One<'_> {
         let base_url = self.base_url();
         let key = self.key();
         let region = self.region(base_url.as_ref());
-        let retention = self.record.data_retention.as_ref().map_or_else(|| self.kind.retention(), |word| super::policies::retention(word.value));
+        let retention = self
+            .record
+            .data_retention
+            .as_ref()
+            .map_or_else(|| self.kind.retention(), |word| super::policies::retention(word.value));
         let place = u16::try_from(made.providers.len()).unwrap_or(u16::MAX);
         let mut usable = self.usable(&key);
         let before = made.routes.len();
@@ -133,7 +192,13 @@ impl One<'_> {
             }
         } else {
             // What is wrong with its models is said even while it is left aside.
-            let mut aside = Made { providers: Vec::new(), routes: Vec::new(), route_provider: Vec::new(), families: Vec::new(), known: Vec::new() };
+            let mut aside = Made {
+                providers: Vec::new(),
+                routes: Vec::new(),
+                route_provider: Vec::new(),
+                families: Vec::new(),
+                known: Vec::new(),
+            };
             self.routes(&mut aside, place, region.as_ref(), retention);
             made.known.extend(aside.routes.iter().map(|route| Arc::clone(&route.name)));
         }
@@ -154,7 +219,11 @@ impl One<'_> {
         let Some(typed) = &self.record.base_url else {
             let own = self.kind.base_url();
             if own.is_none() {
-                self.reader.error(self.spot, &format!("the provider `{}` needs a `base_url`", self.name), None);
+                self.reader.error(
+                    self.spot,
+                    &format!("the provider `{}` needs a `base_url`", self.name),
+                    None,
+                );
             }
             return own.and_then(|url| url.parse().ok());
         };
@@ -170,17 +239,25 @@ impl One<'_> {
 
     /// Its key; the error names the variable that should hold it.
     fn key(&self) -> Option<Result<secrecy::SecretString, String>> {
-        let typed = super::settings::secret(self.reader, self.record.api_key.as_ref(), self.record.api_key_file.as_ref());
+        let typed = super::settings::secret(
+            self.reader,
+            self.record.api_key.as_ref(),
+            self.record.api_key_file.as_ref(),
+        );
         if typed.is_some() {
             return typed;
         }
         let named = self.record.api_key_env.as_ref().map(|variable| &*variable.0);
-        let variable = named.or_else(|| self.kind.key_variable().filter(|_| *self.name == *self.kind.name()))?;
+        let variable =
+            named.or_else(|| self.kind.key_variable().filter(|_| *self.name == *self.kind.name()))?;
         let value = self.reader.environment.variable(variable).filter(|value| !value.trim().is_empty());
         match value {
-            Some(value) if crate::config::environment::is_secret(value.trim()) => Some(Ok(value.trim().to_owned().into())),
+            Some(value) if crate::config::environment::is_secret(value.trim()) => {
+                Some(Ok(value.trim().to_owned().into()))
+            }
             Some(_) => {
-                let message = format!("the variable {variable} must hold one line of visible ASCII characters");
+                let message =
+                    format!("the variable {variable} must hold one line of visible ASCII characters");
                 self.reader.error(self.spot, &message, None);
                 None
             }
@@ -210,11 +287,19 @@ impl One<'_> {
 
     fn headers(&self) -> Vec<(http::HeaderName, http::HeaderValue)> {
         use secrecy::ExposeSecret as _;
-        const RESERVED: [&str; 6] = ["host", "content-length", "transfer-encoding", "connection", "authorization", "content-type"];
+        const RESERVED: [&str; 6] =
+            ["host", "content-length", "transfer-encoding", "connection", "authorization", "content-type"];
         let mut headers = Vec::new();
         for (name, value) in self.record.headers.iter().flat_map(|headers| &headers.value.0) {
-            let parsed = http::HeaderName::from_bytes(name.value.as_bytes()).ok().filter(|parsed| !RESERVED.contains(&parsed.as_str()));
-            let secret = value.value.0.as_ref().ok().and_then(|secret| http::HeaderValue::from_str(secret.expose_secret()).ok());
+            let parsed = http::HeaderName::from_bytes(name.value.as_bytes())
+                .ok()
+                .filter(|parsed| !RESERVED.contains(&parsed.as_str()));
+            let secret = value
+                .value
+                .0
+                .as_ref()
+                .ok()
+                .and_then(|secret| http::HeaderValue::from_str(secret.expose_secret()).ok());
             match (parsed, secret) {
                 (Some(name), Some(mut value)) => {
                     value.set_sensitive(true);
@@ -235,16 +320,29 @@ impl One<'_> {
             return;
         }
         for row in self.book.of_provider(self.kind.name()) {
-            let mut route = self.route(&row.model_id, Some(row), &ModelDocument::default(), region, retention);
+            let mut route =
+                self.route(&row.model_id, Some(row), &ModelDocument::default(), region, retention);
             // The book lists models that chat.
             route.capabilities = route.capabilities.without(Capabilities::EMBEDDINGS);
             made.push(route, Arc::clone(&row.family), place);
         }
     }
 
-    fn typed_route(&self, made: &mut Made, place: u16, model: &At<ModelDocument>, region: Option<&Arc<str>>, retention: Retention) {
+    fn typed_route(
+        &self,
+        made: &mut Made,
+        place: u16,
+        model: &At<ModelDocument>,
+        region: Option<&Arc<str>>,
+        retention: Retention,
+    ) {
         let Some(id) = &model.id else {
-            self.reader.missing(model.spot, &["id"], "a model needs the `id` that the provider wants to hear", None);
+            self.reader.missing(
+                model.spot,
+                &["id"],
+                "a model needs the `id` that the provider wants to hear",
+                None,
+            );
             return;
         };
         let name = format!("{}/{}", self.name, id.0);
@@ -255,9 +353,13 @@ impl One<'_> {
         let row = self.book.find(self.kind.name(), &id.0);
         let route = self.route(&id.0, row, &model.value, region, retention);
         let checkpoint = &route.checkpoint;
-        let of_book = || self.book.rows.iter().find(|row| row.checkpoint == *checkpoint).map(|row| Arc::clone(&row.family));
-        let same_checkpoint = row.filter(|row| row.checkpoint == *checkpoint).map(|row| Arc::clone(&row.family));
-        let family = model.family.as_ref().map(|family| Arc::clone(&family.0)).or(same_checkpoint).or_else(of_book);
+        let of_book = || {
+            self.book.rows.iter().find(|row| row.checkpoint == *checkpoint).map(|row| Arc::clone(&row.family))
+        };
+        let same_checkpoint =
+            row.filter(|row| row.checkpoint == *checkpoint).map(|row| Arc::clone(&row.family));
+        let family =
+            model.family.as_ref().map(|family| Arc::clone(&family.0)).or(same_checkpoint).or_else(of_book);
         let family = family.unwrap_or_else(|| Arc::clone(checkpoint));
         made.push(route, family, place);
     }
@@ -275,25 +377,46 @@ impl One<'_> {
         region: Option<&Arc<str>>,
         retention: Retention,
     ) -> Route {
-        let checkpoint = typed.model.as_ref().map(|model| Arc::clone(&model.0)).or_else(|| row.map(|row| Arc::clone(&row.checkpoint)));
-        let own_region = typed.region.as_ref().map(|region| Arc::clone(&region.0)).or_else(|| row.and_then(|row| row.region.clone()));
-        let typed_price = typed.price.as_ref().and_then(|price| prices::card(self.reader, price, self.file, "configured", self.kind.fee_ppm()));
+        let checkpoint = typed
+            .model
+            .as_ref()
+            .map(|model| Arc::clone(&model.0))
+            .or_else(|| row.map(|row| Arc::clone(&row.checkpoint)));
+        let own_region = typed
+            .region
+            .as_ref()
+            .map(|region| Arc::clone(&region.0))
+            .or_else(|| row.and_then(|row| row.region.clone()));
+        let typed_price = typed
+            .price
+            .as_ref()
+            .and_then(|price| prices::card(self.reader, price, self.file, "configured", self.kind.fee_ppm()));
         let contract = || self.contract.get(&(Arc::clone(&self.name), Arc::clone(id))).cloned();
         // A typed price that did not read is an error already; the book's must not stand in for it.
-        let of_book = || row.filter(|_| typed.price.is_none() && self.is_priced_here(id, region)).map(|row| row.card.clone());
+        let of_book = || {
+            row.filter(|_| typed.price.is_none() && self.is_priced_here(id, region))
+                .map(|row| row.card.clone())
+        };
         Route {
             provider: Arc::clone(&self.name),
             upstream_model: Arc::clone(id),
             name: format!("{}/{id}", self.name).into(),
             checkpoint: checkpoint.unwrap_or_else(|| Arc::clone(id)),
-            context_tokens: typed.context.as_ref().map(|context| context.0).or_else(|| row.and_then(|row| row.context_tokens)),
+            context_tokens: typed
+                .context
+                .as_ref()
+                .map(|context| context.0)
+                .or_else(|| row.and_then(|row| row.context_tokens)),
             region: own_region.or_else(|| region.cloned()),
             retention,
             quantization: typed.quantization.as_ref().map(|name| Arc::clone(&name.0)),
             capabilities: capabilities(self.kind, typed),
             price: typed_price.or_else(contract).or_else(of_book),
             local: false,
-            pin_only: typed.pin_only.as_ref().map_or_else(|| row.is_some_and(|row| row.pin_only), |flag| flag.0),
+            pin_only: typed
+                .pin_only
+                .as_ref()
+                .map_or_else(|| row.is_some_and(|row| row.pin_only), |flag| flag.0),
         }
     }
 }
@@ -304,12 +427,15 @@ fn refuse_stray_prices(reader: &Reader<'_>, document: &TollwayDocument, made: &M
         let (Some(provider), Some(id)) = (&typed.provider, &typed.id) else { continue };
         let name = format!("{}/{}", provider.0, id.0);
         if !made.known.iter().any(|known| **known == *name) {
-            let help = nearest(&name, made.known.iter().map(|known| &**known).filter(|known| known.contains('/'))).map(|word| format!("did you mean `{word}`?"));
+            let help =
+                nearest(&name, made.known.iter().map(|known| &**known).filter(|known| known.contains('/')))
+                    .map(|word| format!("did you mean `{word}`?"));
             reader.error(id.spot, &format!("`{name}` is no route, so this price would never hold"), help);
         }
         let today = reader.environment.today();
         if let Some(from) = typed.valid_from.as_ref().filter(|from| from.0 > today) {
-            let message = format!("this price waits until {}, and for a start or reload on or after that day", from.0);
+            let message =
+                format!("this price waits until {}, and for a start or reload on or after that day", from.0);
             reader.push(crate::config::Severity::Warning, Some(from.spot), &message, None);
         }
     }
@@ -326,8 +452,11 @@ impl Made {
 
     /// This machine, as a provider with one route.
     fn local(&mut self, engine: &LocalEngine, card: PriceCard) {
-        let own_model = engine.model_file.as_ref().and_then(|file| file.file_stem()?.to_str()).map(str::to_lowercase);
-        let model: Arc<str> = own_model.filter(|name| naming::is_model_name(name)).map_or_else(|| LOCAL_MODEL.into(), Into::into);
+        let own_model =
+            engine.model_file.as_ref().and_then(|file| file.file_stem()?.to_str()).map(str::to_lowercase);
+        let model: Arc<str> = own_model
+            .filter(|name| naming::is_model_name(name))
+            .map_or_else(|| LOCAL_MODEL.into(), Into::into);
         let usable = if engine.is_on() { Ok(()) } else { Err(Unusable::Off) };
         self.providers.push(Provider {
             name: Kind::Local.name().into(),
@@ -397,14 +526,20 @@ type Refused = (&'static str, &'static str);
 /// A provider's address, if it is one that may be dialled: HTTP, a host, nothing that carries a secret or a query.
 fn checked_url(text: &str, allow_link_local: bool) -> Result<Uri, Refused> {
     const METADATA_NAMES: [&str; 3] = ["metadata.google.internal", "metadata", "instance-data"];
-    const SHAPE: Refused = ("`base_url` is not an HTTP address", "write it as http://host:port/v1 or https://host/v1");
+    const SHAPE: Refused =
+        ("`base_url` is not an HTTP address", "write it as http://host:port/v1 or https://host/v1");
     let uri: Uri = text.trim_end_matches('/').parse().map_err(|_| SHAPE)?;
-    let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(SHAPE) };
+    let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(SHAPE);
+    };
     if authority.as_str().contains('@') {
         return Err(("`base_url` must not hold a user or password", "put the key into `api_key`"));
     }
     if uri.query().is_some() || text.contains('#') {
-        return Err(("`base_url` must not have a query or fragment", "leave out everything from the `?` or `#` on"));
+        return Err((
+            "`base_url` must not have a query or fragment",
+            "leave out everything from the `?` or `#` on",
+        ));
     }
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let is_link_local = host.parse::<IpAddr>().is_ok_and(crate::providers::is_link_local);

@@ -20,7 +20,12 @@ const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALH
 const ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 const PROFILES: [&str; 7] = ["auto", "embedded", "off", "h200-vllm", "h200-sglang", "ascend-vllm", "none"];
 
-pub(super) fn compile(reader: &Reader<'_>, document: &TollwayDocument, documents: &Documents, has_keys: bool) -> Settings {
+pub(super) fn compile(
+    reader: &Reader<'_>,
+    document: &TollwayDocument,
+    documents: &Documents,
+    has_keys: bool,
+) -> Settings {
     let listen = listen(reader, document, documents);
     store(reader, document);
     Settings {
@@ -28,7 +33,10 @@ pub(super) fn compile(reader: &Reader<'_>, document: &TollwayDocument, documents
         admin: admin(reader, document),
         tls: tls(reader, document, &documents.folder),
         auth: auth(reader, document, listen, has_keys),
-        state_dir: in_folder(&documents.folder, document.state_dir.as_ref().map_or(Path::new("data"), |dir| &dir.0)),
+        state_dir: in_folder(
+            &documents.folder,
+            document.state_dir.as_ref().map_or(Path::new("data"), |dir| &dir.0),
+        ),
         limits: limits(reader, document),
         log: log(document),
         local_engine: local_engine(reader, document, &documents.folder),
@@ -77,7 +85,12 @@ fn store(reader: &Reader<'_>, document: &TollwayDocument) {
     let Some(store) = &document.store else { return };
     let known = ["redis://", "rediss://", "redis+cluster://", "redis+sentinel://"];
     if known.iter().any(|scheme| store.0.starts_with(scheme)) {
-        super::not_yet(reader, store.spot, "a Redis store", "this gateway keeps its state by itself; nothing is shared with others");
+        super::not_yet(
+            reader,
+            store.spot,
+            "a Redis store",
+            "this gateway keeps its state by itself; nothing is shared with others",
+        );
     } else if &*store.0 != "embedded" {
         not_among(reader, store.spot, &store.0, &["embedded", "redis://host:port/db"]);
     }
@@ -106,7 +119,9 @@ fn admin(reader: &Reader<'_>, document: &TollwayDocument) -> Admin {
 fn tls(reader: &Reader<'_>, document: &TollwayDocument, folder: &Path) -> Option<Tls> {
     let typed = document.tls.as_ref()?;
     match (&typed.cert, &typed.key) {
-        (Some(cert), Some(key)) => Some(Tls { cert: in_folder(folder, &cert.0), key: in_folder(folder, &key.0) }),
+        (Some(cert), Some(key)) => {
+            Some(Tls { cert: in_folder(folder, &cert.0), key: in_folder(folder, &key.0) })
+        }
         _ => {
             reader.missing(typed.spot, &["cert", "key"], "`tls` needs both `cert` and `key`", None);
             None
@@ -125,7 +140,11 @@ fn auth(reader: &Reader<'_>, document: &TollwayDocument, listen: SocketAddr, has
         Some((AuthWord::Open, spot)) => {
             if !loopback && !forced {
                 let help = "listen on 127.0.0.1, ask for keys, or set `auth_open_forced: true`".to_owned();
-                reader.error(spot, &format!("`auth: open` on {listen} lets anybody spend your money"), Some(help));
+                reader.error(
+                    spot,
+                    &format!("`auth: open` on {listen} lets anybody spend your money"),
+                    Some(help),
+                );
             }
             Auth::Open
         }
@@ -139,7 +158,8 @@ fn auth(reader: &Reader<'_>, document: &TollwayDocument, listen: SocketAddr, has
 
 fn nobody_may_call(reader: &Reader<'_>, spot: Option<Spot>, has_keys: bool) {
     if !has_keys {
-        let help = "list some under `keys`, or set `auth: open` where only trusted callers can connect".to_owned();
+        let help =
+            "list some under `keys`, or set `auth: open` where only trusted callers can connect".to_owned();
         let message = "callers need a key and there is none: every request will be refused";
         reader.push(crate::config::Severity::Warning, spot, message, Some(help));
     }
@@ -149,12 +169,17 @@ fn limits(reader: &Reader<'_>, document: &TollwayDocument) -> Limits {
     let typed = document.limits.as_ref();
     let depth = typed.and_then(|limits| limits.json_depth_max.as_ref());
     if let Some(depth) = depth.filter(|depth| depth.0 > crate::api::scan::DEPTH_LIMIT as u64) {
-        reader.error(depth.spot, &format!("`json_depth_max` must be at most {}", crate::api::scan::DEPTH_LIMIT), None);
+        reader.error(
+            depth.spot,
+            &format!("`json_depth_max` must be at most {}", crate::api::scan::DEPTH_LIMIT),
+            None,
+        );
     }
-    let size = |pick: fn(&crate::config::document::gateway::LimitsDocument) -> Option<&At<values::Size>>, default: u64| {
-        typed.and_then(|limits| pick(limits)).map_or(default, |size| size.0)
-    };
-    let span = |pick: fn(&crate::config::document::gateway::LimitsDocument) -> Option<&At<values::Span>>, default: u64| {
+    let size =
+        |pick: fn(&crate::config::document::gateway::LimitsDocument) -> Option<&At<values::Size>>,
+         default: u64| { typed.and_then(|limits| pick(limits)).map_or(default, |size| size.0) };
+    let span = |pick: fn(&crate::config::document::gateway::LimitsDocument) -> Option<&At<values::Span>>,
+                default: u64| {
         typed.and_then(|limits| pick(limits)).map_or(Duration::from_secs(default), |span| span.0)
     };
     Limits {
@@ -171,7 +196,9 @@ fn log(document: &TollwayDocument) -> Log {
     let typed = document.log.as_ref();
     let format = typed.and_then(|log| log.format.as_ref()).map_or(LogFormatWord::Auto, |format| format.value);
     Log {
-        level: typed.and_then(|log| log.level.as_ref()).map_or_else(|| "info".into(), |level| Arc::clone(&level.0)),
+        level: typed
+            .and_then(|log| log.level.as_ref())
+            .map_or_else(|| "info".into(), |level| Arc::clone(&level.0)),
         format: match format {
             LogFormatWord::Auto => LogFormat::Auto,
             LogFormatWord::Json => LogFormat::Json,
@@ -183,13 +210,19 @@ fn log(document: &TollwayDocument) -> Log {
 fn local_engine(reader: &Reader<'_>, document: &TollwayDocument, folder: &Path) -> LocalEngine {
     let nothing = LocalEngineDocument::default();
     let typed = document.local_engine.as_ref().map_or(&nothing, |typed| &typed.value);
-    let profile: Arc<str> = typed.profile.as_ref().map_or_else(|| "auto".into(), |profile| Arc::clone(&profile.0));
+    let profile: Arc<str> =
+        typed.profile.as_ref().map_or_else(|| "auto".into(), |profile| Arc::clone(&profile.0));
     if let Some(stated) = &typed.profile {
         let is_file = profile.ends_with(".yaml") || profile.ends_with(".yml");
         if !PROFILES.contains(&&*profile) && !is_file {
             not_among(reader, stated.spot, &profile, &PROFILES);
         } else if !matches!(&*profile, "auto" | "embedded" | "off" | "none") {
-            super::not_yet(reader, stated.spot, &format!("the profile `{profile}`"), "the embedded engine serves the small model");
+            super::not_yet(
+                reader,
+                stated.spot,
+                &format!("the profile `{profile}`"),
+                "the embedded engine serves the small model",
+            );
         }
     }
     let count = |count: Option<&At<Count>>| count.map(small);
@@ -199,7 +232,11 @@ fn local_engine(reader: &Reader<'_>, document: &TollwayDocument, folder: &Path) 
         threads: count(typed.threads.as_ref()),
         parallel: count(typed.parallel.as_ref()),
         queue: count(typed.queue.as_ref()),
-        usd_per_hour: typed.cost.as_ref().and_then(|cost| cost.usd_per_hour.as_ref()).map(|usd| Arc::clone(&usd.0)),
+        usd_per_hour: typed
+            .cost
+            .as_ref()
+            .and_then(|cost| cost.usd_per_hour.as_ref())
+            .map(|usd| Arc::clone(&usd.0)),
     }
 }
 

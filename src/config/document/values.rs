@@ -161,7 +161,9 @@ impl Decode for Secret {
             return None;
         };
         match expand(text, reader.environment) {
-            Ok(filled) if is_secret(filled.trim()) => Some(Self(Ok(SecretString::from(filled.trim().to_owned())))),
+            Ok(filled) if is_secret(filled.trim()) => {
+                Some(Self(Ok(SecretString::from(filled.trim().to_owned()))))
+            }
             Ok(filled) if filled.trim().is_empty() => {
                 reader.blank(node.spot);
                 None
