@@ -1,5 +1,6 @@
 //! What is measured: each target with its configuration, started on free ports.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -150,7 +151,8 @@ fn tollway(place: &Place, upstream: SocketAddr, name: &'static str, binary: &Pat
     for scenario in Scenario::all().iter().chain(&[Scenario::idle()]) {
         let model = scenario.model();
         let price = "{input: 0.14, cached_input: 0.028, output: 0.28}";
-        text += &format!("      - {{id: {model}, model: {model}, context: 131072, price: {price}}}\n");
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "      - {{id: {model}, model: {model}, context: 131072, price: {price}}}");
     }
     let file = folder.join("tollway.yaml");
     fs::write(&file, text)?;

@@ -87,11 +87,19 @@ impl<'a> Reader<'a> {
         message: &str,
         suggestion: Option<String>,
     ) {
+        if self.is_full() {
+            return;
+        }
         let key_path = spot.map(|spot| self.key_path(spot)).unwrap_or_default();
-        let place = spot.map(|spot| self.place(spot));
+        let place = spot.map(|spot| self.place(spot, &key_path));
         let message = masked_text(&shortened(message, Problem::MESSAGE_LENGTH_MAX));
         let suggestion = suggestion.map(|text| masked_text(&shortened(&text, 200)));
         self.problems.borrow_mut().push(Problem { severity, place, key_path, message, suggestion });
+    }
+
+    /// Whether enough has been said: finding a fault's place costs a walk through its file.
+    fn is_full(&self) -> bool {
+        self.problems.borrow().len() >= Problems::COUNT_MAX
     }
 
     /// The text of a scalar with its variables filled in.
@@ -170,6 +178,9 @@ impl<'a> Reader<'a> {
 
     /// Says that the mapping at `spot` lacks one of `keys`, unless all are there: then one was refused, and that was said.
     pub(super) fn missing(&self, spot: Spot, keys: &[&str], message: &str, suggestion: Option<String>) {
+        if self.is_full() {
+            return;
+        }
         let typed = self.typed(spot);
         if !keys.iter().all(|key| typed.contains(key)) {
             self.error(spot, message, suggestion);
@@ -197,7 +208,7 @@ impl<'a> Reader<'a> {
         shortened(&path, 200)
     }
 
-    fn place(&self, spot: Spot) -> Place {
+    fn place(&self, spot: Spot, key_path: &str) -> Place {
         let Some(file) = self.files.get(usize::from(spot.file)) else {
             return Place {
                 file: "".into(),
@@ -219,7 +230,7 @@ impl<'a> Reader<'a> {
             };
         }
         let line = file.text.lines().nth(spot.line as usize - 1).unwrap_or_default();
-        let (excerpt, caret, caret_length) = excerpt(line, spot);
+        let (excerpt, caret, caret_length) = excerpt(line, spot, key_path.contains(".headers"));
         Place {
             file: file.name.clone(),
             line: spot.line,
@@ -233,7 +244,7 @@ impl<'a> Reader<'a> {
 
 /// The line as it is shown, with where the carets go: masked, without what follows a key that may announce a secret, and
 /// cut around the caret.
-fn excerpt(line: &str, spot: Spot) -> (String, u32, u32) {
+fn excerpt(line: &str, spot: Spot, is_header: bool) -> (String, u32, u32) {
     let (line, start) = window(line, spot.column.saturating_sub(1) as usize);
     let length = (spot.length.max(1) as usize).min(80);
     let word: String = line.chars().skip(start).take(length).collect();
@@ -246,7 +257,8 @@ fn excerpt(line: &str, spot: Spot) -> (String, u32, u32) {
         Some(before) if is_blotted(before) => (before, BLOT.len()),
         _ => (caret, length),
     };
-    if !is_blotted(caret) && is_secret_key(word.trim_matches(['"', '\''])) {
+    let is_key = line.chars().skip(start + length).find(|c| !c.is_whitespace()) == Some(':');
+    if is_key && !is_blotted(caret) && (is_header || is_secret_key(word.trim_matches(['"', '\'']))) {
         let keep = caret + length;
         if shown.chars().count() > keep + 1 {
             shown = shown.chars().take(keep).chain(": …".chars()).collect();

@@ -263,7 +263,19 @@ fn operator_aliases(
             aliases.insert(own, (all, name.spot));
         }
     }
-    for (_, members) in &typed {
+    for (name, members) in &typed {
+        let is_empty = aliases.get(name.value.as_str()).is_some_and(|(all, _)| all.is_empty());
+        if is_empty && members.value.iter().all(|member| aliases.contains_key(&member.value.0)) {
+            let message = format!(
+                "`{}` stands for nothing in the end",
+                crate::config::read::shortened(&name.value, 60)
+            );
+            reader.error(
+                name.spot,
+                &message,
+                Some("list at least one checkpoint or family; aliases must not go in a circle".to_owned()),
+            );
+        }
         for member in &members.value {
             let text = &*member.value.0;
             let known =

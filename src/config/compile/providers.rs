@@ -183,7 +183,7 @@ impl One<'_> {
             .as_ref()
             .map_or_else(|| self.kind.retention(), |word| super::policies::retention(word.value));
         let place = u16::try_from(made.providers.len()).unwrap_or(u16::MAX);
-        let mut usable = self.usable(key.as_ref());
+        let mut usable = self.usable(&key);
         let before = made.routes.len();
         if usable.is_ok() {
             self.routes(made, place, region.as_ref(), retention);
@@ -265,7 +265,7 @@ impl One<'_> {
         }
     }
 
-    fn usable(&self, key: Option<&Result<secrecy::SecretString, String>>) -> Result<(), Unusable> {
+    fn usable(&self, key: &Option<Result<secrecy::SecretString, String>>) -> Result<(), Unusable> {
         if self.record.enabled.as_ref().is_some_and(|enabled| !enabled.0) {
             return Err(Unusable::Off);
         }
@@ -427,8 +427,9 @@ fn refuse_stray_prices(reader: &Reader<'_>, document: &TollwayDocument, made: &M
         let (Some(provider), Some(id)) = (&typed.provider, &typed.id) else { continue };
         let name = format!("{}/{}", provider.0, id.0);
         if !made.known.iter().any(|known| **known == *name) {
-            let help = nearest(&name, made.known.iter().map(|known| &**known))
-                .map(|word| format!("did you mean `{word}`?"));
+            let help =
+                nearest(&name, made.known.iter().map(|known| &**known).filter(|known| known.contains('/')))
+                    .map(|word| format!("did you mean `{word}`?"));
             reader.error(id.spot, &format!("`{name}` is no route, so this price would never hold"), help);
         }
         let today = reader.environment.today();
