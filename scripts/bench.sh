@@ -1,7 +1,10 @@
 #!/bin/sh
-# Measures what the gateway costs beside nginx and a bare proxy; prints a table. BENCH_QUICK=1 takes seconds and says little.
-# Arguments: names of targets to measure, such as: scripts/bench.sh nginx tollway. Default: all.
-# BENCH_OTHER=path/to/tollway measures another build of the gateway in the same rounds.
+# Measures what the gateway costs beside nginx and a bare proxy, and prints a table. It takes a few minutes.
+#   BENCH_QUICK=1                takes half a minute and says little
+#   BENCH_WRITE=1                puts the table into docs/benchmarks.md
+#   BENCH_OTHER=path/to/tollway  measures another build of the gateway in the same rounds
+#   BENCH_ONLY="1 KB in"         takes only what has this in its name
+# Arguments: the targets to measure, such as: scripts/bench.sh nginx tollway. Default: all.
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/sbin"
@@ -11,4 +14,17 @@ if ! command -v nginx >/dev/null; then
 fi
 # A thousand idle streams take two files each, in the gateway and in the one that asks.
 ulimit -n 8192 2>/dev/null || ulimit -n "$(ulimit -Hn)"
-exec cargo bench --quiet --no-default-features --bench gateway -- "$@"
+table=$(cargo bench --quiet --no-default-features --bench gateway -- "$@")
+printf '%s\n' "$table"
+if [ -n "${BENCH_WRITE:-}" ]; then
+  page=docs/benchmarks.md
+  {
+    sed '/<!-- figures -->/q' "$page"
+    printf '%s, commit %s, Linux %s, %s cores (%s), load %s, %s:\n\n%s\n' \
+      "$(date -u +%F)" "$(git rev-parse --short HEAD)" "$(uname -r | cut -d- -f1)" "$(nproc)" \
+      "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(cut -d' ' -f1 /proc/loadavg)" \
+      "$(nginx -v 2>&1 | sed 's/.*: //')" "$table"
+    sed -n '/<!-- end of figures -->/,$p' "$page"
+  } >"$page.new"
+  mv "$page.new" "$page"
+fi

@@ -68,25 +68,32 @@ fn measure(only: &[&str]) -> Result<(), Error> {
     let place = Place::new()?;
     let upstream = targets::upstream()?;
     let wanted = |target: &Target| only.is_empty() || only.contains(&target.name);
+    let part = std::env::var("BENCH_ONLY").unwrap_or_default();
+    let scenarios: Vec<Scenario> =
+        Scenario::all().into_iter().filter(|scenario| scenario.name.contains(&part)).collect();
     let mut report = Report::new(quick);
     {
         let targets: Vec<Target> =
             targets::all(&place, upstream.address)?.into_iter().filter(wanted).collect();
-        for scenario in Scenario::all() {
+        for scenario in &scenarios {
             for target in &targets {
                 // The first requests open connections and fill caches.
-                Load::new(&scenario, target.address)
-                    .run(&scenario, scenario.requests / 20 + scenario.connections)?;
+                Load::new(scenario, target.address)
+                    .run(scenario, scenario.requests / 20 + scenario.connections)?;
             }
         }
         for round in 1..=size.rounds {
-            for scenario in Scenario::all() {
+            for scenario in &scenarios {
                 for target in &targets {
-                    report.add(scenario.name, target.name, sample(&scenario, target, size.divisor)?);
+                    report.add(scenario.name, target.name, sample(scenario, target, size.divisor)?);
                 }
             }
             writeln!(std::io::stderr(), "round {round} of {}", size.rounds)?;
         }
+    }
+    if !Scenario::idle().name.contains(&part) {
+        write!(std::io::stdout(), "{report}")?;
+        return Ok(());
     }
     for target in targets::all(&place, upstream.address)?.into_iter().filter(wanted) {
         if let Some(bytes) = memory(&target, size.idle_streams)? {

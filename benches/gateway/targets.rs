@@ -154,7 +154,9 @@ fn tollway(place: &Place, upstream: SocketAddr, name: &'static str, binary: &Pat
         // Writing to a String cannot fail.
         let _ = writeln!(text, "      - {{id: {model}, model: {model}, context: 131072, price: {price}}}");
     }
-    let file = folder.join("tollway.yaml");
+    // In a folder of its own: the gateway looks when something changes beside its configuration, as the log does.
+    let file = folder.join("etc/tollway.yaml");
+    fs::create_dir_all(folder.join("etc"))?;
     fs::write(&file, text)?;
     let mut command = Command::new(binary);
     command.args(["serve".as_ref(), "--config".as_ref(), file.as_os_str()]).current_dir(&folder);

@@ -45,7 +45,9 @@ pub async fn answer(gateway: Arc<Gateway>, request: Request<RequestBody>) -> Res
         seen: Seen::default(),
         gateway,
     };
-    let outcome = AssertUnwindSafe(way.go(request)).catch_unwind().await;
+    // Boxed, so that what the way needs until it has an answer is given back then: hyper keeps the room for this future as
+    // long as the connection lives, and a stream may stand idle for minutes.
+    let outcome = AssertUnwindSafe(Box::pin(way.go(request))).catch_unwind().await;
     let outcome = outcome.unwrap_or_else(|_| {
         way.gateway.books.metrics.panicked();
         Err(Failure::Bug)
