@@ -183,7 +183,7 @@ impl One<'_> {
             .as_ref()
             .map_or_else(|| self.kind.retention(), |word| super::policies::retention(word.value));
         let place = u16::try_from(made.providers.len()).unwrap_or(u16::MAX);
-        let mut usable = self.usable(&key);
+        let mut usable = self.usable(key.as_ref());
         let before = made.routes.len();
         if usable.is_ok() {
             self.routes(made, place, region.as_ref(), retention);
@@ -265,7 +265,7 @@ impl One<'_> {
         }
     }
 
-    fn usable(&self, key: &Option<Result<secrecy::SecretString, String>>) -> Result<(), Unusable> {
+    fn usable(&self, key: Option<&Result<secrecy::SecretString, String>>) -> Result<(), Unusable> {
         if self.record.enabled.as_ref().is_some_and(|enabled| !enabled.0) {
             return Err(Unusable::Off);
         }

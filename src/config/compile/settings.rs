@@ -118,14 +118,11 @@ fn admin(reader: &Reader<'_>, document: &TollwayDocument) -> Admin {
 
 fn tls(reader: &Reader<'_>, document: &TollwayDocument, folder: &Path) -> Option<Tls> {
     let typed = document.tls.as_ref()?;
-    match (&typed.cert, &typed.key) {
-        (Some(cert), Some(key)) => {
-            Some(Tls { cert: in_folder(folder, &cert.0), key: in_folder(folder, &key.0) })
-        }
-        _ => {
-            reader.missing(typed.spot, &["cert", "key"], "`tls` needs both `cert` and `key`", None);
-            None
-        }
+    if let (Some(cert), Some(key)) = (&typed.cert, &typed.key) {
+        Some(Tls { cert: in_folder(folder, &cert.0), key: in_folder(folder, &key.0) })
+    } else {
+        reader.missing(typed.spot, &["cert", "key"], "`tls` needs both `cert` and `key`", None);
+        None
     }
 }
 
