@@ -54,15 +54,12 @@ pub(super) fn masked_text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
     while at < chars.len() {
-        match formed_like_a_secret(&chars, at).filter(|end| *end > at) {
-            Some(end) => {
-                out.push_str(BLOT);
-                at = end;
-            }
-            None => {
-                out.push(chars[at]);
-                at += 1;
-            }
+        if let Some(end) = formed_like_a_secret(&chars, at).filter(|end| *end > at) {
+            out.push_str(BLOT);
+            at = end;
+        } else {
+            out.push(chars[at]);
+            at += 1;
         }
     }
     out
