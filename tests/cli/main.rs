@@ -1,4 +1,10 @@
 //! The command line: what it prints, and with which exit status.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests: what cannot go on should stop"
+)]
 
 mod check;
 mod schema;

@@ -19,7 +19,7 @@ fn without_any_file_the_defaults_serve_the_local_model() {
     assert_eq!(snapshot.settings.admin.listen.to_string(), "127.0.0.1:9464");
     assert_eq!(snapshot.settings.auth, Auth::Open);
     assert_eq!(snapshot.settings.limits.body_bytes_max, 32 << 20);
-    assert_eq!(snapshot.settings.limits.request_timeout, Duration::from_secs(600));
+    assert_eq!(snapshot.settings.limits.request_timeout, Duration::from_mins(10));
     assert_eq!(snapshot.counts().usable, 1);
     assert_eq!(snapshot.policies.iter().map(|policy| &*policy.name).collect::<Vec<_>>(), ["default"]);
 }
