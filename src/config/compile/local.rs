@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::naming;
-use crate::config::snapshot::{LocalEngine, Provider, Unusable};
+use crate::config::snapshot::{LocalEngine, Provider};
 use crate::pricing::PriceCard;
 use crate::providers::Kind;
 use crate::routing::{Retention, Route};
@@ -24,7 +24,7 @@ impl Made {
         let model: Arc<str> = own_model
             .filter(|name| naming::is_model_name(name))
             .map_or_else(|| LOCAL_MODEL.into(), Into::into);
-        let usable = if engine.is_on() { Ok(()) } else { Err(Unusable::Off) };
+        let usable = engine.usable();
         self.providers.push(Provider {
             name: Kind::Local.name().into(),
             kind: Kind::Local,
