@@ -1,5 +1,5 @@
 //! What people mistype, and the exact words in which they hear of it. A case is `cases/NAME.config.yaml` or
-//! `cases/NAME.policy.yaml` with the text expected in `cases/NAME.txt`; `TOLLWAY_BLESS=1` writes the texts anew.
+//! `cases/NAME.policy.yaml` with the text expected in `cases/NAME.txt`; `UPDATE=1` writes the texts anew.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ fn world() -> World {
 #[test]
 fn every_case_is_worded_as_expected() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/cases");
-    let bless = std::env::var_os("TOLLWAY_BLESS").is_some();
+    let bless = std::env::var_os("UPDATE").is_some();
     let mut cases = 0;
     for entry in fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();

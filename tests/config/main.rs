@@ -3,9 +3,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::format_collect,
     clippy::format_push_string,
-    clippy::duration_suboptimal_units,
+    clippy::format_collect,
     reason = "tests: what cannot go on should stop"
 )]
 

@@ -237,7 +237,8 @@ fn operator_aliases(
         let is_checkpoint =
             checkpoints.contains(name.value.as_str()) && !families.contains_key(name.value.as_str());
         if is_checkpoint || !crate::config::naming::is_model_name(&name.value) {
-            let message = format!("`{}` cannot be an alias", crate::config::read::shortened(&name.value, 60));
+            let message =
+                format!("`{}` cannot be an alias", crate::config::excerpt::shortened(&name.value, 60));
             reader.error(
                 name.spot,
                 &message,
@@ -268,7 +269,7 @@ fn operator_aliases(
         if is_empty && members.value.iter().all(|member| aliases.contains_key(&member.value.0)) {
             let message = format!(
                 "`{}` stands for nothing in the end",
-                crate::config::read::shortened(&name.value, 60)
+                crate::config::excerpt::shortened(&name.value, 60)
             );
             reader.error(
                 name.spot,

@@ -1,6 +1,7 @@
 //! `tollway.yaml`: what an operator sets once.
 
-use crate::config::read::{At, Pairs, choice, record};
+use crate::config::read::{At, Pairs};
+use crate::config::record::{choice, record};
 
 use super::values::{
     Count, Day, FilePath, Flag, Listen, ModelName, Name, Pattern, Price, Secret, Size, Span, TagValue, Text,
