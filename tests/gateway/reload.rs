@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tollway_test_support::{Config, Gate, Gateway, Reply};
+use tollway_test_support::{Config, Dialect, Gate, Gateway, Kind, Reply};
 
 use crate::{chat, fake, gateway, header, provider, streamed};
 
@@ -36,7 +36,11 @@ async fn r45_an_edit_under_load_changes_routing_and_fails_nobody() {
         .provider(provider("second", &second, "2"))
         .policy("a.yaml", FIRST);
     let gateway = Arc::new(gateway(config).await);
-    first.script(Reply::fixture("fireworks_stream_usage_own_chunk.sse").before_packet(3, gate.clone()));
+    let held = Reply::fixture("fireworks_stream_usage_own_chunk.sse").before_packet(3, gate.clone());
+    let plain = Dialect::new(Kind::OpenAi);
+    first.on(
+        move |request| if request.json()["stream"] == true { held.clone() } else { plain.answer(request) },
+    );
     let mut streams = Vec::new();
     while streams.len() < IN_FLIGHT {
         // In steps, since no machine takes two thousand new connections at once.
