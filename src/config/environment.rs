@@ -102,7 +102,7 @@ mod tests {
         let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
         write("good", b"abc-123\n");
         assert_eq!(read("good"), Ok("abc-123".to_owned()));
-        write("long", &[b'a'; 70_000]);
+        write("long", "a".repeat(70_000).as_bytes());
         assert_eq!(read("long"), Err(SecretFileError::TooLong));
         write("two", b"abc\ndef\n");
         assert_eq!(read("two"), Err(SecretFileError::NotText));
