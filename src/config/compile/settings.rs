@@ -62,6 +62,11 @@ pub(super) fn secret(
         return Some(typed.0.clone());
     }
     let file = file?;
+    if file.0.components().any(|part| part == std::path::Component::ParentDir) {
+        let help = "name the file from the configuration's folder downwards, or from the root".to_owned();
+        reader.error(file.spot, "a secret's file may not go up with `..`", Some(help));
+        return None;
+    }
     match reader.environment.secret_file(&file.0) {
         Ok(secret) => Some(Ok(secret)),
         Err(error) => {
