@@ -1,5 +1,6 @@
 //! What is measured: each target with its configuration, started on free ports.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -148,7 +149,9 @@ fn tollway(place: &Place, upstream: SocketAddr, name: &'static str, binary: &Pat
     );
     for scenario in Scenario::all().iter().chain(&[Scenario::idle()]) {
         let model = scenario.model();
-        text.push_str(&format!("      - {{id: {model}, model: {model}, context: 131072, price: {{input: 0.14, cached_input: 0.028, output: 0.28}}}}\n"));
+        let price = "{input: 0.14, cached_input: 0.028, output: 0.28}";
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "      - {{id: {model}, model: {model}, context: 131072, price: {price}}}");
     }
     // In a folder of its own: the gateway looks when something changes beside its configuration, as the log does.
     let file = folder.join("etc/tollway.yaml");

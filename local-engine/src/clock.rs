@@ -1,6 +1,8 @@
 //! The only place of this crate that reads the machine's clock.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
+#[cfg(feature = "llama")]
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A point on the monotonic clock, for durations.
 #[expect(
@@ -11,13 +13,17 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+#[cfg(feature = "llama")]
 /// The time of day, for time stamps.
+#[cfg(feature = "llama")]
 #[expect(clippy::disallowed_methods, reason = "as above")]
 pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }
 
+#[cfg(feature = "llama")]
 /// Whole seconds since 1970, as OpenAI's `created` has them.
+#[cfg(feature = "llama")]
 pub(crate) fn unix_seconds() -> u64 {
     wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

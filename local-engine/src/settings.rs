@@ -141,12 +141,12 @@ impl WorkerSettings {
 
 fn number<T>(flag: &str, value: &OsStr, least: T, most: T) -> Result<T, UsageError>
 where
-    T: std::str::FromStr + PartialOrd + std::fmt::Display,
+    T: std::str::FromStr + PartialOrd + std::fmt::Display + Copy,
 {
     value
         .to_str()
         .and_then(|text| text.parse().ok())
-        .filter(|number| (&least..=&most).contains(&number))
+        .filter(|number| (least..=most).contains(number))
         .ok_or_else(|| {
             UsageError(format!(
                 "`{flag}` wants a whole number from {least} to {most}, not `{}`",

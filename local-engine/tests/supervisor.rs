@@ -1,5 +1,7 @@
 //! The supervisor with real workers: crashes, hangs, orphans, leftovers, and what it says when there is no model.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

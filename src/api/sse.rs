@@ -82,7 +82,7 @@ impl Scanner {
         }
     }
 
-    /// Takes the next frame. Call it only after [`Self::next`] has returned `None`.
+    /// Takes the next frame. Call it only after [`Self::next_event`] has returned `None`.
     pub fn push(&mut self, frame: Bytes) {
         if self.begun.is_empty() {
             self.frame = frame;
@@ -92,7 +92,7 @@ impl Scanner {
     }
 
     /// The next complete event in what has arrived, or `None` until more arrives.
-    pub fn next(&mut self) -> Result<Option<Event>, TooLong> {
+    pub fn next_event(&mut self) -> Result<Option<Event>, TooLong> {
         let max = self.event_bytes_max;
         let in_frame = self.begun.is_empty();
         let found = if in_frame {
@@ -226,7 +226,7 @@ mod tests {
         let (mut data, mut raw) = (Vec::new(), Vec::new());
         for frame in frames {
             scanner.push(Bytes::copy_from_slice(frame));
-            while let Some(event) = scanner.next().unwrap() {
+            while let Some(event) = scanner.next_event().unwrap() {
                 raw.extend_from_slice(&event.raw);
                 data.push(event.data().map(|d| d.to_vec()));
             }
@@ -236,7 +236,7 @@ mod tests {
             data.push(event.data().map(|d| d.to_vec()));
         }
         raw.extend_from_slice(scanner.rest());
-        (data.into_iter().filter(Option::is_some).collect(), raw)
+        (data.into_iter().flatten().map(Some).collect(), raw)
     }
 
     #[test]
@@ -263,7 +263,7 @@ mod tests {
     fn r07_a_line_over_the_bound_is_a_clean_error() {
         let mut scanner = Scanner::new(1000);
         scanner.push(Bytes::from(vec![b'x'; 1001]));
-        assert_eq!(scanner.next(), Err(TooLong { max: 1000 }));
+        assert_eq!(scanner.next_event(), Err(TooLong { max: 1000 }));
     }
 
     #[test]
@@ -272,11 +272,11 @@ mod tests {
         let mut pushes = 0;
         for _ in 0..100_000 {
             scanner.push(Bytes::from_static(b"0123456789"));
-            assert!(scanner.next().unwrap().is_none());
+            assert!(scanner.next_event().unwrap().is_none());
             pushes += 1;
         }
         scanner.push(Bytes::from_static(b"\n\n"));
-        assert_eq!(scanner.next().unwrap().unwrap().raw.len(), 10 * pushes + 2);
+        assert_eq!(scanner.next_event().unwrap().unwrap().raw.len(), 10 * pushes + 2);
         let (data, _) = all(&["data: x\n\n".repeat(20_000).as_bytes()]);
         assert_eq!(data.len(), 20_000);
     }

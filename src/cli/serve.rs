@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
-use crate::config::{Location, LogFormat, Problems, Settings, Snapshot, Snapshots};
+use crate::config::{Auth, Location, LogFormat, Problems, Settings, Snapshot, Snapshots};
 use crate::gateway::framing::{HeadLimits, Refusal};
 use crate::gateway::listener::{self, ConnInfo, ListenerSettings};
 use crate::gateway::tasks::Tasks;
@@ -159,15 +159,7 @@ impl Running {
         let service = move |request, _: ConnInfo| answer::answer(Arc::clone(&gateway), request);
         let gateway = Arc::clone(&self.gateway);
         let refuse = move |refusal: Refusal| answer::refused(&gateway, refusal);
-        listener::serve(
-            listener,
-            self.tls.clone(),
-            self.settings,
-            service,
-            refuse,
-            self.tasks.clone(),
-            stop,
-        )
+        listener::serve(listener, self.tls.clone(), self.settings, service, refuse, self.tasks.clone(), stop)
     }
 
     fn admin(&self, listener: TcpListener, stop: CancellationToken) -> impl Future<Output = usize> + use<> {
@@ -294,6 +286,10 @@ fn announce((traffic, admin): (SocketAddr, SocketAddr), snapshot: &Snapshot, tls
         .listed()
         .find(|listed| listed.providers.iter().any(|provider| **provider == *"local"))
         .or_else(|| snapshot.names.listed().next());
+    let key = match snapshot.settings.auth {
+        Auth::Required => "-H 'authorization: Bearer YOUR_KEY' ",
+        Auth::Open => "",
+    };
     let mut out = anstream::stderr();
     // Nobody may be reading; that is no reason not to serve.
     let _ = writeln!(out, "listening traffic={traffic} admin={admin}");
@@ -306,8 +302,9 @@ fn announce((traffic, admin): (SocketAddr, SocketAddr), snapshot: &Snapshot, tls
     if let Some(model) = model {
         let _ = writeln!(
             out,
-            "  curl {scheme}://{traffic}/v1/chat/completions -H 'content-type: application/json' \\\n    \
-             -d '{{\"model\": \"{}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Say hello.\"}}]}}'\n",
+            "  curl {scheme}://{traffic}/v1/chat/completions {key}-H 'content-type: application/json' \\\n    \
+             -d '{{\"model\": \"{}\", \"messages\": [{{\"role\": \"system\", \"content\": \"You are a helpful assistant.\"}}, \
+             {{\"role\": \"user\", \"content\": \"What is the capital of France?\"}}]}}'\n",
             model.id
         );
     }

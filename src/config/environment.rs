@@ -86,3 +86,35 @@ pub(super) fn secret_line(text: &str) -> Result<String, SecretFileError> {
 pub(super) fn is_secret(text: &str) -> bool {
     !text.is_empty() && text.len() <= 4096 && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    #[test]
+    fn r48_only_short_regular_files_hold_secrets() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Machine { folder: folder.path().to_owned(), today: jiff::civil::date(2026, 1, 1) };
+        let read =
+            |name: &str| machine.secret_file(Path::new(name)).map(|secret| secret.expose_secret().to_owned());
+        let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+        write("good", b"abc-123\n");
+        assert_eq!(read("good"), Ok("abc-123".to_owned()));
+        write("long", "a".repeat(70_000).as_bytes());
+        assert_eq!(read("long"), Err(SecretFileError::TooLong));
+        write("two", b"abc\ndef\n");
+        assert_eq!(read("two"), Err(SecretFileError::NotText));
+        write("bytes", &[0xff, 0xfe]);
+        assert_eq!(read("bytes"), Err(SecretFileError::NotText));
+        write("empty", b"\n");
+        assert_eq!(read("empty"), Err(SecretFileError::Empty));
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for odd in ["pipe", "/dev/zero", "."] {
+            assert_eq!(read(odd), Err(SecretFileError::NotRegular), "{odd}");
+        }
+        assert!(matches!(read("none"), Err(SecretFileError::Unreadable(_))));
+    }
+}

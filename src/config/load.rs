@@ -65,7 +65,7 @@ pub struct Found {
 impl Documents {
     /// What was there before and is gone, as problems: a file that vanishes under a running gateway is an accident (a volume
     /// unmounted, a rename half done), and the built-in defaults would drop every constraint in silence.
-    pub(super) fn lacks(&self, before: &Found) -> Problems {
+    pub(super) fn lacks(&self, before: Found) -> Problems {
         let mut problems = Problems::default();
         let parts = [
             (before.config && !self.found.config, "the configuration file"),

@@ -6,6 +6,7 @@
 pub mod compile;
 pub mod document;
 pub mod environment;
+mod excerpt;
 mod expand;
 pub mod load;
 mod mask;
@@ -14,6 +15,7 @@ pub mod naming;
 pub mod node;
 pub mod problem;
 pub mod read;
+mod record;
 pub mod snapshot;
 pub mod watch;
 

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 
 /// Most nodes in a file, aliases counted with all they stand for.
-pub const NODES_MAX: usize = 50_000;
+pub const NODES_MAX: usize = 20_000;
 /// Most keys in one mapping.
 pub const KEYS_MAX: usize = 2_000;
 /// Deepest nesting.
@@ -143,8 +143,9 @@ enum Shape {
 impl Builder {
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Fault> {
         let spot = spot_of(self.file, span.start.line(), span.start.col(), width(span));
-        let tagged = event.tag().is_some();
-        if tagged {
+        if event.tag().is_some() {
+            let start = span.tag_start.unwrap_or(span.start);
+            let spot = spot_of(self.file, start.line(), start.col(), 1);
             return Err(Fault { spot, message: "tags (`!…`) are not read here: leave it out".to_owned() });
         }
         match event {

@@ -9,13 +9,11 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::environment::Environment;
+use super::excerpt::{excerpt, shortened};
 use super::expand::{Unfilled, expand};
-use super::mask::{BLOT, is_secret_key, masked, masked_text};
+use super::mask::masked_text;
 use super::node::{Node, Spot, Value};
 use super::problem::{Place, Problem, Problems, Severity, nearest};
-
-/// Longest excerpt of a line, in characters.
-const EXCERPT_MAX: usize = 160;
 
 /// One file among those compiled together.
 #[derive(Debug)]
@@ -87,11 +85,19 @@ impl<'a> Reader<'a> {
         message: &str,
         suggestion: Option<String>,
     ) {
+        if self.is_full() {
+            return;
+        }
         let key_path = spot.map(|spot| self.key_path(spot)).unwrap_or_default();
-        let place = spot.map(|spot| self.place(spot));
+        let place = spot.map(|spot| self.place(spot, &key_path));
         let message = masked_text(&shortened(message, Problem::MESSAGE_LENGTH_MAX));
         let suggestion = suggestion.map(|text| masked_text(&shortened(&text, 200)));
         self.problems.borrow_mut().push(Problem { severity, place, key_path, message, suggestion });
+    }
+
+    /// Whether enough has been said: finding a fault's place costs a walk through its file.
+    fn is_full(&self) -> bool {
+        self.problems.borrow().len() >= Problems::COUNT_MAX
     }
 
     /// The text of a scalar with its variables filled in.
@@ -170,6 +176,9 @@ impl<'a> Reader<'a> {
 
     /// Says that the mapping at `spot` lacks one of `keys`, unless all are there: then one was refused, and that was said.
     pub(super) fn missing(&self, spot: Spot, keys: &[&str], message: &str, suggestion: Option<String>) {
+        if self.is_full() {
+            return;
+        }
         let typed = self.typed(spot);
         if !keys.iter().all(|key| typed.contains(key)) {
             self.error(spot, message, suggestion);
@@ -197,7 +206,7 @@ impl<'a> Reader<'a> {
         shortened(&path, 200)
     }
 
-    fn place(&self, spot: Spot) -> Place {
+    fn place(&self, spot: Spot, key_path: &str) -> Place {
         let Some(file) = self.files.get(usize::from(spot.file)) else {
             return Place {
                 file: "".into(),
@@ -219,7 +228,7 @@ impl<'a> Reader<'a> {
             };
         }
         let line = file.text.lines().nth(spot.line as usize - 1).unwrap_or_default();
-        let (excerpt, caret, caret_length) = excerpt(line, spot);
+        let (excerpt, caret, caret_length) = excerpt(line, spot, key_path.contains(".headers"));
         Place {
             file: file.name.clone(),
             line: spot.line,
@@ -229,64 +238,6 @@ impl<'a> Reader<'a> {
             caret_length,
         }
     }
-}
-
-/// The line as it is shown, with where the carets go: masked, without what follows a key that may announce a secret, and
-/// cut around the caret.
-fn excerpt(line: &str, spot: Spot) -> (String, u32, u32) {
-    let (line, start) = window(line, spot.column.saturating_sub(1) as usize);
-    let length = (spot.length.max(1) as usize).min(80);
-    let word: String = line.chars().skip(start).take(length).collect();
-    let (mut shown, caret) = masked(&line, start);
-    let is_blotted = |from: usize| shown.chars().skip(from).take(BLOT.len()).eq(BLOT.chars());
-    let (caret, length) = match caret.checked_sub(1) {
-        _ if word.starts_with(BLOT) => (caret, length),
-        _ if is_blotted(caret) => (caret, BLOT.len()),
-        // The caret stood behind a quotation mark, which is blotted out with what it encloses.
-        Some(before) if is_blotted(before) => (before, BLOT.len()),
-        _ => (caret, length),
-    };
-    if !is_blotted(caret) && is_secret_key(word.trim_matches(['"', '\''])) {
-        let keep = caret + length;
-        if shown.chars().count() > keep + 1 {
-            shown = shown.chars().take(keep).chain(": …".chars()).collect();
-        }
-    }
-    let skip = caret.saturating_sub(EXCERPT_MAX / 2).min(shown.chars().count().saturating_sub(EXCERPT_MAX));
-    let cut: String = shown.chars().skip(skip).take(EXCERPT_MAX).collect();
-    let room = cut.chars().count().saturating_sub(caret - skip).max(1);
-    let short = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    (cut.trim_end().to_owned(), short(caret - skip), short(length.min(room)))
-}
-
-/// The part of a line around the character `start`, and where that character is in it. What is cut off on the left ends
-/// with a separator, so that the rest of a secret is never taken for something else.
-fn window(line: &str, start: usize) -> (String, usize) {
-    const REACH: usize = 240;
-    let skip = start.saturating_sub(REACH);
-    let clean = |c: char| if c.is_control() || is_bidi(c) { ' ' } else { c };
-    let part: Vec<char> = line.chars().skip(skip).take(2 * REACH).map(clean).collect();
-    let caret = start - skip;
-    let head = part.get(..caret).unwrap_or_default();
-    let from = match skip {
-        0 => 0,
-        _ => head.iter().position(|c| matches!(c, ',' | '{' | '[')).map_or(caret, |at| at + 1),
-    };
-    (part.get(from..).unwrap_or_default().iter().collect(), caret - from)
-}
-
-/// Characters that would turn the reading direction of what is printed.
-fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// At most `chars_max` characters of `text`, without control characters.
-pub(super) fn shortened(text: &str, chars_max: usize) -> String {
-    let clean = |c: char| if c.is_control() || is_bidi(c) { ' ' } else { c };
-    if text.chars().count() <= chars_max {
-        return text.chars().map(clean).collect();
-    }
-    text.chars().take(chars_max.saturating_sub(1)).map(clean).chain(std::iter::once('…')).collect()
 }
 
 /// Puts the keys that lead to `spot` into `path`.
@@ -410,74 +361,4 @@ impl<T: Decode> Decode for Pairs<T> {
         }
         Some(Self(pairs))
     }
-}
-
-/// A field's key as people type it: `match` is a word of Rust's own.
-pub(super) const fn as_typed(field: &'static str) -> &'static str {
-    match field.as_bytes() {
-        b"matches" => "match",
-        _ => field,
-    }
-}
-
-/// A struct of optional fields that is read from a mapping in which no other key may stand.
-macro_rules! record {
-    ($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* }) => {
-        #[derive(Debug, Clone, Default, schemars::JsonSchema)]
-        #[schemars(deny_unknown_fields)]
-        $(#[$meta])*
-        pub struct $name {
-            $($(#[$field_meta])* pub $field: Option<crate::config::read::At<$type>>,)*
-        }
-
-        impl crate::config::read::Decode for $name {
-            fn decode(node: &crate::config::node::Node, reader: &crate::config::read::Reader<'_>) -> Option<Self> {
-                let mut record = Self::default();
-                reader
-                    .entries(node, &[$(crate::config::read::as_typed(stringify!($field))),*], |key, value| match key {
-                        $(key if key == crate::config::read::as_typed(stringify!($field)) => {
-                            record.$field = <$type as crate::config::read::Decode>::decode(value, reader)
-                                .map(|decoded| crate::config::read::At { value: decoded, spot: value.spot });
-                        })*
-                        _ => {}
-                    })
-                    .then_some(record)
-            }
-        }
-    };
-}
-
-/// A closed set of words.
-macro_rules! choice {
-    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)* }) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, schemars::JsonSchema)]
-        pub enum $name {
-            $($(#[$variant_meta])* #[schemars(rename = $word)] $variant,)*
-        }
-
-        impl crate::config::read::Decode for $name {
-            fn decode(node: &crate::config::node::Node, reader: &crate::config::read::Reader<'_>) -> Option<Self> {
-                let text = reader.text(node)?;
-                let chosen = match text.as_str() {
-                    $($word => Some(Self::$variant),)*
-                    _ => None,
-                };
-                if chosen.is_none() {
-                    crate::config::read::not_among(reader, node.spot, &text, &[$($word),*]);
-                }
-                chosen
-            }
-        }
-    };
-}
-
-pub(super) use {choice, record};
-
-/// Says that a word is none of those known.
-pub(super) fn not_among(reader: &Reader<'_>, spot: Spot, text: &str, known: &[&str]) {
-    let list = known.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
-    let message = format!("`{}` must be one of {list}, not `{}`", reader.key(spot), shortened(text, 60));
-    let help = nearest(text, known.iter().copied()).map(|word| format!("did you mean `{word}`?"));
-    reader.error(spot, &message, help);
 }

@@ -183,9 +183,18 @@ pub struct LocalEngine {
 }
 
 impl LocalEngine {
+    /// Whether this machine serves a model at all, else why not.
+    pub fn usable(&self) -> Result<(), Unusable> {
+        match &*self.profile {
+            "off" => Err(Unusable::Off),
+            _ if !local_engine::AVAILABLE => Err(Unusable::NotBuilt),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether this machine serves a model at all.
     pub fn is_on(&self) -> bool {
-        &*self.profile != "off"
+        self.usable().is_ok()
     }
 }
 
@@ -222,6 +231,9 @@ pub enum Unusable {
     /// Nobody said what it serves.
     #[error("no model is known for it: list some under `models`")]
     NoModels,
+    /// It is the engine on this machine, and this build has none.
+    #[error("this build is without the embedded engine")]
+    NotBuilt,
     /// The operator switched it off.
     #[error("switched off in the configuration")]
     Off,

@@ -87,7 +87,7 @@ impl Snapshots {
         let shared = &self.shared;
         // One reload at a time: the generation must say which came last.
         let mut last = shared.documents.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone = documents.lacks(&shared.found.load());
+        let gone = documents.lacks(**shared.found.load());
         let compiled = if gone.is_empty() { Ok(()) } else { Err(gone) };
         let compiled = compiled
             .and_then(|()| compile(&documents, &machine(&documents.folder, &*shared.clock), Book::shipped()));

@@ -93,7 +93,7 @@ impl Way {
         let live = self.gateway.live();
         let (head, body) = request.into_parts();
         let target =
-            target::of(&head.method, head.uri.path()).map_err(|unknown| self.no_such(&head, unknown))?;
+            target::of(&head.method, head.uri.path()).map_err(|unknown| Self::no_such(&head, &unknown))?;
         if target == Target::Health {
             return Ok(reply::plain(
                 StatusCode::OK,
@@ -307,7 +307,7 @@ impl Way {
         Failure::Upstream(error)
     }
 
-    fn no_such(&self, head: &http::request::Parts, unknown: Unknown) -> Failure {
+    fn no_such(head: &http::request::Parts, unknown: &Unknown) -> Failure {
         let method = head.method.as_str().chars().take(32).collect();
         let path = head.uri.path().chars().take(PATH_BYTES_SHOWN).collect();
         match unknown {

@@ -46,6 +46,7 @@ pub async fn body(headers: &HeaderMap, mut body: RequestBody, bytes_max: u64) ->
     Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "given to map_err")]
 fn unread(error: BodyError) -> Failure {
     match error {
         BodyError::TooSlow => Failure::BodyTooSlow,
@@ -55,9 +56,10 @@ fn unread(error: BodyError) -> Failure {
 
 fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
     if let Some(coding) = headers.get(header::CONTENT_ENCODING)
-        && !coding.as_bytes().eq_ignore_ascii_case(b"identity") {
-            return Err(Failure::CompressedBody);
-        }
+        && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        return Err(Failure::CompressedBody);
+    }
     // A body without a type is taken for what this API speaks.
     let Some(stated) = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes) else { return Ok(()) };
     let essence = stated.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();

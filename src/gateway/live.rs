@@ -131,13 +131,22 @@ impl Live {
             allowed.filter_map(|provider| provider.base_url.as_ref()?.host().map(str::to_owned)).collect();
         link_local.store(Arc::new(hosts));
         tell_prices(&snapshot, &books.metrics, &*books.clock);
-        tell_breakers(&snapshot, &upstreams, &*books.clock);
         Self {
             route_names: snapshot.routes.iter().map(|route| header_of(&route.name)).collect(),
             policy_names: snapshot.policies.iter().map(|policy| header_of(&policy.name)).collect(),
             series: RwLock::default(),
             snapshot,
             upstreams,
+        }
+    }
+
+    /// Sets the gauges of every breaker to the state it is in now: an open one becomes half open by time alone.
+    pub fn tell_breakers(&self) {
+        let now = self.upstreams.clock.now().mono;
+        let states = State::ALL.map(State::name);
+        for (route, health) in self.snapshot.routes.iter().zip(&self.upstreams.health) {
+            let state = health.breaker_state(now).name();
+            self.upstreams.metrics.breaker(&route.provider, &route.checkpoint, &states, state, false);
         }
     }
 
@@ -207,15 +216,6 @@ fn tell_prices(snapshot: &Snapshot, metrics: &Metrics, clock: &dyn Clock) {
         if let Some(write) = rates.cache_write {
             tell("cache_write", write);
         }
-    }
-}
-
-fn tell_breakers(snapshot: &Snapshot, upstreams: &Upstreams, clock: &dyn Clock) {
-    let now = clock.now().mono;
-    let states = State::ALL.map(State::name);
-    for (route, health) in snapshot.routes.iter().zip(&upstreams.health) {
-        let state = health.breaker_state(now).name();
-        upstreams.metrics.breaker(&route.provider, &route.checkpoint, &states, state, false);
     }
 }
 

@@ -70,9 +70,10 @@ pub fn answer(
         }
     }
     if let Some(cost) = cost
-        && let Ok(value) = HeaderValue::from_str(&cost.to_string()) {
-            headers.insert(COST, value);
-        }
+        && let Ok(value) = HeaderValue::from_str(&cost.to_string())
+    {
+        headers.insert(COST, value);
+    }
     response
 }
 

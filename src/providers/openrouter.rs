@@ -14,9 +14,10 @@ pub(super) fn class(view: &View) -> Option<Class> {
         stated => stated,
     };
     if let Some(excluded_by) = view.at(&["availability", "excluded_by"]).and_then(Value::as_array)
-        && excluded_by.iter().any(|reason| reason == "context_length") {
-            return Some(Class::ContextOverflow);
-        }
+        && excluded_by.iter().any(|reason| reason == "context_length")
+    {
+        return Some(Class::ContextOverflow);
+    }
     match error_type {
         "context_length_exceeded" | "max_tokens_exceeded" | "token_limit_exceeded" => {
             return Some(Class::ContextOverflow);

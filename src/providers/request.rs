@@ -47,9 +47,10 @@ pub const fn forwarded_headers(kind: Kind) -> &'static [&'static str] {
 fn edits_for(kind: Kind, call: &Call, upstream_model: &str) -> Edits {
     let mut edits = Edits::new();
     if *call.model != *upstream_model
-        && let Some((index, _)) = call.member("model") {
-            edits.push(Edit::Replace(index, json_string(upstream_model)));
-        }
+        && let Some((index, _)) = call.member("model")
+    {
+        edits.push(Edit::Replace(index, json_string(upstream_model)));
+    }
     if call.stream && !call.include_usage && call.endpoint != Endpoint::Embeddings && kind != Kind::OpenRouter
     {
         edits.push(ask_for_usage(call));

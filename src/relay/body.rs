@@ -119,7 +119,7 @@ impl StreamBody {
                 return Poll::Ready(Some(bytes));
             }
             let Some(upstream) = self.upstream.as_mut() else { return Poll::Ready(None) };
-            match self.events.next() {
+            match self.events.next_event() {
                 Ok(Some(event)) => {
                     self.take(&event);
                     continue;

@@ -282,7 +282,7 @@ mod tests {
         let cost = |_: Option<&Reported>, _: Usage| Some(NanoUsd(740_080));
         scanner.push(Bytes::copy_from_slice(stream.as_bytes()));
         let mut flow = Flow::On;
-        while let Some(event) = scanner.next().unwrap() {
+        while let Some(event) = scanner.next_event().unwrap() {
             flow = meter.take(&event, cost, &mut out);
             if flow != Flow::On {
                 break;

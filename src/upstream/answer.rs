@@ -10,6 +10,10 @@ use crate::api::sse::{Event, Scanner};
 
 /// What an attempt brought.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one lives at a time, and the larger is the one to save an allocation on"
+)]
 pub enum Answer {
     /// A body that came whole.
     Whole(Whole),

@@ -237,7 +237,7 @@ async fn first_content(kind: Kind, response: Response<Incoming>) -> Result<Answe
     let mut prelude = SmallVec::new();
     loop {
         while let Some(event) =
-            events.next().map_err(|error| Failed::of(Class::Malformed, error.to_string()))?
+            events.next_event().map_err(|error| Failed::of(Class::Malformed, error.to_string()))?
         {
             let data = event.data();
             prelude.push(event);

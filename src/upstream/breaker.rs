@@ -198,7 +198,11 @@ mod tests {
         let outcomes = [true, false, false, true, false, false, true, false, false];
         let opened = outcomes.iter().enumerate().any(|(i, ok)| {
             let now = at(i as u64);
-            if *ok { breaker.succeeded(now) && false } else { breaker.failed(now) }
+            if *ok {
+                breaker.succeeded(now);
+                return false;
+            }
+            breaker.failed(now)
         });
         assert!(opened);
     }

@@ -127,10 +127,11 @@ impl Upstreams {
                 return Err(Error::DeadlinePassed { limit: errand.limit, reasons: failures });
             }
             if let Some(last) = failures.last()
-                && !self.may_retry(errand, last, route, health, now) {
-                    continue;
-                }
-            let patience = patience(errand).min(left);
+                && !self.may_retry(errand, last, route, health, now)
+            {
+                continue;
+            }
+            let patience = Patience::of(errand, left);
             match self.try_route(errand, route, target, health, patience).await {
                 Ok((answer, sent, answered)) => {
                     let attempts = u32::try_from(failures.len()).unwrap_or(u32::MAX).saturating_add(1);
@@ -193,14 +194,15 @@ impl Upstreams {
         route: &Route,
         target: &Target,
         health: &RouteHealth,
-        patience: Duration,
+        patience: Patience,
     ) -> Result<(Answer, Mono, Mono), Failed> {
         let sent = self.clock.now().mono;
         health.begin(sent);
         let mut count =
             Counted { metrics: &self.metrics, clock: &*self.clock, route, sent, outcome: "cancelled" };
         let outcome =
-            attempt(&self.client, target, errand.call, &route.upstream_model, errand.headers, patience).await;
+            attempt(&self.client, target, errand.call, &route.upstream_model, errand.headers, patience.limit)
+                .await;
         let answered = self.clock.now().mono;
         count.outcome = outcome.as_ref().map_or_else(outcome_of, |_| "ok");
         drop(count);
@@ -217,7 +219,9 @@ impl Upstreams {
                     failed.fault.retry_after =
                         failed.headers.as_ref().and_then(|h| headroom::reset(h, self.clock.now().wall));
                 }
-                let change = health.failed(answered, &failed.fault);
+                let hurried =
+                    failed.fault.class == Class::Timeout && failed.answer.is_none() && !patience.full;
+                let change = if hurried { Change::None } else { health.failed(answered, &failed.fault) };
                 self.tell(route, change, Some(&failed));
                 Err(failed)
             }
@@ -265,13 +269,24 @@ impl Upstreams {
 }
 
 /// How long one attempt may stay silent.
-fn patience(errand: &Errand<'_>) -> Duration {
-    let first_token = errand.fallback.first_token_timeout;
-    if errand.call.stream {
-        return first_token;
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    limit: Duration,
+    /// Whether that is the route's full time, so that silence is its fault. A caller in a hurry proves nothing.
+    full: bool,
+}
+
+impl Patience {
+    fn of(errand: &Errand<'_>, left: Duration) -> Self {
+        let first_token = errand.fallback.first_token_timeout;
+        let granted = if errand.call.stream {
+            first_token
+        } else {
+            let tokens = errand.call.output_tokens_max.unwrap_or(TOKENS_UNBOUNDED).min(1 << 20);
+            first_token.saturating_add(Duration::from_millis(tokens * 1000 / TOKENS_PER_SECOND_MIN))
+        };
+        Self { limit: granted.min(left), full: granted <= left }
     }
-    let tokens = errand.call.output_tokens_max.unwrap_or(TOKENS_UNBOUNDED).min(1 << 20);
-    first_token.saturating_add(Duration::from_millis(tokens * 1000 / TOKENS_PER_SECOND_MIN))
 }
 
 fn outcome_of(failed: &Failed) -> &'static str {

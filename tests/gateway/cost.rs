@@ -123,8 +123,11 @@ async fn cache_writes_cost_their_own_price() {
     let gateway = gateway(config).await;
     let body = json!({"model": MODEL, "stream": true, "stream_options": {"include_usage": true}, "messages": [{"role": "user", "content": "x"}]});
     let events = gateway.chat(&body).send().await.events().await;
-    let usage =
-        events.iter().filter_map(tollway_test_support::Event::json).find(|chunk| chunk["usage"].is_object()).unwrap();
+    let usage = events
+        .iter()
+        .filter_map(tollway_test_support::Event::json)
+        .find(|chunk| chunk["usage"].is_object())
+        .unwrap();
     // 300 × 400,000 + 1,800 × 500,000 + 33 × 1,600,000 pico-dollars.
     assert_eq!(usage["usage"]["cost"].as_f64(), Some(0.001_072_8));
 }

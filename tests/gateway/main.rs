@@ -4,7 +4,12 @@
     clippy::expect_used,
     clippy::panic,
     clippy::disallowed_methods,
-    reason = "tests: what cannot go on should stop, and they run outside the gateway's tasks"
+    clippy::float_cmp,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::type_complexity,
+    clippy::items_after_statements,
+    reason = "tests: what cannot go on should stop, counts of a metrics page are exact in a float, and nothing here is the gateway's task"
 )]
 
 mod bad_input;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tollway_test_support::{Config, Gate, Gateway, Reply};
+use tollway_test_support::{Config, Dialect, Gate, Gateway, Kind, Reply};
 
 use crate::{chat, fake, gateway, header, provider, streamed};
 
@@ -28,6 +28,7 @@ async fn until_route(gateway: &Gateway, wanted: &str) -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r45_an_edit_under_load_changes_routing_and_fails_nobody() {
     const IN_FLIGHT: usize = 2_000;
+    const STEP: usize = 50;
     let (first, second) = (fake().await, fake().await);
     let gate = Gate::new();
     let config = Config::new()
@@ -35,18 +36,24 @@ async fn r45_an_edit_under_load_changes_routing_and_fails_nobody() {
         .provider(provider("second", &second, "2"))
         .policy("a.yaml", FIRST);
     let gateway = Arc::new(gateway(config).await);
-    first.script(Reply::fixture("fireworks_stream_usage_own_chunk.sse").before_packet(3, gate.clone()));
-    let streams: Vec<_> = (0..IN_FLIGHT)
-        .map(|_| {
+    let held = Reply::fixture("fireworks_stream_usage_own_chunk.sse").before_packet(3, gate.clone());
+    let plain = Dialect::new(Kind::OpenAi);
+    first.on(
+        move |request| if request.json()["stream"] == true { held.clone() } else { plain.answer(request) },
+    );
+    let mut streams = Vec::new();
+    while streams.len() < IN_FLIGHT {
+        // In steps, since no machine takes two thousand new connections at once.
+        for _ in 0..STEP {
             let gateway = Arc::clone(&gateway);
-            tokio::spawn(async move {
+            streams.push(tokio::spawn(async move {
                 let response = gateway.chat(&streamed("x")).send().await;
                 let route = header(&response, "x-tollway-route").to_owned();
                 (response.status, route, response.text().await)
-            })
-        })
-        .collect();
-    gate.reached(IN_FLIGHT).await;
+            }));
+        }
+        gate.reached(streams.len()).await;
+    }
     let began = Instant::now();
     gateway.write_policy("a.yaml", SECOND);
     until_route(&gateway, "second/served").await;

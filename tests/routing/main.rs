@@ -1,5 +1,12 @@
 //! Decisions: facts, a small table of routes and a policy in YAML in, the explained decision out, compared exactly.
 //! `UPDATE=1 cargo test --test routing` writes what is seen into the files, for a person to read in the diff.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::format_push_string,
+    reason = "tests: what cannot go on should stop"
+)]
 
 mod case;
 mod properties;

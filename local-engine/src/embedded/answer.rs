@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
+    fields::Form,
     queue::Done,
-    request::Form,
     tools::{CallPart, CallReader},
 };
 use crate::clock;
@@ -165,7 +165,8 @@ fn whole_calls(parts: Vec<CallPart>) -> Vec<Value> {
     for part in parts {
         match part {
             CallPart::Name { id, name } => {
-                calls.push(json!({"id": id, "type": "function", "function": {"name": name, "arguments": ""}}))
+                calls
+                    .push(json!({"id": id, "type": "function", "function": {"name": name, "arguments": ""}}));
             }
             CallPart::Arguments(text) => {
                 if let Some(call) = calls.last_mut() {

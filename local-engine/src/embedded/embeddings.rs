@@ -104,7 +104,7 @@ impl<'m> Embedder<'m> {
     }
 }
 
-fn context<'m>(model: &'m Model, threads: u16) -> Result<LlamaContext<'m>, ApiError> {
+fn context(model: &Model, threads: u16) -> Result<LlamaContext<'_>, ApiError> {
     let piece = u32::try_from(PIECE_TOKENS).unwrap_or(TEXT_TOKENS_MAX);
     let params = LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(TEXT_TOKENS_MAX.min(model.context_tokens)))
@@ -124,7 +124,9 @@ fn context<'m>(model: &'m Model, threads: u16) -> Result<LlamaContext<'m>, ApiEr
 fn unit(mut vector: Vec<f32>) -> Vec<f32> {
     let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
     if length > 0.0 {
-        vector.iter_mut().for_each(|value| *value /= length);
+        for value in &mut vector {
+            *value /= length;
+        }
     }
     vector
 }

@@ -46,7 +46,7 @@ impl Error {
 }
 
 impl Template {
-    /// Compiles `source` (ChatML when there is none).
+    /// Compiles `source` (`ChatML` when there is none).
     pub(crate) fn new(source: Option<String>, bos: String, eos: String) -> Result<Self, Error> {
         let source = source.unwrap_or_else(|| CHATML.to_owned());
         let mut environment = Environment::new();
@@ -109,6 +109,7 @@ fn strftime_now(format: &str) -> Result<String, JinjaError> {
 }
 
 /// Python's `json.dumps(value, ensure_ascii=False, indent=indent)`: a blank after `:` and `,`, and no HTML escapes.
+#[expect(clippy::needless_pass_by_value, reason = "minijinja hands a filter its arguments by value")]
 fn to_json(value: &Value, options: minijinja::value::Kwargs) -> Result<Value, JinjaError> {
     let bad = |error: serde_json::Error| JinjaError::new(ErrorKind::BadSerialization, error.to_string());
     let indent: Option<usize> = options.get("indent")?;

@@ -6,7 +6,7 @@
 use llama_cpp_2::json_schema_to_grammar;
 use serde_json::{Value, json};
 
-use super::{error::ApiError, request::Form};
+use super::{error::ApiError, fields::Form};
 
 /// A function that may be called.
 #[derive(Debug, Clone)]

@@ -177,7 +177,7 @@ impl Keeper {
 
     /// From start to end of one worker.
     async fn one_worker(&self) -> Ended {
-        self.seen.change(status::EngineStatus::start);
+        self.seen.change(EngineStatus::start);
         let fault = |reason| Ended::Fault { reason, proven: false };
         let mut worker = match Worker::start(&self.settings, &self.seen.socket).await {
             Ok(worker) => worker,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::Worker;
 
-fn vectors(worker: &Worker, input: Value) -> Vec<Vec<f64>> {
+fn vectors(worker: &Worker, input: &Value) -> Vec<Vec<f64>> {
     let answer =
         worker.post("/v1/embeddings", &json!({"model": "smollm2-135m-instruct", "input": input})).json();
     let read = |item: &Value| {
@@ -21,7 +21,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 #[test]
 fn both_encodings_hold_the_same_numbers() {
     let worker = Worker::start(&[]);
-    let floats = &vectors(&worker, json!("A cat sat on the mat."))[0];
+    let floats = &vectors(&worker, &json!("A cat sat on the mat."))[0];
     let answer = worker.post("/v1/embeddings", &json!({"model": "smollm2-135m-instruct", "input": ["A cat sat on the mat."], "encoding_format": "base64"})).json();
     let bytes = BASE64_STANDARD.decode(answer["data"][0]["embedding"].as_str().unwrap()).unwrap();
     let decoded: Vec<f64> =
@@ -36,11 +36,11 @@ fn vectors_have_length_one_and_keep_their_order() {
     let worker = Worker::start(&[]);
     let long = "The harbour was quiet. ".repeat(60);
     let texts = ["The harbour was quiet.", "Rust is a programming language.", long.as_str()];
-    let found = vectors(&worker, json!(texts));
+    let found = vectors(&worker, &json!(texts));
     assert!(found.iter().all(|vector| (dot(vector, vector) - 1.0).abs() < 1e-4));
     // Read in pieces or alone, a text has the same vector, whatever else was computed around it.
     for (text, vector) in texts.iter().zip(&found) {
-        assert!(dot(&vectors(&worker, json!(text))[0], vector) > 0.9999);
+        assert!(dot(&vectors(&worker, &json!(text))[0], vector) > 0.9999);
     }
     assert!(dot(&found[0], &found[2]) > dot(&found[0], &found[1]));
 }

@@ -41,7 +41,7 @@ pub(crate) fn model() -> PathBuf {
 /// Waits for a condition; fails when it does not come true in time.
 #[expect(clippy::disallowed_methods, reason = "a test's own patience")]
 pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !condition() {
         assert!(Instant::now() < deadline, "waited too long until {what}");
         thread::sleep(Duration::from_millis(5));

@@ -1,6 +1,9 @@
 //! From what was typed to what it means, in one pure step that reports every problem at once.
 
+mod address;
+mod contract;
 mod keys;
+mod local;
 mod names;
 mod policies;
 mod prices;

@@ -237,7 +237,8 @@ fn operator_aliases(
         let is_checkpoint =
             checkpoints.contains(name.value.as_str()) && !families.contains_key(name.value.as_str());
         if is_checkpoint || !crate::config::naming::is_model_name(&name.value) {
-            let message = format!("`{}` cannot be an alias", crate::config::read::shortened(&name.value, 60));
+            let message =
+                format!("`{}` cannot be an alias", crate::config::excerpt::shortened(&name.value, 60));
             reader.error(
                 name.spot,
                 &message,
@@ -263,7 +264,19 @@ fn operator_aliases(
             aliases.insert(own, (all, name.spot));
         }
     }
-    for (_, members) in &typed {
+    for (name, members) in &typed {
+        let is_empty = aliases.get(name.value.as_str()).is_some_and(|(all, _)| all.is_empty());
+        if is_empty && members.value.iter().all(|member| aliases.contains_key(&member.value.0)) {
+            let message = format!(
+                "`{}` stands for nothing in the end",
+                crate::config::excerpt::shortened(&name.value, 60)
+            );
+            reader.error(
+                name.spot,
+                &message,
+                Some("list at least one checkpoint or family; aliases must not go in a circle".to_owned()),
+            );
+        }
         for member in &members.value {
             let text = &*member.value.0;
             let known =

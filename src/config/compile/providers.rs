@@ -1,7 +1,5 @@
 //! Who serves models, and each model they offer as a route with its price.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Uri;
@@ -12,19 +10,14 @@ use crate::config::naming;
 use crate::config::node::Spot;
 use crate::config::problem::nearest;
 use crate::config::read::{At, Reader};
-use crate::config::snapshot::{LocalEngine, Provider, Settings, Unusable};
-use crate::pricing::PriceCard;
+use crate::config::snapshot::{Provider, Settings, Unusable};
 use crate::pricing::book::{Book, BookRow};
 use crate::providers::Kind;
 use crate::routing::{Capabilities, Retention, Route};
 
+use super::address::checked_url;
+use super::contract::{Contract, contract_prices, refuse_stray_prices};
 use super::prices;
-
-/// The model that ships with the gateway.
-pub(super) const LOCAL_MODEL: &str = "smollm2-135m-instruct";
-const LOCAL_FAMILY: &str = "smollm2";
-/// The embedded engine's context, prompt and answer together.
-const LOCAL_CONTEXT_TOKENS: u64 = 8192;
 
 /// What came of the providers.
 pub(super) struct Made {
@@ -92,8 +85,10 @@ pub(super) fn compile(
             continue;
         }
         if !naming::is_name(&name.value) || name.value == Kind::Local.name() {
-            let message =
-                format!("`{}` cannot be a provider's name", super::super::read::shortened(&name.value, 60));
+            let message = format!(
+                "`{}` cannot be a provider's name",
+                crate::config::excerpt::shortened(&name.value, 60)
+            );
             reader.error(
                 name.spot,
                 &message,
@@ -131,35 +126,6 @@ pub(super) fn compile(
     made
 }
 
-/// Contract prices that are in force, by provider and model id.
-type Contract = HashMap<(Arc<str>, Arc<str>), PriceCard>;
-
-fn contract_prices(reader: &Reader<'_>, document: &TollwayDocument, file: &str) -> Contract {
-    let mut latest: HashMap<(Arc<str>, Arc<str>), (jiff::civil::Date, PriceCard)> = HashMap::new();
-    for typed in document.prices.iter().flat_map(|prices| &prices.value) {
-        let (Some(provider), Some(id), Some(price)) = (&typed.provider, &typed.id, &typed.price) else {
-            reader.missing(
-                typed.spot,
-                &["provider", "id", "price"],
-                "a price needs `provider`, `id` and `price`",
-                None,
-            );
-            continue;
-        };
-        let from = typed.valid_from.as_ref().map_or(jiff::civil::Date::MIN, |day| day.0);
-        let as_of =
-            typed.valid_from.as_ref().map_or_else(|| "configured".to_owned(), |day| day.0.to_string());
-        let fee_ppm = Kind::from_name(&provider.0).map_or(0, Kind::fee_ppm);
-        let Some(card) = prices::card(reader, price, file, &as_of, fee_ppm) else { continue };
-        let key = (Arc::clone(&provider.0), Arc::clone(&id.0));
-        let is_newer = latest.get(&key).is_none_or(|(known, _)| *known <= from);
-        if from <= reader.environment.today() && is_newer {
-            latest.insert(key, (from, card));
-        }
-    }
-    latest.into_iter().map(|(key, (_, card))| (key, card)).collect()
-}
-
 /// One provider on its way into the snapshot.
 struct One<'a> {
     reader: &'a Reader<'a>,
@@ -183,7 +149,7 @@ impl One<'_> {
             .as_ref()
             .map_or_else(|| self.kind.retention(), |word| super::policies::retention(word.value));
         let place = u16::try_from(made.providers.len()).unwrap_or(u16::MAX);
-        let mut usable = self.usable(&key);
+        let mut usable = self.usable(key.as_ref());
         let before = made.routes.len();
         if usable.is_ok() {
             self.routes(made, place, region.as_ref(), retention);
@@ -265,7 +231,7 @@ impl One<'_> {
         }
     }
 
-    fn usable(&self, key: &Option<Result<secrecy::SecretString, String>>) -> Result<(), Unusable> {
+    fn usable(&self, key: Option<&Result<secrecy::SecretString, String>>) -> Result<(), Unusable> {
         if self.record.enabled.as_ref().is_some_and(|enabled| !enabled.0) {
             return Err(Unusable::Off);
         }
@@ -421,71 +387,13 @@ impl One<'_> {
     }
 }
 
-/// Prices in the configuration that name nothing the gateway knows would be in force nowhere.
-fn refuse_stray_prices(reader: &Reader<'_>, document: &TollwayDocument, made: &Made) {
-    for typed in document.prices.iter().flat_map(|prices| &prices.value) {
-        let (Some(provider), Some(id)) = (&typed.provider, &typed.id) else { continue };
-        let name = format!("{}/{}", provider.0, id.0);
-        if !made.known.iter().any(|known| **known == *name) {
-            let help = nearest(&name, made.known.iter().map(|known| &**known))
-                .map(|word| format!("did you mean `{word}`?"));
-            reader.error(id.spot, &format!("`{name}` is no route, so this price would never hold"), help);
-        }
-        let today = reader.environment.today();
-        if let Some(from) = typed.valid_from.as_ref().filter(|from| from.0 > today) {
-            let message =
-                format!("this price waits until {}, and for a start or reload on or after that day", from.0);
-            reader.push(crate::config::Severity::Warning, Some(from.spot), &message, None);
-        }
-    }
-}
-
 impl Made {
-    fn push(&mut self, route: Route, family: Arc<str>, place: u16) {
+    pub(super) fn push(&mut self, route: Route, family: Arc<str>, place: u16) {
         if self.routes.len() < usize::from(u16::MAX) {
             self.routes.push(route);
             self.families.push(family);
             self.route_provider.push(place);
         }
-    }
-
-    /// This machine, as a provider with one route.
-    fn local(&mut self, engine: &LocalEngine, card: PriceCard) {
-        let own_model =
-            engine.model_file.as_ref().and_then(|file| file.file_stem()?.to_str()).map(str::to_lowercase);
-        let model: Arc<str> = own_model
-            .filter(|name| naming::is_model_name(name))
-            .map_or_else(|| LOCAL_MODEL.into(), Into::into);
-        let usable = if engine.is_on() { Ok(()) } else { Err(Unusable::Off) };
-        self.providers.push(Provider {
-            name: Kind::Local.name().into(),
-            kind: Kind::Local,
-            base_url: None,
-            api_key: None,
-            headers: Vec::new(),
-            region: Some("local".into()),
-            allow_link_local: false,
-            usable: usable.clone(),
-        });
-        if usable.is_err() {
-            return;
-        }
-        let family = if *model == *LOCAL_MODEL { LOCAL_FAMILY.into() } else { Arc::clone(&model) };
-        let route = Route {
-            provider: Kind::Local.name().into(),
-            name: format!("local/{model}").into(),
-            upstream_model: Arc::clone(&model),
-            checkpoint: model,
-            context_tokens: Some(LOCAL_CONTEXT_TOKENS),
-            region: Some("local".into()),
-            retention: Retention::None,
-            quantization: None,
-            capabilities: Kind::Local.capabilities(),
-            price: Some(card),
-            local: true,
-            pin_only: false,
-        };
-        self.push(route, family, 0);
     }
 }
 
@@ -518,33 +426,4 @@ fn capabilities(kind: Kind, typed: &ModelDocument) -> Capabilities {
             CapabilityWord::Logprobs => Capabilities::LOGPROBS,
         })
     })
-}
-
-type Refused = (&'static str, &'static str);
-
-/// A provider's address, if it is one that may be dialled: HTTP, a host, nothing that carries a secret or a query.
-fn checked_url(text: &str, allow_link_local: bool) -> Result<Uri, Refused> {
-    const METADATA_NAMES: [&str; 3] = ["metadata.google.internal", "metadata", "instance-data"];
-    const SHAPE: Refused =
-        ("`base_url` is not an HTTP address", "write it as http://host:port/v1 or https://host/v1");
-    let uri: Uri = text.trim_end_matches('/').parse().map_err(|_| SHAPE)?;
-    let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(SHAPE);
-    };
-    if authority.as_str().contains('@') {
-        return Err(("`base_url` must not hold a user or password", "put the key into `api_key`"));
-    }
-    if uri.query().is_some() || text.contains('#') {
-        return Err((
-            "`base_url` must not have a query or fragment",
-            "leave out everything from the `?` or `#` on",
-        ));
-    }
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let is_link_local = host.parse::<IpAddr>().is_ok_and(crate::providers::is_link_local);
-    if (is_link_local || METADATA_NAMES.contains(&host)) && !allow_link_local {
-        let help = "cloud machines keep their secrets there; `allow_link_local: true` allows it all the same";
-        return Err(("`base_url` is a link-local or metadata address", help));
-    }
-    Ok(uri)
 }

@@ -13,7 +13,8 @@ use crate::config::document::gateway::{AuthWord, LocalEngineDocument, LogFormatW
 use crate::config::document::values::{self, Count, FilePath, Secret};
 use crate::config::load::Documents;
 use crate::config::node::Spot;
-use crate::config::read::{At, Reader, not_among};
+use crate::config::read::{At, Reader};
+use crate::config::record::not_among;
 use crate::config::snapshot::{Admin, Auth, Limits, LocalEngine, Log, LogFormat, Settings, Tls};
 
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -61,6 +62,11 @@ pub(super) fn secret(
         return Some(typed.0.clone());
     }
     let file = file?;
+    if file.0.components().any(|part| part == std::path::Component::ParentDir) {
+        let help = "name the file from the configuration's folder downwards, or from the root".to_owned();
+        reader.error(file.spot, "a secret's file may not go up with `..`", Some(help));
+        return None;
+    }
     match reader.environment.secret_file(&file.0) {
         Ok(secret) => Some(Ok(secret)),
         Err(error) => {
@@ -118,12 +124,11 @@ fn admin(reader: &Reader<'_>, document: &TollwayDocument) -> Admin {
 
 fn tls(reader: &Reader<'_>, document: &TollwayDocument, folder: &Path) -> Option<Tls> {
     let typed = document.tls.as_ref()?;
-    if let (Some(cert), Some(key)) = (&typed.cert, &typed.key) {
-        Some(Tls { cert: in_folder(folder, &cert.0), key: in_folder(folder, &key.0) })
-    } else {
+    let (Some(cert), Some(key)) = (&typed.cert, &typed.key) else {
         reader.missing(typed.spot, &["cert", "key"], "`tls` needs both `cert` and `key`", None);
-        None
-    }
+        return None;
+    };
+    Some(Tls { cert: in_folder(folder, &cert.0), key: in_folder(folder, &key.0) })
 }
 
 fn auth(reader: &Reader<'_>, document: &TollwayDocument, listen: SocketAddr, has_keys: bool) -> Auth {

@@ -1,6 +1,7 @@
 //! `tollway.yaml`: what an operator sets once.
 
-use crate::config::read::{At, Pairs, choice, record};
+use crate::config::read::{At, Pairs};
+use crate::config::record::{choice, record};
 
 use super::values::{
     Count, Day, FilePath, Flag, Listen, ModelName, Name, Pattern, Price, Secret, Size, Span, TagValue, Text,
@@ -92,7 +93,7 @@ choice! {
         DeepSeek = "deepseek",
         /// Alibaba Cloud Model Studio.
         DashScope = "dashscope",
-        /// Tencent Cloud TokenHub.
+        /// Tencent Cloud `TokenHub`.
         Hunyuan = "hunyuan",
         /// Huawei Cloud ModelArts Studio.
         ModelArts = "modelarts",

@@ -1,6 +1,7 @@
 //! A policy file: what people edit every week.
 
-use crate::config::read::{At, Pairs, choice, record};
+use crate::config::read::{At, Pairs};
+use crate::config::record::{choice, record};
 
 use super::gateway::RetentionWord;
 use super::values::{Count, Flag, Name, Pattern, Price, Share, Span, Speed, TagValue, Usd};

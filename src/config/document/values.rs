@@ -10,10 +10,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::SecretString;
 
 use crate::config::environment::is_secret;
+use crate::config::excerpt::shortened;
 use crate::config::expand::{Unfilled, expand};
 use crate::config::naming;
 use crate::config::node::{Node, Value};
-use crate::config::read::{Decode, Reader, shortened};
+use crate::config::read::{Decode, Reader};
 use crate::units::{MoneyError, TokenPrice};
 
 /// A value that stands in one scalar.

@@ -1,0 +1,58 @@
+//! This machine, as one more provider.
+
+use std::sync::Arc;
+
+use crate::config::naming;
+use crate::config::snapshot::{LocalEngine, Provider};
+use crate::pricing::PriceCard;
+use crate::providers::Kind;
+use crate::routing::{Retention, Route};
+
+use super::providers::Made;
+
+/// The model that ships with the gateway.
+pub(super) const LOCAL_MODEL: &str = "smollm2-135m-instruct";
+const LOCAL_FAMILY: &str = "smollm2";
+/// The embedded engine's context, prompt and answer together.
+const LOCAL_CONTEXT_TOKENS: u64 = 8192;
+
+impl Made {
+    /// This machine, as a provider with one route.
+    pub(super) fn local(&mut self, engine: &LocalEngine, card: PriceCard) {
+        let own_model =
+            engine.model_file.as_ref().and_then(|file| file.file_stem()?.to_str()).map(str::to_lowercase);
+        let model: Arc<str> = own_model
+            .filter(|name| naming::is_model_name(name))
+            .map_or_else(|| LOCAL_MODEL.into(), Into::into);
+        let usable = engine.usable();
+        self.providers.push(Provider {
+            name: Kind::Local.name().into(),
+            kind: Kind::Local,
+            base_url: None,
+            api_key: None,
+            headers: Vec::new(),
+            region: Some("local".into()),
+            allow_link_local: false,
+            usable: usable.clone(),
+        });
+        if usable.is_err() {
+            return;
+        }
+        let family = if *model == *LOCAL_MODEL { LOCAL_FAMILY.into() } else { Arc::clone(&model) };
+        let route = Route {
+            provider: Kind::Local.name().into(),
+            name: format!("local/{model}").into(),
+            upstream_model: Arc::clone(&model),
+            checkpoint: model,
+            context_tokens: Some(LOCAL_CONTEXT_TOKENS),
+            region: Some("local".into()),
+            retention: Retention::None,
+            quantization: None,
+            capabilities: Kind::Local.capabilities(),
+            price: Some(card),
+            local: true,
+            pin_only: false,
+        };
+        self.push(route, family, 0);
+    }
+}

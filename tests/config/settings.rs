@@ -1,0 +1,185 @@
+//! What is set once, and who serves.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+use tollway::config::{Auth, Unusable, key_hash};
+use tollway::routing::Capabilities;
+
+use crate::world::{World, compiled, good, said};
+
+/// How many routes this machine has: none in a build without the embedded engine.
+const LOCAL: usize = local_engine::AVAILABLE as usize;
+
+fn nothing() -> World {
+    World(vec![])
+}
+
+#[test]
+fn without_any_file_the_defaults_serve_the_local_model() {
+    let snapshot = good("", &nothing());
+    assert_eq!(snapshot.settings.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(snapshot.settings.admin.listen.to_string(), "127.0.0.1:9464");
+    assert_eq!(snapshot.settings.auth, Auth::Open);
+    assert_eq!(snapshot.settings.limits.body_bytes_max, 32 << 20);
+    assert_eq!(snapshot.settings.limits.request_timeout, Duration::from_mins(10));
+    assert_eq!(snapshot.counts().usable, LOCAL);
+    assert_eq!(snapshot.policies.iter().map(|policy| &*policy.name).collect::<Vec<_>>(), ["default"]);
+}
+
+#[test]
+fn auth_is_required_once_a_key_exists_or_others_can_connect() {
+    let key = "keys: [{name: a, key: \"0123456789abcdef\"}]";
+    assert_eq!(good(key, &nothing()).settings.auth, Auth::Required);
+    assert_eq!(good("listen: 0.0.0.0:1", &nothing()).settings.auth, Auth::Required);
+    assert_eq!(
+        good("{listen: 0.0.0.0:1, auth: open, auth_open_forced: true}", &nothing()).settings.auth,
+        Auth::Open
+    );
+    assert!(compiled("{listen: 0.0.0.0:1, auth: open}", &[], &nothing()).is_err());
+}
+
+#[test]
+fn keys_are_kept_as_sha256() {
+    let text = "keys:
+      - {name: plain, key: \"${K}\", team: red, models: [\"kimi-*\"], tags: {tier: gold}}
+      - {name: file, key_file: good-secret}
+      - {name: hashed, key_sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08}";
+    let snapshot = good(text, &World(vec![("K", "0123456789abcdef")]));
+    let named = |text: &[u8]| snapshot.key(&key_hash(text)).map(|key| key.name.to_string());
+    assert_eq!(named(b"0123456789abcdef").as_deref(), Some("plain"));
+    assert_eq!(named(b"from-the-file-0123456789").as_deref(), Some("file"));
+    assert_eq!(named(b"test").as_deref(), Some("hashed"));
+    assert_eq!(named(b"0123456789abcdeg"), None);
+    assert!(!format!("{snapshot:?}").contains("0123456789abcdef"));
+}
+
+#[test]
+fn r48_a_key_that_is_unset_leaves_its_provider_aside() {
+    let text = "providers: {together: {api_key: \"${T}\"}, fireworks: {api_key_env: F}, mine: {kind: openai, base_url: 'http://h/v1', models: [{id: x}], api_key: \"${M}\"}}";
+    let snapshot = good(text, &World(vec![("M", ""), ("DEEPSEEK_API_KEY", " ")]));
+    let why = |name: &str| {
+        snapshot.providers.iter().find(|provider| &*provider.name == name).unwrap().usable.clone()
+    };
+    assert_eq!(why("together"), Err(Unusable::KeyUnset("T".into())));
+    assert_eq!(why("fireworks"), Err(Unusable::KeyUnset("F".into())));
+    assert_eq!(why("mine"), Err(Unusable::KeyUnset("M".into())));
+    assert_eq!(why("deepseek"), Err(Unusable::NoKey("DEEPSEEK_API_KEY".into())));
+    assert_eq!(snapshot.routes.len(), LOCAL);
+}
+
+#[test]
+fn a_built_in_keys_variable_serves_only_the_built_in() {
+    let text = "providers: {other: {kind: openai, base_url: 'http://10.0.0.5/v1', models: [{id: x}]}}";
+    let snapshot = good(text, &World(vec![("OPENAI_API_KEY", "sk-real")]));
+    let other = snapshot.providers.iter().find(|provider| &*provider.name == "other").unwrap();
+    assert!(other.api_key.is_none(), "somebody else's server gets no OpenAI key");
+    assert_eq!(other.usable, Ok(()));
+    let openai = snapshot.providers.iter().find(|provider| &*provider.name == "openai").unwrap();
+    assert_eq!(openai.api_key.as_ref().unwrap().expose_secret(), "sk-real");
+}
+
+#[test]
+fn a_built_in_can_be_moved_and_its_models_replaced() {
+    let world = World(vec![("DEEPSEEK_API_KEY", "d")]);
+    let moved = good("providers: {deepseek: {base_url: 'http://127.0.0.1:9/v1/'}}", &world);
+    let provider = moved.providers.iter().find(|provider| &*provider.name == "deepseek").unwrap();
+    assert_eq!(provider.base_url.as_ref().unwrap().to_string(), "http://127.0.0.1:9/v1");
+    assert_eq!(provider.region, None, "nobody knows where that is");
+    assert_eq!(moved.routes.len(), LOCAL + 3);
+    let replaced = good(
+        "providers: {deepseek: {models: [{id: deepseek-v4-pro, price: {input: 1, output: 2, cached_input: 0.5}}]}}",
+        &world,
+    );
+    assert_eq!(replaced.routes.len(), LOCAL + 1);
+    let route = &replaced.routes[LOCAL];
+    assert_eq!((&*route.name, &*route.checkpoint), ("deepseek/deepseek-v4-pro", "deepseek-v4-pro-0813"));
+    assert_eq!(route.price.as_ref().unwrap().base.output.to_string(), "2");
+}
+
+#[test]
+fn contract_prices_beat_the_book_and_the_latest_in_force_wins() {
+    let text = "prices:
+      - {provider: deepseek, id: deepseek-v4-pro, valid_from: 2026-01-01, price: {input: 0.5, output: 1}}
+      - {provider: deepseek, id: deepseek-v4-pro, valid_from: 2026-06-01, price: {input: 0.4, output: 0.9}}
+      - {provider: deepseek, id: deepseek-v4-pro, valid_from: 2027-01-01, price: {input: 0.3, output: 0.8}}";
+    let snapshot = good(text, &World(vec![("DEEPSEEK_API_KEY", "d")]));
+    let card = snapshot
+        .routes
+        .iter()
+        .find(|route| &*route.name == "deepseek/deepseek-v4-pro")
+        .unwrap()
+        .price
+        .clone()
+        .unwrap();
+    assert_eq!((card.base.input.to_string().as_str(), &*card.entry.as_of), ("0.4", "2026-06-01"));
+    assert!(card.overrides.is_empty(), "the contract says nothing of a peak");
+    assert_eq!(snapshot.warnings.len(), 1);
+}
+
+#[test]
+fn a_price_of_one_region_says_nothing_of_another() {
+    let world = World(vec![("DASHSCOPE_API_KEY", "a")]);
+    let beijing = good("", &world);
+    let priced = |snapshot: &tollway::config::Snapshot, id: &str| {
+        snapshot.routes.iter().find(|route| *route.upstream_model == *id).unwrap().price.is_some()
+    };
+    assert!(priced(&beijing, "deepseek-v4.1-flash") && !priced(&beijing, "deepseek-v4-flash"));
+    let singapore = good(
+        "providers: {dashscope: {base_url: 'https://dashscope-intl.aliyuncs.com/compatible-mode/v1'}}",
+        &world,
+    );
+    assert!(!priced(&singapore, "deepseek-v4.1-flash") && priced(&singapore, "deepseek-v4-flash"));
+}
+
+#[test]
+fn capabilities_follow_the_kind_and_the_model() {
+    let world = World(vec![("DEEPSEEK_API_KEY", "d"), ("TOGETHER_API_KEY", "t")]);
+    let snapshot = good(
+        "providers: {mine: {kind: vllm, base_url: 'http://h/v1', models: [{id: e, capabilities: [embeddings]}]}}",
+        &world,
+    );
+    let can = |name: &str, what| {
+        snapshot.routes.iter().find(|route| &*route.name == name).unwrap().capabilities.covers(what)
+    };
+    assert!(!can("deepseek/deepseek-v4-pro", Capabilities::JSON_SCHEMA));
+    assert!(
+        !can("together/moonshotai/Kimi-K2.6", Capabilities::EMBEDDINGS),
+        "a model that chats embeds nothing"
+    );
+    assert!(can("mine/e", Capabilities::EMBEDDINGS) && !can("mine/e", Capabilities::CHAT));
+    assert!(!local_engine::AVAILABLE || can("local/smollm2-135m-instruct", Capabilities::EMBEDDINGS));
+}
+
+#[test]
+fn link_local_is_allowed_where_it_is_meant() {
+    let text = "providers: {mine: {kind: vllm, base_url: 'http://169.254.1.1/v1', allow_link_local: true, models: [{id: x}]}}";
+    assert!(good(text, &nothing()).providers.iter().any(|provider| provider.allow_link_local));
+    assert!(said(&text.replace("true", "false"), &[], &nothing()).has_errors());
+}
+
+#[test]
+fn policies_carry_everything_over() {
+    let policy = "policy: p
+match: {models: ['a*'], keys: [k], teams: [t], tags: {x: 'y*', debug: true}, endpoints: [chat]}
+routes: [local, 'deep*']
+in_order: true
+objective: latency
+slo: {ttft: 800ms, tokens_per_second: 30, attainment: 0.9}
+constraints: {max_price: {input: 0.5, output: 1.5}, regions: [us, no], data_retention: stored, quantizations: [fp8]}
+fallback: {attempts: 4, first_token_timeout: 5s, idle_timeout: 1.5s, midstream: error}
+allow_unpriced: true
+output_tokens_assumed: 100
+";
+    let snapshot = compiled("", &[policy], &nothing()).unwrap();
+    let policy = &snapshot.policies[0];
+    assert_eq!(policy.matcher.tags[1].1.0.as_ref(), "true");
+    assert_eq!(
+        policy.constraints.regions.iter().map(|name| &**name).collect::<Vec<_>>(),
+        ["us", "no"],
+        "`no` is Norway, not false"
+    );
+    assert_eq!(policy.constraints.output_price_max.unwrap().to_string(), "1.5");
+    assert_eq!((policy.fallback.attempts, policy.fallback.idle_timeout), (4, Duration::from_millis(1500)));
+    assert_eq!((policy.in_order, policy.allow_unpriced, policy.output_tokens_assumed), (true, true, 100));
+}
