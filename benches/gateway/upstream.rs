@@ -106,7 +106,7 @@ impl Answers {
             let first = stream::once(async { Ok(Frame::data(self.chunk.clone())) });
             (
                 "text/event-stream",
-                Either::Right(StreamBody::new(first.chain(stream::pending()).boxed() as Pieces)),
+                Either::Right(StreamBody::new(Box::pin(first.chain(stream::pending())) as Pieces)),
             )
         } else {
             let answer = if large { &self.large } else { &self.small };
@@ -122,7 +122,7 @@ impl Answers {
     }
 
     fn stream(&'static self) -> Pieces {
-        stream::unfold(0, move |sent| async move {
+        Box::pin(stream::unfold(0, move |sent| async move {
             if sent > CHUNKS {
                 return None;
             }
@@ -131,7 +131,6 @@ impl Answers {
             }
             let piece = if sent == CHUNKS { &self.last } else { &self.chunk };
             Some((Ok(Frame::data(piece.clone())), sent + 1))
-        })
-        .boxed()
+        }))
     }
 }
