@@ -406,7 +406,10 @@ pub fn check_utf8(bytes: &[u8]) -> Result<(), Fault> {
 /// First byte at or after `from` that ends a plain run inside a string: a quote, a backslash or a control character.
 fn plain_run_end(bytes: &[u8], from: usize) -> usize {
     const LANE: usize = 32;
-    #[expect(clippy::needless_bitwise_bool, reason = "`||` would be branches, and a byte at a time: four times slower")]
+    #[expect(
+        clippy::needless_bitwise_bool,
+        reason = "`||` would be branches, and a byte at a time: four times slower"
+    )]
     let ends_run = |byte: u8| (byte == b'"') | (byte == b'\\') | (byte < 0x20);
     let mut at = from;
     // Whole lanes without a branch inside, so that the compiler turns each into a few vector compares.
