@@ -282,4 +282,44 @@ mod tests {
         let fault = read(Kind::Together, StatusCode::BAD_GATEWAY, &HeaderMap::new(), b"<html>502</html>");
         assert_eq!(fault.class, Class::Overload);
     }
+
+    #[test]
+    fn every_error_of_the_fixtures_has_its_class_and_wait() {
+        let entries: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/fixtures/providers/errors_by_provider.json"))
+                .unwrap();
+        let mut wrong = Vec::new();
+        for entry in entries.as_array().unwrap() {
+            let kind = match entry["provider"].as_str().unwrap() {
+                "llama.cpp" | "any" => Kind::OpenAi,
+                name => Kind::from_name(name).unwrap(),
+            };
+            let headers: HeaderMap = entry["headers"]
+                .as_object()
+                .unwrap()
+                .iter()
+                .map(|(name, value)| {
+                    let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
+                    (name, http::HeaderValue::from_str(value.as_str().unwrap()).unwrap())
+                })
+                .collect();
+            let status = u16::try_from(entry["status"].as_u64().unwrap()).unwrap();
+            let body = entry["body"].as_str().unwrap().as_bytes();
+            let fault = read(kind, StatusCode::from_u16(status).unwrap(), &headers, body);
+            // A budget of requests in flight is a kind of having no money that passes by itself.
+            let class = if fault.class == Class::InFlightBudget { Class::NoMoney } else { fault.class };
+            let expect = &entry["expect"];
+            let wait = expect.get("retry_after_s").map(|wait| Duration::from_secs(wait.as_u64().unwrap()));
+            let found = (class.code(), fault.class.elsewhere(), fault.retry_after);
+            let wanted = (
+                expect["fault_class"].as_str().unwrap(),
+                expect["retryable_elsewhere"].as_bool().unwrap(),
+                wait,
+            );
+            if found != wanted {
+                wrong.push(format!("{}: {found:?}, not {wanted:?}", entry["id"]));
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
 }
