@@ -32,7 +32,7 @@ impl Desk {
     #[expect(clippy::disallowed_methods, reason = "a test's own task")]
     fn new(lay_out: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("tollway.yaml"), "limits: {in_flight_max: 1}\n").unwrap();
+        fs::write(folder.path().join("tollway.yaml"), "limits: {json_depth_max: 1}\n").unwrap();
         lay_out(folder.path());
         let location =
             Location::new(Some(folder.path().join("tollway.yaml")), Some(folder.path().join("policies")));
@@ -99,8 +99,8 @@ async fn r47_each_kind_of_change_is_seen_once() {
         desk.until(&format!("putback{round}")).await;
     }
     // The other file.
-    fs::write(desk.path("tollway.yaml"), "limits: {in_flight_max: 77}\n").unwrap();
-    assert_eq!(desk.next().await.unwrap().settings.limits.in_flight_max, 77);
+    fs::write(desk.path("tollway.yaml"), "limits: {json_depth_max: 77}\n").unwrap();
+    assert_eq!(desk.next().await.unwrap().settings.limits.json_depth_max, 77);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -200,12 +200,12 @@ async fn what_needs_a_restart_keeps_its_value() {
     let mut desk = Desk::plain();
     fs::write(
         desk.path("tollway.yaml"),
-        "{listen: 127.0.0.1:9, state_dir: /elsewhere, limits: {in_flight_max: 5}}",
+        "{listen: 127.0.0.1:9, state_dir: /elsewhere, limits: {json_depth_max: 5}}",
     )
     .unwrap();
     let snapshot = desk.next().await.unwrap();
     assert_eq!(snapshot.settings.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!(snapshot.settings.limits.in_flight_max, 5);
+    assert_eq!(snapshot.settings.limits.json_depth_max, 5);
 }
 
 #[test]
