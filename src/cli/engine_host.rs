@@ -76,10 +76,9 @@ impl EngineHost {
 fn engine_settings(engine: &LocalEngine, state_dir: &Path) -> EngineSettings {
     let bundled = EngineSettings::bundled(state_dir);
     let small = |number: Option<u32>| number.map(|number| u16::try_from(number).unwrap_or(u16::MAX));
-    let name = engine.model_file.as_ref().and_then(|file| file.file_stem()?.to_str()).map(str::to_lowercase);
     EngineSettings {
         model: engine.model_file.clone().unwrap_or(bundled.model),
-        model_name: name.unwrap_or(bundled.model_name),
+        model_name: engine.model_name().to_string(),
         threads: small(engine.threads),
         parallel: small(engine.parallel).unwrap_or(bundled.parallel),
         queue_requests_max: small(engine.queue).unwrap_or(bundled.queue_requests_max),

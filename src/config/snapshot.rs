@@ -183,6 +183,16 @@ pub struct LocalEngine {
 }
 
 impl LocalEngine {
+    /// The name its model is served under: of a file of the operator's own, the file's name without its end.
+    pub fn model_name(&self) -> Arc<str> {
+        let name = |file: &PathBuf| -> Option<Arc<str>> {
+            let is_bundled = file.file_name()? == local_engine::MODEL_FILE;
+            let stem = file.file_stem()?.to_str()?.to_lowercase();
+            (!is_bundled && super::naming::is_model_name(&stem)).then(|| stem.into())
+        };
+        self.model_file.as_ref().and_then(name).unwrap_or_else(|| local_engine::MODEL_NAME.into())
+    }
+
     /// Whether this machine serves a model at all, else why not.
     pub fn usable(&self) -> Result<(), Unusable> {
         match &*self.profile {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::config::naming;
 use crate::config::snapshot::{LocalEngine, Provider};
 use crate::pricing::PriceCard;
 use crate::providers::Kind;
@@ -19,11 +18,7 @@ const LOCAL_CONTEXT_TOKENS: u64 = 8192;
 impl Made {
     /// This machine, as a provider with one route.
     pub(super) fn local(&mut self, engine: &LocalEngine, card: PriceCard) {
-        let own_model =
-            engine.model_file.as_ref().and_then(|file| file.file_stem()?.to_str()).map(str::to_lowercase);
-        let model: Arc<str> = own_model
-            .filter(|name| naming::is_model_name(name))
-            .map_or_else(|| LOCAL_MODEL.into(), Into::into);
+        let model = engine.model_name();
         let usable = engine.usable();
         self.providers.push(Provider {
             name: Kind::Local.name().into(),
