@@ -59,8 +59,13 @@ fn signal(pid: u32, signal: Signal) {
 
 /// Gone, or dead and waiting to be reaped by whoever adopts orphans on this machine.
 fn gone(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+    state(pid).is_none_or(|state| state == 'Z')
+}
+
+/// The kernel's letter for what a process does: `T` is frozen, `Z` is dead.
+fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,6 +195,7 @@ fn a_frozen_leftover_is_ended_before_the_next_start() {
     let (first, leftover) = supervising(directory.path());
     // Frozen, it cannot see its lifeline end.
     signal(leftover, Signal::STOP);
+    wait(|| state(leftover) == Some('T'));
     drop(first);
     assert!(!gone(leftover));
     let (second, worker) = supervising(directory.path());
