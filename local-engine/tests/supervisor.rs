@@ -196,8 +196,8 @@ fn a_frozen_leftover_is_ended_before_the_next_start() {
     // Frozen, it cannot see its lifeline end.
     signal(leftover, Signal::STOP);
     wait(|| state(leftover) == Some('T'));
+    // The kernel itself may end it now (a frozen group that is orphaned gets SIGHUP); if not, the next start must.
     drop(first);
-    assert!(!gone(leftover));
     let (second, worker) = supervising(directory.path());
     assert_ne!(worker, leftover);
     // Its memory is gone by then; its entry in the table follows.
