@@ -303,7 +303,7 @@ fn announce((traffic, admin): (SocketAddr, SocketAddr), snapshot: &Snapshot, tls
         let _ = writeln!(
             out,
             "  curl {scheme}://{traffic}/v1/chat/completions {key}-H 'content-type: application/json' \\\n    \
-             -d '{{\"model\": \"{}\", \"messages\": [{{\"role\": \"system\", \"content\": \"You are a helpful assistant.\"}}, \
+             -d '{{\"model\": \"{}\", \"max_tokens\": 40, \"messages\": [{{\"role\": \"system\", \"content\": \"You are a helpful assistant.\"}}, \
              {{\"role\": \"user\", \"content\": \"What is the capital of France?\"}}]}}'\n",
             model.id
         );
