@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod pricing;
 pub mod providers;
 pub mod relay;
+pub mod replay;
 pub mod routing;
 pub mod telemetry;
 pub mod units;

@@ -31,6 +31,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "admin",
+            "replay",
             "gateway",
             "relay",
             "upstream",
@@ -75,6 +76,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "units",
         ],
     ),
+    ("replay", &["config", "routing", "pricing", "units"]),
     ("relay", &["upstream", "ledger", "providers", "api", "pricing", "telemetry", "units"]),
     ("upstream", &["providers", "api", "routing", "telemetry", "units"]),
     ("config", &["providers", "api", "routing", "pricing", "units"]),

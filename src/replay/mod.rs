@@ -1,0 +1,7 @@
+//! A trace under virtual time: what it would have cost, and how fast it would have been, under the router that serves.
+//!
+//! `trace` is who asks what and when, `scenario` is the market that answers. The router is the production library: replay
+//! brings its own time and chance, and nothing of the router's.
+
+pub mod scenario;
+pub mod trace;

@@ -1,0 +1,66 @@
+//! Who asks what, and when: a trace in memory, whatever file it came from.
+
+/// One request. What the router may know of it is all but `output_tokens`, which only the world knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// When it comes, in microseconds from the trace's start.
+    pub at_us: u64,
+    /// The prompt's length in tokens.
+    pub prompt_tokens: u32,
+    /// The length the answer will have, in tokens.
+    pub output_tokens: u32,
+    /// The caller's own bound on the answer, in tokens; 0: none.
+    pub output_tokens_max: u32,
+    /// Who asks: an index into `Trace::keys`.
+    pub key: u32,
+    /// Which tags it carries: an index into `Trace::tags`.
+    pub tags: u32,
+    /// Which model it asks for: an index into `Trace::models`.
+    pub model: u16,
+    /// Where its prefix blocks begin in `Trace::links`.
+    pub links_from: u32,
+    /// How many there are.
+    pub links: u16,
+}
+
+/// A block of a prompt's prefix. Two prompts that have the same block have everything before it in common, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// Which block: dense numbers from 0.
+    pub block: u32,
+    /// The prompt's length in tokens at the block's end.
+    pub tokens_end: u32,
+}
+
+/// A trace: requests by time.
+#[derive(Debug, Clone, Default)]
+pub struct Trace {
+    /// Its name, for reports.
+    pub name: String,
+    /// By `at_us`, which never falls.
+    pub arrivals: Vec<Arrival>,
+    /// The requests' prefix blocks, each request's in a run.
+    pub links: Vec<Link>,
+    /// How many different blocks there are.
+    pub blocks: u32,
+    /// Names of those who ask.
+    pub keys: Vec<Box<str>>,
+    /// Sets of tags; the first is empty.
+    pub tags: Vec<Vec<(Box<str>, Box<str>)>>,
+    /// Model names.
+    pub models: Vec<Box<str>>,
+}
+
+impl Trace {
+    /// The prefix blocks of `arrival`, shortest prefix first.
+    pub fn links_of(&self, arrival: &Arrival) -> &[Link] {
+        let from = arrival.links_from as usize;
+        self.links.get(from..from + usize::from(arrival.links)).unwrap_or_default()
+    }
+
+    /// From the first request to the last, in microseconds.
+    pub fn span_us(&self) -> u64 {
+        let first = self.arrivals.first().map_or(0, |arrival| arrival.at_us);
+        self.arrivals.last().map_or(0, |arrival| arrival.at_us.saturating_sub(first))
+    }
+}
