@@ -181,7 +181,7 @@ fn weigh(
         in_time: offer.in_time,
         session_usd: 0.0,
         score_usd: 0.0,
-        ramping: seen.heard < RAMP_HEARD,
+        ramping: seen.heard < RAMP_HEARD && !route.local,
         offer,
         place: (small(in_policy), small(wanted)),
         eligible: small(place),
@@ -198,9 +198,9 @@ fn rank(
     observe: &(impl Observe + ?Sized),
     left_s: f32,
 ) {
-    let cheapest = decision.order.iter().map(|one| one.offer.cost_usd()).fold(f64::INFINITY, f64::min);
+    let cheapest = decision.cheapest_paid().map_or(0.0, usd);
     let mean =
-        if facts.learned.mean_cost_usd > 0.0 { facts.learned.mean_cost_usd } else { cheapest.min(1.0) };
+        if facts.learned.mean_cost_usd > 0.0 { facts.learned.mean_cost_usd } else { cheapest };
     let learnt = facts.learned.lateness_usd.unwrap_or(dual::START * mean);
     let objective = objective(policy, facts);
     let lateness_usd = match objective {
@@ -427,6 +427,6 @@ fn nobody(decision: &Decision) -> Degraded {
 
 /// USD for a ranking; no charge rests on it.
 #[expect(clippy::cast_precision_loss, reason = "a ranking needs no last digit")]
-pub(super) fn usd(amount: PicoUsd) -> f64 {
+pub fn usd(amount: PicoUsd) -> f64 {
     amount.0 as f64 * 1e-12
 }
