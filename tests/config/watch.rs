@@ -9,7 +9,6 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tollway::config::{Location, Problems, Snapshot, Snapshots};
-use tollway::units::SystemClock;
 
 /// How long a change may take to be heard of.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,8 +35,7 @@ impl Desk {
         lay_out(folder.path());
         let location =
             Location::new(Some(folder.path().join("tollway.yaml")), Some(folder.path().join("policies")));
-        let snapshots = Snapshots::open(location, Arc::new(SystemClock::new()))
-            .unwrap_or_else(|problems| panic!("{problems}"));
+        let snapshots = Snapshots::open(location).unwrap_or_else(|problems| panic!("{problems}"));
         let (tell, heard) = mpsc::channel(1000);
         let followed = snapshots.clone();
         let following = tokio::spawn(async move {
@@ -212,9 +210,7 @@ async fn what_needs_a_restart_keeps_its_value() {
 fn a_file_that_is_named_must_exist_and_an_unreadable_one_is_no_empty_one() {
     let folder = tempfile::tempdir().unwrap();
     let open = |config: Option<PathBuf>, policies: Option<PathBuf>| {
-        Snapshots::open(Location::new(config, policies), Arc::new(SystemClock::new()))
-            .err()
-            .map(|problems| problems.to_string())
+        Snapshots::open(Location::new(config, policies)).err().map(|problems| problems.to_string())
     };
     let missing = folder.path().join("missing");
     assert!(open(Some(missing.clone()), Some(folder.path().to_owned())).unwrap().contains("cannot be read"));
