@@ -1,9 +1,9 @@
 //! Price lists as providers publish them: OpenRouter's (text, USD per token) and Together's (numbers, USD per million).
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::units::{Factor, MoneyError, PicoUsd, TokenPrice};
 
@@ -255,8 +255,6 @@ struct TogetherPricing<'a> {
     output: Option<&'a RawValue>,
     #[serde(borrow)]
     cached_input: Option<&'a RawValue>,
-    #[serde(flatten)]
-    _rest: BTreeMap<String, IgnoredAny>,
 }
 
 /// `GET /models` of Together: a bare list, numbers with the noise of floats in them.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use jiff::{Timestamp, Unit};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::output::Output;
@@ -106,8 +106,8 @@ pub(super) fn run(args: &SyncArgs) -> Result<ExitCode, Error> {
     known.documents.read_synced(&known.snapshot.settings.state_dir);
     let before = known.documents.synced_book().map_err(history::Error::Broken)?;
     let now = SystemClock::new().now().wall;
-    // Whole seconds read better, and no request can tell the difference.
-    let at = now.round(Unit::Second).unwrap_or(now);
+    // Whole seconds read better; rounded down, so that the new price is in force at once.
+    let at = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
     let fetched = runtime.block_on(Fetcher::new(&known.snapshot).all(&known.snapshot, &asked));
