@@ -160,7 +160,7 @@ mod tests {
             metrics.page()
         };
         let line = |page: &str, wanted: &str| {
-            let found = page.lines().filter_map(|line| line.strip_prefix(wanted)).next();
+            let found = page.lines().find_map(|line| line.strip_prefix(wanted));
             found.map(|value| value.trim().to_owned())
         };
         let stale = |page: &str, policy: &str, provider: &str, model: &str| {
