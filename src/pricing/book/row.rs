@@ -152,24 +152,17 @@ impl<'a> Row<'a> {
 
     /// Its prices in USD. One in another currency is rounded once, half up, to a whole pico-dollar per token.
     pub(super) fn rates(&self, currency: Option<Priced<'_>>) -> Result<Rates, RowError> {
-        let pick = |usd: (&'static str, Option<&'a RawValue>), own: (&'static str, Option<&'a RawValue>)| {
-            let (wanted, other) = if currency.is_some() { (own, usd) } else { (usd, own) };
-            if other.1.is_some() {
-                let problem = format!("this row's currency asks for `{}`", wanted.0);
-                return Err(RowError::new(other.0, problem));
-            }
-            Ok(wanted)
-        };
+        let is_foreign = currency.is_some();
         let rate = currency.map_or(Factor::ONE, |currency| currency.rate);
         let optional = |usd, own| -> Result<Option<TokenPrice>, RowError> {
-            let (field, raw) = pick(usd, own)?;
+            let (field, raw) = named(is_foreign, usd, own)?;
             raw.map(|raw| price(field, raw).map(|price| rate.of_price(price))).transpose()
         };
         let needed = |usd, own| {
-            let (field, _) = pick(usd, own)?;
+            let (field, _) = named(is_foreign, usd, own)?;
             optional(usd, own)?.ok_or_else(|| RowError::new(field, "missing"))
         };
-        let request = pick(("request_usd", self.request_usd), ("request", self.request))?;
+        let request = named(is_foreign, ("request_usd", self.request_usd), ("request", self.request))?;
         let rates = Rates {
             input: needed(
                 ("input_usd_per_mtok", self.input_usd_per_mtok),
@@ -292,6 +285,22 @@ impl<'a> Row<'a> {
             note: self.note.as_deref().map(Arc::from),
         })
     }
+}
+
+/// A key with what stands there.
+type Field<'a> = (&'static str, Option<&'a RawValue>);
+
+/// The key that a row in USD, or in another currency, has; the other one must not be there.
+fn named<'a>(is_foreign: bool, usd: Field<'a>, own: Field<'a>) -> Result<Field<'a>, RowError> {
+    let stray = |stray: Field<'_>, wanted: Field<'_>| {
+        let problem = format!("this row's currency asks for `{}`", wanted.0);
+        RowError::new(stray.0, problem)
+    };
+    // Each case by itself: rustc 1.95 with optimisation mixes up the two pairs of `let (a, b) = if … { (x, y) } else { (y, x) }`.
+    if is_foreign {
+        return if usd.1.is_some() { Err(stray(usd, own)) } else { Ok(own) };
+    }
+    if own.1.is_some() { Err(stray(own, usd)) } else { Ok(usd) }
 }
 
 fn price(field: &'static str, raw: &RawValue) -> Result<TokenPrice, RowError> {
