@@ -59,7 +59,8 @@ impl Admin {
             return error(StatusCode::NOT_FOUND, "no_policy", "No policy matches such a request.");
         };
         let now = self.gateway.books.clock.now();
-        let decision = decide(&snapshot.routes, policy, &facts, &live.upstreams.observed(now.mono), now);
+        let decision =
+            decide(&snapshot.routes, policy, &facts, &live.upstreams.observed(facts.eligible), now);
         let explanation = Explanation::new(&snapshot.routes, policy, &decision, &facts, now);
         // Strings, numbers and lists of them always serialise.
         json(StatusCode::OK, serde_json::to_vec(&explanation).map(Bytes::from).unwrap_or_default())

@@ -5,8 +5,6 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 
 use crate::relay::RelayBody;
-use crate::routing::Observe as _;
-use crate::routing::RouteId;
 use crate::routing::explain::PriceInForce;
 
 use super::{Admin, json};
@@ -42,11 +40,11 @@ impl Admin {
     pub(super) fn routes(&self) -> Response<RelayBody> {
         let live = self.gateway.live();
         let now = self.gateway.books.clock.now();
-        let observed = live.upstreams.observed(now.mono);
         let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let routes = live.snapshot.routes.iter().enumerate().map(|(index, route)| {
-            let seen = observed.of(RouteId(u16::try_from(index).unwrap_or(u16::MAX)));
             let health = live.upstreams.health.get(index);
+            let seen = health.map(|health| health.outlook()).unwrap_or_default();
+            let first_token_s = (seen.heard > 0).then(|| seen.first_token.typical_s(0.0));
             One {
                 route: route.name.to_string(),
                 checkpoint: route.checkpoint.to_string(),
@@ -54,9 +52,11 @@ impl Admin {
                 context_tokens: route.context_tokens,
                 price: PriceInForce::new(route, 0, now),
                 breaker: health.map_or("closed", |health| health.breaker_state(now.mono).name()),
-                error_rate: seen.error_rate,
-                ttft_ms: seen.ttft.map(millis),
-                tokens_per_second: seen.tokens_per_second,
+                error_rate: seen.error,
+                ttft_ms: first_token_s
+                    .and_then(|s| std::time::Duration::try_from_secs_f32(s).ok())
+                    .map(millis),
+                tokens_per_second: seen.pace.seen.then(|| 1.0 / seen.pace.seconds_per_token),
                 rate_limited_for_ms: seen.limited_until.map(|until| millis(until.since(now.mono))),
                 disabled_for_ms: seen.disabled_until.map(|until| millis(until.since(now.mono))),
             }

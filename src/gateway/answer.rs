@@ -187,7 +187,8 @@ impl Way {
         kind: NameKind,
     ) -> Result<Decision, Failure> {
         let now = self.gateway.books.clock.now();
-        let decision = decide(&live.snapshot.routes, policy, facts, &live.upstreams.observed(now.mono), now);
+        let decision =
+            decide(&live.snapshot.routes, policy, facts, &live.upstreams.observed(facts.eligible), now);
         let reason = if decision.order.is_empty() { "none" } else { kind_name(kind) };
         let first = decision.order.first().and_then(|candidate| live.snapshot.route(candidate.route));
         let model = first.map_or("none", |route| &*route.checkpoint);

@@ -14,10 +14,10 @@ use crate::config::Snapshot;
 use crate::providers::Kind;
 use crate::relay::account::Books;
 use crate::routing::RouteId;
+use crate::routing::learn::breaker::State;
 use crate::telemetry::{InFlight, Metrics, Series};
 use crate::units::RequestId;
 use crate::upstream::attempt::Target;
-use crate::upstream::breaker::State;
 use crate::upstream::connect::{self, Client, LOCAL_HOST, LinkLocalHosts};
 use crate::upstream::fallback::{RetryBudget, Upstreams};
 use crate::upstream::health::Archive;
@@ -120,7 +120,7 @@ impl Live {
         books: &Books,
         link_local: &LinkLocalHosts,
     ) -> Self {
-        let health = archive.of(snapshot.routes.iter().map(|route| &route.name));
+        let health = archive.of(snapshot.routes.iter().map(|route| (&route.name, route.local)));
         let upstreams = Upstreams {
             client: client.clone(),
             targets: snapshot.providers.iter().map(target).collect(),
@@ -128,6 +128,7 @@ impl Live {
             retries: Arc::clone(retries),
             metrics: Arc::clone(&books.metrics),
             clock: Arc::clone(&books.clock),
+            attempts: Arc::default(),
         };
         let allowed = snapshot.providers.iter().filter(|provider| provider.allow_link_local);
         let hosts =

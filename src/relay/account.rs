@@ -191,7 +191,7 @@ impl Open {
             if whole_pace(ended, usage.completion) {
                 #[expect(clippy::cast_precision_loss, reason = "a mean, not a count")]
                 series.per_token.observe(rest.as_secs_f64() / (usage.completion - 1) as f64);
-                self.answered.health.paced(usage.completion, rest);
+                self.answered.health.ended(now, Some((usage.completion, rest.as_secs_f32())));
             }
         } else {
             series.duration_whole.observe(total.as_secs_f64());

@@ -1,73 +1,111 @@
-//! The decision: who may serve, best first, and why the others may not.
+//! The decision: who may serve, best first, when a second one is asked, and why the others may not.
 //!
-//! Order: with `in_order` the place in the policy's `routes`; then the caller's own `provider.order`; then the objective:
+//! Every candidate's score is money: its expected cost, λ for the chance that its first token is late, what choosing it
+//! costs the rest of the session, the price of our own queue, and what the objective adds:
 //!
-//! | objective | least of | ties |
+//! | objective | λ | adds |
 //! |---|---|---|
-//! | cost | expected cost, fee included; a route without a price comes last | time to first token |
-//! | latency | time to first token ÷ (1 − error rate) | expected cost |
-//! | throughput | time per token ÷ (1 − error rate) | expected cost |
-//! | balanced | expected cost × (1 + time to first token ÷ target), target = `slo.ttft` or 1 s | time to first token |
+//! | cost | as learnt | nothing |
+//! | balanced | ten mean costs at least | expected cost × first token ÷ target |
+//! | latency | at its ceiling | λ × first token ÷ target |
+//! | throughput | at its ceiling | λ × time per token ÷ 20 ms; a rate below `slo.tokens_per_second` counts as late |
 //!
-//! What is still equal goes by name, so that the same facts give the same order.
+//! The target is `slo.ttft`, or 1 s. With `in_order` the place in the policy's `routes` comes first, then the caller's own
+//! `provider.order`. What is still equal goes by name, so that the same facts give the same decision.
 
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use crate::units::{Now, PicoUsd};
 
-use super::decision::{Candidate, Decision, Excluded, Exclusion};
-use super::facts::{Observation, Observe, RequestFacts};
-use super::policy::{Objective, Policy};
+use super::cost::{self, Expected, ExpectedTokens};
+use super::decision::{Candidate, Decision, Degraded, Excluded, Exclusion, Hedge, Held};
+use super::facts::RequestFacts;
+use super::learn::dual;
+use super::outlook::{Observe, RouteOutlook};
+use super::plan::{self, Backup, Offer, Terms};
+use super::policy::{HedgeAfter, Objective, Policy};
 use super::route::{Route, RouteId, Routes};
-use super::{cost, filter, latency};
+use super::{filter, learn};
 
-/// What `balanced` measures the first token against where the policy has no `slo.ttft`.
-const TTFT_TARGET: Duration = Duration::from_secs(1);
+/// What latencies are measured against where the policy has no `slo.ttft`, in seconds.
+const TARGET_S: f64 = 1.0;
+/// The time per token that `throughput` measures against, in seconds.
+const TOKEN_TARGET_S: f64 = 0.02;
+/// λ of `balanced` is at least this many mean costs.
+const BALANCED_LATENESS: f64 = 10.0;
+/// Stands for the cost of a route without a price, in USD: dearer than any.
+const UNPRICED_USD: f64 = 1e6;
+/// First tokens that a new route must have brought before it gets more than its share, and that share.
+pub const RAMP_HEARD: u32 = 20;
+const RAMP_SHARE: f32 = 0.1;
+/// With a chance below this no plan is good enough.
+const HOPE: f32 = 0.5;
 
-/// Decides one request. Allocates nothing for up to eight eligible routes, takes no lock, asks no clock.
+/// Decides one request into `decision`, whose room is used again: nothing is allocated for as many routes as it has held
+/// before, no lock is taken, no clock asked.
 ///
 /// Where the moment rules out everyone (breakers, pauses, the operator's faults), panic mode: the routes with an open
 /// breaker come back as a last resort, soonest to return first. Routes whose provider asked for a pause never do:
 /// `Decision::wait_min` says when to decide again. Routes that wait for the operator do only if they are all there is.
-pub fn decide(
+pub fn decide_into(
+    decision: &mut Decision,
     routes: &Routes,
     policy: &Policy,
     facts: &RequestFacts<'_>,
-    observations: &impl Observe,
+    observe: &(impl Observe + ?Sized),
     now: Now,
-) -> Decision {
-    let mut decision = Decision::default();
-    let mut ranked: SmallVec<[Ranked<'_>; 8]> = SmallVec::new();
-    let mut held: SmallVec<[(Held, Ranked<'_>); 8]> = SmallVec::new();
-    for &id in facts.eligible {
+) {
+    decision.clear();
+    let limit = limit(policy, facts);
+    decision.limit = policy.slo.ttft.map(|_| limit);
+    decision.queue_usd_per_s = facts.learned.queue_usd_per_s;
+    // Who is late already is given as long again.
+    let left_s = if facts.waited < limit { limit.saturating_sub(facts.waited) } else { limit }.as_secs_f32();
+    for (place, &id) in facts.eligible.iter().enumerate() {
         // Eligible ids come from the same snapshot as the table, so there is a route for each.
         let Some(route) = routes.get(usize::from(id.0)) else { continue };
+        if facts.tried.contains(&id) {
+            continue;
+        }
         let rates = route.price.as_ref().map(|card| card.rates(facts.prompt_tokens, now.wall));
         if let Some(why) = filter::lasting(route, rates, policy, facts) {
             decision.excluded.push(Excluded { route: id, why });
             continue;
         }
-        let seen = observations.of(id);
-        let cost =
-            route.price.as_ref().zip(rates).map(|(card, rates)| cost::expected(card, rates, policy, facts));
-        let one = Ranked::new(id, route, cost, &seen, policy, facts);
-        match filter::passing(&seen, now.mono) {
-            None => ranked.push(one),
+        let seen = observe.outlook(place, id);
+        let candidate = weigh(id, place, route, seen, policy, facts, left_s, now);
+        match filter::passing(seen, now.mono) {
+            None => decision.order.push(candidate),
             Some(why) => {
-                held.extend(Held::from_exclusion(&why).map(|held| (held, one)));
+                if let Some(held) = Held::from_exclusion(&why) {
+                    decision.held.push((held, candidate));
+                }
                 decision.excluded.push(Excluded { route: id, why });
             }
         }
     }
-    if ranked.is_empty() {
-        ranked.extend(last_resort(held));
-    } else {
-        ranked.sort_unstable_by(Ranked::compare);
+    let resting = decision.order.is_empty();
+    if resting {
+        last_resort(decision);
     }
-    decision.order.extend(ranked.iter().map(|one| one.candidate));
+    rank(decision, routes, policy, facts, observe, left_s);
+    if resting {
+        decision.hedge = None;
+    }
+    decision.degraded = degraded(decision, facts, resting);
+}
+
+/// [`decide_into`] with room of its own.
+pub fn decide(
+    routes: &Routes,
+    policy: &Policy,
+    facts: &RequestFacts<'_>,
+    observe: &(impl Observe + ?Sized),
+    now: Now,
+) -> Decision {
+    let mut decision = Decision::default();
+    decide_into(&mut decision, routes, policy, facts, observe, now);
     decision
 }
 
@@ -76,70 +114,258 @@ pub fn objective(policy: &Policy, facts: &RequestFacts<'_>) -> Objective {
     facts.wants.objective.unwrap_or(policy.objective)
 }
 
-/// A candidate and what it is sorted by; smaller is better.
-#[derive(Clone, Copy)]
-struct Ranked<'a> {
-    candidate: Candidate,
-    place: usize,
-    wanted: usize,
-    score: i128,
-    tie: i128,
-    name: &'a str,
+/// When a first token is late, counted from the request's arrival; without a promise, when an attempt would be given up.
+pub fn limit(policy: &Policy, facts: &RequestFacts<'_>) -> Duration {
+    let tokens = u32::try_from(facts.prompt_tokens).unwrap_or(u32::MAX);
+    match policy.slo.ttft {
+        Some(ttft) => ttft.saturating_add(policy.slo.ttft_per_1k.saturating_mul(tokens) / 1_000),
+        None => policy.fallback.first_token_timeout,
+    }
 }
 
-impl<'a> Ranked<'a> {
-    fn new(
-        id: RouteId,
-        route: &'a Route,
-        cost: Option<PicoUsd>,
-        seen: &Observation,
-        policy: &Policy,
-        facts: &RequestFacts<'_>,
-    ) -> Self {
-        // A price that is not known is never taken for a low one.
-        let money = cost.map_or(i128::MAX, |cost| cost.0);
-        let wait = nanos(latency::first_token(seen));
-        let (score, tie) = match objective(policy, facts) {
-            Objective::Cost => (money, wait),
-            Objective::Latency => (wait, money),
-            Objective::Throughput => (nanos(latency::per_token(seen)), money),
-            Objective::Balanced => {
-                let target = nanos(policy.slo.ttft.unwrap_or(TTFT_TARGET)).max(1);
-                let scaled = |cost: PicoUsd| cost.0.saturating_mul(target.saturating_add(wait)) / target;
-                (cost.map_or(i128::MAX, scaled), wait)
+#[expect(clippy::too_many_arguments, reason = "what a candidate is made of")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "token counts and shares for a ranking"
+)]
+fn weigh(
+    id: RouteId,
+    place: usize,
+    route: &Route,
+    seen: &RouteOutlook,
+    policy: &Policy,
+    facts: &RequestFacts<'_>,
+    left_s: f32,
+    now: Now,
+) -> Candidate {
+    let prompt = facts.prompt_tokens;
+    let held = facts.held.get(place).copied().unwrap_or_default();
+    let held_tokens = u64::from(held.tokens).min(prompt);
+    let hit = if held_tokens == 0 { 0.0 } else { seen.cache_hits.at(held.age_s) };
+    let cached = (held_tokens as f32 * hit) as u64;
+    let output = cost::output_tokens(policy, facts);
+    let tokens = ExpectedTokens { uncached: prompt - cached.min(prompt), cached, output };
+    let expected =
+        route.price.as_ref().map(|card| cost::expected(card, card.rates(prompt, now.wall), tokens));
+    let queued = seen.queued_tokens;
+    let mut offer = Offer {
+        prompt_usd: expected.map_or(UNPRICED_USD, |expected| usd(expected.prompt)),
+        answer_usd: expected.map_or(0.0, |expected| usd(expected.answer)),
+        other_usd: 0.0,
+        error: seen.error.clamp(0.0, 1.0),
+        hit,
+        uncached_hit: (prompt - held_tokens) as f32 + queued,
+        uncached_miss: prompt as f32 + queued,
+        slow: policy.slo.tokens_per_second.map_or(0.0, |rate| seen.pace.slower_than(rate)),
+        in_time: 0.0,
+    };
+    offer.in_time = (1.0 - offer.error) * offer.within(seen, left_s);
+    let uncached = offer.uncached_miss - hit * (offer.uncached_miss - offer.uncached_hit);
+    if route.local {
+        // Work of our own is paid in queue, not in money.
+        let work_s = f64::from(seen.first_token.per_token_s * (uncached - queued).max(0.0));
+        offer.other_usd += facts.learned.queue_usd_per_s * work_s;
+    }
+    let typical_s = seen.first_token.typical_s(uncached);
+    let order = facts.wants.order;
+    let wanted = order.iter().position(|name| filter::is_named(name, route)).unwrap_or(order.len());
+    let in_policy = if policy.in_order { policy.place_of(route).unwrap_or(usize::MAX) } else { 0 };
+    let small = |place: usize| u16::try_from(place).unwrap_or(u16::MAX);
+    Candidate {
+        route: id,
+        cost_expected: expected.map(|expected: Expected| expected.total()),
+        ttft_expected: (seen.heard > 0).then(|| plan::duration(typical_s)),
+        cached_expected: cached,
+        in_time: offer.in_time,
+        session_usd: 0.0,
+        score_usd: 0.0,
+        ramping: seen.heard < RAMP_HEARD,
+        offer,
+        place: (small(in_policy), small(wanted)),
+        eligible: small(place),
+        last_resort: false,
+    }
+}
+
+/// Puts the candidates in order and finds the best plan.
+fn rank(
+    decision: &mut Decision,
+    routes: &Routes,
+    policy: &Policy,
+    facts: &RequestFacts<'_>,
+    observe: &(impl Observe + ?Sized),
+    left_s: f32,
+) {
+    let cheapest = decision.order.iter().map(|one| one.offer.cost_usd()).fold(f64::INFINITY, f64::min);
+    let mean =
+        if facts.learned.mean_cost_usd > 0.0 { facts.learned.mean_cost_usd } else { cheapest.min(1.0) };
+    let learnt = facts.learned.lateness_usd.unwrap_or(dual::START * mean);
+    let objective = objective(policy, facts);
+    let lateness_usd = match objective {
+        Objective::Cost => learnt,
+        Objective::Balanced => learnt.max(BALANCED_LATENESS * mean),
+        Objective::Latency | Objective::Throughput => dual::CEILING * mean,
+    };
+    decision.lateness_usd = lateness_usd;
+    let hedge_from_s = match policy.hedging.after {
+        HedgeAfter::Silence(silence) => silence.saturating_sub(facts.waited).as_secs_f32(),
+        HedgeAfter::Worth | HedgeAfter::Quantile(_) => 0.0,
+    };
+    let mut terms = Terms { lateness_usd, left_s, hedge_from_s };
+    let best_in_time = decision.order.iter().map(|one| one.offer.in_time).fold(0.0, f32::max);
+    let prompt = facts.prompt_tokens;
+    for candidate in &mut decision.order {
+        let Some(route) = routes.get(usize::from(candidate.route.0)) else { continue };
+        let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);
+        if facts.learned.session_rest > 0.01 {
+            candidate.session_usd = f64::from(facts.learned.session_rest)
+                * warm_turn(&candidate.offer, route, seen, prompt, limit(policy, facts), lateness_usd);
+        }
+        let offer = &mut candidate.offer;
+        offer.other_usd += candidate.session_usd + urge(objective, offer, seen, policy, lateness_usd);
+        candidate.score_usd = plan::alone(offer, &terms, best_in_time * 0.8);
+    }
+    let names = |candidate: &Candidate| routes.get(usize::from(candidate.route.0)).map(|route| &*route.name);
+    let new_ones_wait = facts.draw >= RAMP_SHARE && decision.order.iter().any(|one| !one.ramping);
+    let key = |one: &Candidate| (one.last_resort, one.place, new_ones_wait && one.ramping);
+    if decision.order.first().is_some_and(|one| one.last_resort) {
+        return;
+    }
+    decision.order.sort_unstable_by(|one, other| {
+        key(one)
+            .cmp(&key(other))
+            .then(one.score_usd.partial_cmp(&other.score_usd).unwrap_or(Ordering::Equal))
+            .then_with(|| soonest(one).cmp(&soonest(other)))
+            .then_with(|| names(one).cmp(&names(other)))
+            .then_with(|| one.route.cmp(&other.route))
+    });
+    let Some(first) = decision.order.first() else { return };
+    if !facts.may_hedge || !policy.hedging.on || policy.slo.ttft.is_none() || decision.order.len() < 2 {
+        return;
+    }
+    if let HedgeAfter::Quantile(share) = policy.hedging.after {
+        let seen = observe.outlook(usize::from(first.eligible), first.route);
+        terms.hedge_from_s = seen.first_token.quantile_s(share, first.offer.uncached_miss);
+    }
+    let best_key = key(first);
+    let mut best = (first.score_usd, 0, None);
+    let backups = backups(decision, observe, &terms);
+    for (at, candidate) in decision.order.iter().enumerate() {
+        if key(candidate) != best_key {
+            break;
+        }
+        // Not even with a backup for nothing could it be better.
+        if candidate.offer.prompt_usd + candidate.offer.other_usd >= best.0 {
+            continue;
+        }
+        let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);
+        for backup in backups.iter().flatten().filter(|backup| backup.place != at) {
+            if let Some(second) = plan::hedged(&candidate.offer, seen, backup, &terms, best.0) {
+                best = (second.score_usd, at, Some(second));
             }
-        };
-        let order = facts.wants.order;
-        Self {
-            candidate: Candidate {
-                route: id,
-                cost_expected: cost,
-                ttft_expected: seen.ttft,
-                last_resort: false,
-            },
-            place: if policy.in_order { policy.place_of(route).unwrap_or(usize::MAX) } else { 0 },
-            wanted: order.iter().position(|name| filter::is_named(name, route)).unwrap_or(order.len()),
-            score,
-            tie,
-            name: &route.name,
         }
     }
-
-    fn compare(&self, other: &Self) -> Ordering {
-        let key = |one: &Self| (one.place, one.wanted, one.score, one.tie);
-        key(self)
-            .cmp(&key(other))
-            .then_with(|| self.name.cmp(other.name))
-            .then_with(|| self.candidate.route.cmp(&other.candidate.route))
+    let (_, at, second) = best;
+    let Some(second) = second else { return };
+    decision.hedge = decision.order.get(second.place).map(|backup| Hedge {
+        route: backup.route,
+        after: facts.waited.saturating_add(plan::duration(second.after_s)),
+        chance: second.chance,
+        in_time: second.in_time,
+    });
+    if at > 0
+        && let Some(front) = decision.order.get_mut(..=at)
+    {
+        front.rotate_right(1);
     }
 }
 
-/// Why a route that may serve is not asked now, and for how much longer.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Held {
-    Breaker(Duration),
-    Limited(Duration),
-    Operator(Duration),
+/// The two best to ask second, were they asked with half of the time gone.
+fn backups<'d>(
+    decision: &'d Decision,
+    observe: &(impl Observe + ?Sized),
+    terms: &Terms,
+) -> [Option<Backup<'d>>; 2] {
+    let mut best: [Option<(f64, usize)>; 2] = [None; 2];
+    for (at, candidate) in decision.order.iter().enumerate() {
+        let offer = &candidate.offer;
+        let answers = (1.0 - offer.error)
+            * offer.within(
+                observe.outlook(usize::from(candidate.eligible), candidate.route),
+                terms.left_s * 0.5,
+            );
+        let worth = offer.cost_usd() + terms.lateness_usd * f64::from(1.0 - answers);
+        if best[0].is_none_or(|(known, _)| worth < known) {
+            best = [Some((worth, at)), best[0]];
+        } else if best[1].is_none_or(|(known, _)| worth < known) {
+            best[1] = Some((worth, at));
+        }
+    }
+    best.map(|found| {
+        let (_, at) = found?;
+        let candidate = decision.order.get(at)?;
+        Some(Backup::new(
+            at,
+            &candidate.offer,
+            observe.outlook(usize::from(candidate.eligible), candidate.route),
+        ))
+    })
+}
+
+/// What a further turn of the session would cost on a route that was chosen for this one.
+#[expect(clippy::cast_precision_loss, reason = "token counts for a ranking")]
+fn warm_turn(
+    offer: &Offer,
+    route: &Route,
+    seen: &RouteOutlook,
+    prompt: u64,
+    limit: Duration,
+    lateness_usd: f64,
+) -> f64 {
+    let hit = seen.cache_hits.at(learn::cache_hits::AGES_S[0] / 2.0);
+    let Some(card) = route.price.as_ref() else { return UNPRICED_USD };
+    let cached_share =
+        card.base.cached_input.map_or(1.0, |cached| cached.0 as f64 / card.base.input.0.max(1) as f64);
+    // What this turn's prompt costs uncached, by what it costs with what is cached of it now.
+    let paid_share = {
+        let cached = f64::from(offer.hit) * f64::from(offer.uncached_miss - offer.uncached_hit);
+        let all = f64::from(offer.uncached_miss).max(1.0);
+        1.0 - cached / all * (1.0 - cached_share)
+    };
+    let cold = offer.prompt_usd / paid_share.max(1e-6);
+    let warm = cold * (cached_share * f64::from(hit) + 1.0 - f64::from(hit));
+    let turn = Offer {
+        hit,
+        uncached_hit: (prompt as f32 * 0.02).max(256.0).min(prompt as f32),
+        uncached_miss: prompt as f32,
+        ..*offer
+    };
+    let late = 1.0 - (1.0 - offer.error) * turn.within(seen, limit.as_secs_f32());
+    warm + offer.answer_usd + lateness_usd * f64::from(late)
+}
+
+/// What the objective adds to a candidate's score.
+fn urge(objective: Objective, offer: &Offer, seen: &RouteOutlook, policy: &Policy, lateness_usd: f64) -> f64 {
+    let uncached = offer.uncached_miss - offer.hit * (offer.uncached_miss - offer.uncached_hit);
+    // Errors make a route slower: another attempt follows.
+    let works = f64::from(1.0 - offer.error).max(0.1);
+    let target_s = policy.slo.ttft.map_or(TARGET_S, |ttft| ttft.as_secs_f64()).max(1e-3);
+    let wait = f64::from(seen.first_token.typical_s(uncached)) / works / target_s;
+    match objective {
+        Objective::Cost => 0.0,
+        Objective::Balanced => offer.cost_usd() * wait,
+        Objective::Latency => lateness_usd * wait,
+        Objective::Throughput => {
+            lateness_usd * f64::from(seen.pace.seconds_per_token) / works / TOKEN_TARGET_S
+        }
+    }
+}
+
+/// What ties are broken by.
+fn soonest(candidate: &Candidate) -> Duration {
+    candidate.ttft_expected.unwrap_or(Duration::from_millis(500))
 }
 
 impl Held {
@@ -147,6 +373,7 @@ impl Held {
         match why {
             Exclusion::BreakerOpen { remaining } => Some(Self::Breaker(*remaining)),
             Exclusion::RateLimited { remaining } => Some(Self::Limited(*remaining)),
+            Exclusion::OverCap { .. } | Exclusion::Full { .. } => Some(Self::Limited(Duration::from_secs(1))),
             Exclusion::Disabled { remaining } => Some(Self::Operator(*remaining)),
             _ => None,
         }
@@ -154,8 +381,8 @@ impl Held {
 }
 
 /// Of the routes that the moment rules out, those to ask all the same, soonest to return first.
-fn last_resort(mut held: SmallVec<[(Held, Ranked<'_>); 8]>) -> impl Iterator<Item = Ranked<'_>> {
-    let any = |test: fn(&Held) -> bool| held.iter().any(|(why, _)| test(why));
+fn last_resort(decision: &mut Decision) {
+    let any = |test: fn(&Held) -> bool| decision.held.iter().any(|(why, _)| test(why));
     let chosen: fn(&Held) -> bool = if any(|why| matches!(why, Held::Breaker(_))) {
         |why| matches!(why, Held::Breaker(_))
     } else if any(|why| matches!(why, Held::Limited(_))) {
@@ -163,14 +390,43 @@ fn last_resort(mut held: SmallVec<[(Held, Ranked<'_>); 8]>) -> impl Iterator<Ite
     } else {
         |_| true
     };
-    held.retain(|(why, _)| chosen(why));
-    held.sort_unstable_by(|(one, a), (other, b)| one.cmp(other).then_with(|| a.compare(b)));
-    held.into_iter().map(|(_, mut ranked)| {
-        ranked.candidate.last_resort = true;
-        ranked
-    })
+    decision.held.retain(|(why, _)| chosen(why));
+    decision.held.sort_unstable_by(|(one, a), (other, b)| {
+        one.cmp(other)
+            .then(a.offer.cost_usd().partial_cmp(&b.offer.cost_usd()).unwrap_or(Ordering::Equal))
+            .then_with(|| a.route.cmp(&b.route))
+    });
+    decision
+        .order
+        .extend(decision.held.iter().map(|(_, candidate)| Candidate { last_resort: true, ..*candidate }));
 }
 
-fn nanos(time: Duration) -> i128 {
-    i128::try_from(time.as_nanos()).unwrap_or(i128::MAX)
+fn degraded(decision: &Decision, facts: &RequestFacts<'_>, resting: bool) -> Degraded {
+    let Some(first) = decision.order.first() else { return nobody(decision) };
+    let in_time = decision.hedge.map_or(first.in_time, |hedge| hedge.in_time);
+    match () {
+        () if resting => Degraded::Panic,
+        () if decision.limit.is_some() && (facts.learned.at_ceiling || in_time < HOPE) => Degraded::Slo,
+        () => Degraded::No,
+    }
+}
+
+/// Why nobody is left: what would help soonest is named first.
+fn nobody(decision: &Decision) -> Degraded {
+    let any = |codes: &[&str]| decision.excluded.iter().any(|one| codes.contains(&one.why.code()));
+    if any(&["rate_limited", "over_cap", "full"]) {
+        Degraded::Limited
+    } else if any(&["price_over"]) {
+        Degraded::Price
+    } else if any(&["region", "retention", "quantization"]) {
+        Degraded::Residency
+    } else {
+        Degraded::NoRoute
+    }
+}
+
+/// USD for a ranking; no charge rests on it.
+#[expect(clippy::cast_precision_loss, reason = "a ranking needs no last digit")]
+pub(super) fn usd(amount: PicoUsd) -> f64 {
+    amount.0 as f64 * 1e-12
 }

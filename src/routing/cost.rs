@@ -6,21 +6,48 @@ use crate::units::PicoUsd;
 use super::facts::{Endpoint, RequestFacts};
 use super::policy::Policy;
 
-/// Expected cost: the whole prompt at the plain input price, the answer as long as it is assumed to be, the request
-/// fee, and what the operator pays on top to hold credit there.
-pub fn expected(card: &PriceCard, rates: &Rates, policy: &Policy, facts: &RequestFacts<'_>) -> PicoUsd {
-    let tokens = rates.input.times(facts.prompt_tokens)
-        + rates.output.times(output_tokens(policy, facts))
-        + rates.request;
-    tokens + tokens.times_ppm(card.fee_ppm)
+/// An expected cost, by what is paid once the prompt is read and what is paid for the answer. Fees are in both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Expected {
+    /// The prompt and the fee per request.
+    pub prompt: PicoUsd,
+    /// The answer.
+    pub answer: PicoUsd,
 }
 
-/// How long the answer is taken to be: the policy's assumption, or the caller's bound where that is lower.
-pub fn output_tokens(policy: &Policy, facts: &RequestFacts<'_>) -> u64 {
-    match facts.endpoint {
-        Endpoint::Embeddings => 0,
-        Endpoint::Chat | Endpoint::Completions => facts
-            .output_tokens_max
-            .map_or(policy.output_tokens_assumed, |max| max.min(policy.output_tokens_assumed)),
+impl Expected {
+    /// Both.
+    pub fn total(&self) -> PicoUsd {
+        self.prompt + self.answer
     }
+}
+
+/// Tokens that a request is expected to be billed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ExpectedTokens {
+    /// Prompt tokens at the plain price.
+    pub uncached: u64,
+    /// Prompt tokens from the route's cache.
+    pub cached: u64,
+    /// Answer tokens.
+    pub output: u64,
+}
+
+/// Expected cost of `tokens` at `rates`, with what the operator pays on top to hold credit there.
+pub fn expected(card: &PriceCard, rates: &Rates, tokens: ExpectedTokens) -> Expected {
+    let with_fee = |amount: PicoUsd| amount + amount.times_ppm(card.fee_ppm);
+    let cached = rates.cached_input.unwrap_or(rates.input);
+    Expected {
+        prompt: with_fee(rates.input.times(tokens.uncached) + cached.times(tokens.cached) + rates.request),
+        answer: with_fee(rates.output.times(tokens.output)),
+    }
+}
+
+/// How long the answer is taken to be: as learnt, else the policy's assumption; the caller's bound where that is lower.
+pub fn output_tokens(policy: &Policy, facts: &RequestFacts<'_>) -> u64 {
+    if facts.endpoint == Endpoint::Embeddings {
+        return 0;
+    }
+    let usual = facts.learned.output_tokens.unwrap_or(policy.output_tokens_assumed);
+    facts.output_tokens_max.map_or(usual, |most| most.min(usual))
 }

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::units::{PicoUsd, TokenPrice};
 
+use super::plan::Offer;
 use super::route::{Capabilities, RouteId};
 
 /// A route that may serve, with what the choice rested on.
@@ -19,6 +20,22 @@ pub struct Candidate {
     pub cost_expected: Option<PicoUsd>,
     /// Predicted time to first token; `None`: never seen.
     pub ttft_expected: Option<Duration>,
+    /// Prompt tokens that its cache should hold and is expected to bill as cached.
+    pub cached_expected: u64,
+    /// Chance of a first token in time, 0..1.
+    pub in_time: f32,
+    /// What choosing it is expected to cost the rest of the session, in USD.
+    pub session_usd: f64,
+    /// What it is ranked by: expected cost, lateness, session and queue together, in USD. Smaller is better.
+    pub score_usd: f64,
+    /// Whether it is new, or was long unheard, and gets a small share until it has proved itself.
+    pub ramping: bool,
+    /// What the ranking rests on.
+    pub(super) offer: Offer,
+    /// Place by the policy's and by the caller's order, if they count.
+    pub(super) place: (u16, u16),
+    /// Place among the eligible routes.
+    pub(super) eligible: u16,
     /// Whether it is asked only because nothing else is left: its breaker is open, or the operator has to act first.
     /// Then it stands in `excluded` too, which says why and for how long.
     pub last_resort: bool,
@@ -69,6 +86,18 @@ pub enum Exclusion {
         /// For how much longer.
         remaining: Duration,
     },
+    /// It is asked for as much as it took before it refused.
+    OverCap {
+        /// Uncached prompt tokens a second it is asked for.
+        rate: u64,
+        /// The most it seems to take.
+        cap: u64,
+    },
+    /// As many answers are under way there as it can write at once.
+    Full {
+        /// How many.
+        running: u32,
+    },
     /// The operator has to act first: bad key, no credit, unknown model.
     Disabled {
         /// For how much longer it is left alone.
@@ -87,6 +116,54 @@ pub struct Excluded {
     pub why: Exclusion,
 }
 
+/// A second route, asked if the first is still silent after a while.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hedge {
+    /// Which; when the time comes, the best one then is taken.
+    pub route: RouteId,
+    /// How long after the request came.
+    pub after: Duration,
+    /// Chance that it is asked, 0..1.
+    pub chance: f32,
+    /// Chance of a first token in time with it, 0..1.
+    pub in_time: f32,
+}
+
+/// In which way less was possible than the policy wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Degraded {
+    /// In none.
+    #[default]
+    No,
+    /// No route is likely to be in time, or the promise has become too dear to keep: the best is asked all the same.
+    Slo,
+    /// Every route that would do is resting for its rate.
+    Limited,
+    /// The price ceiling leaves nobody.
+    Price,
+    /// Region, retention or quantisation leave nobody; they are never relaxed.
+    Residency,
+    /// Every breaker is open: the one that opens first is asked.
+    Panic,
+    /// Nobody can serve it for other reasons.
+    NoRoute,
+}
+
+impl Degraded {
+    /// A stable name for logs, metrics and records.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Slo => "slo",
+            Self::Limited => "limited",
+            Self::Price => "price",
+            Self::Residency => "residency",
+            Self::Panic => "panic",
+            Self::NoRoute => "no_route",
+        }
+    }
+}
+
 /// The outcome: whom to ask, in order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Decision {
@@ -94,9 +171,41 @@ pub struct Decision {
     pub order: SmallVec<[Candidate; 8]>,
     /// Everyone else, and why; in panic mode also those that stand in `order` as a last resort.
     pub excluded: SmallVec<[Excluded; 8]>,
+    /// When a second route is asked, and which.
+    pub hedge: Option<Hedge>,
+    /// What one late first token was worth avoiding (λ), in USD.
+    pub lateness_usd: f64,
+    /// Price of a second of our own engine's prefill work (ν), in USD.
+    pub queue_usd_per_s: f64,
+    /// When a first token is late, counted from the request's arrival; `None`: the policy promises nothing.
+    pub limit: Option<Duration>,
+    /// Whether less was possible than the policy wants.
+    pub degraded: Degraded,
+    /// Routes that the moment rules out; kept between decisions for its room alone.
+    pub(super) held: SmallVec<[(Held, Candidate); 4]>,
+}
+
+/// Why a route that may serve is not asked now, and for how much longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Held {
+    Breaker(Duration),
+    Limited(Duration),
+    Operator(Duration),
 }
 
 impl Decision {
+    /// Empties it and keeps its room.
+    pub fn clear(&mut self) {
+        self.order.clear();
+        self.excluded.clear();
+        self.held.clear();
+        self.hedge = None;
+        self.lateness_usd = 0.0;
+        self.queue_usd_per_s = 0.0;
+        self.limit = None;
+        self.degraded = Degraded::No;
+    }
+
     /// Why `route` was left out, if it was.
     pub fn why_excluded(&self, route: RouteId) -> Option<&Exclusion> {
         self.excluded.iter().find(|excluded| excluded.route == route).map(|excluded| &excluded.why)
@@ -107,6 +216,8 @@ impl Decision {
     pub fn wait_min(&self) -> Option<Duration> {
         let waits = self.excluded.iter().filter_map(|excluded| match excluded.why {
             Exclusion::RateLimited { remaining } => Some(remaining),
+            // Load is measured over seconds: one second makes room.
+            Exclusion::OverCap { .. } | Exclusion::Full { .. } => Some(Duration::from_secs(1)),
             _ => None,
         });
         if self.order.is_empty() { waits.min() } else { None }
@@ -129,6 +240,8 @@ impl Exclusion {
             Self::Lacks(_) => "lacks",
             Self::BreakerOpen { .. } => "breaker_open",
             Self::RateLimited { .. } => "rate_limited",
+            Self::OverCap { .. } => "over_cap",
+            Self::Full { .. } => "full",
             Self::Disabled { .. } => "disabled",
             Self::Forbidden => "forbidden",
         }
@@ -176,6 +289,11 @@ impl fmt::Display for Exclusion {
             Self::RateLimited { remaining } => {
                 write!(f, "its provider asked for a pause; it is asked again in {}", Wait(*remaining))
             }
+            Self::OverCap { rate, cap } => write!(
+                f,
+                "it is asked for {rate} prompt tokens a second, and it refused at more than {cap}; the rest goes elsewhere"
+            ),
+            Self::Full { running } => write!(f, "{running} answers are under way there, as many as it writes at once"),
             Self::Disabled { remaining } => write!(
                 f,
                 "it waits for the operator, who finds the cause in the log; it is looked at again in {}",

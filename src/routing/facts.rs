@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::units::{Mono, TokenPrice};
+use crate::units::TokenPrice;
 
+use super::learn::prefix::Held;
 use super::policy::{Glob, Objective};
 use super::route::{Capabilities, Retention, RouteId};
 
@@ -93,34 +94,33 @@ pub struct RequestFacts<'a> {
     pub models_allowed: &'a [Glob],
     /// The caller's own routing fields.
     pub wants: Wants<'a>,
+    /// What each eligible route should hold of the prompt in its cache, as `eligible`; empty: nothing.
+    pub held: &'a [Held],
+    /// What was learnt of such requests.
+    pub learned: Learned,
+    /// Time that has gone by since the request came: a second decision has less left.
+    pub waited: Duration,
+    /// Routes that were asked already; they are left out without a word.
+    pub tried: &'a [RouteId],
+    /// Whether a second route may be asked while the first is silent.
+    pub may_hedge: bool,
+    /// A number from 0 to below 1, drawn for this request.
+    pub draw: f32,
 }
 
-/// What is known of a route at this moment from its traffic.
+/// What was learnt of requests like this one.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Observation {
-    /// Smoothed time to first token.
-    pub ttft: Option<Duration>,
-    /// Smoothed answer tokens per second.
-    pub tokens_per_second: Option<f32>,
-    /// Share of recent attempts that failed, 0..1.
-    pub error_rate: f32,
-    /// The breaker is open until then.
-    pub open_until: Option<Mono>,
-    /// The provider asked us to wait until then (429, Retry-After, no quota left).
-    pub limited_until: Option<Mono>,
-    /// Set aside by the operator's side: bad key, no money, unknown model.
-    pub disabled_until: Option<Mono>,
-}
-
-/// Where observations come from: the live table, or a file.
-pub trait Observe {
-    /// What is known of `route`.
-    fn of(&self, route: RouteId) -> Observation;
-}
-
-/// Nothing has been seen yet.
-impl Observe for () {
-    fn of(&self, _route: RouteId) -> Observation {
-        Observation::default()
-    }
+pub struct Learned {
+    /// What one late first token is worth avoiding (λ), in USD; `None`: not known yet.
+    pub lateness_usd: Option<f64>,
+    /// Mean expected cost of the cheapest candidate, in USD; 0: not known yet.
+    pub mean_cost_usd: f64,
+    /// Whether λ is at its ceiling: the promise cannot be kept.
+    pub at_ceiling: bool,
+    /// Expected length of the answer, in tokens.
+    pub output_tokens: Option<u64>,
+    /// Expected number of further requests that extend this one's prompt.
+    pub session_rest: f32,
+    /// Price of a second of our own engine's prefill work (ν), in USD.
+    pub queue_usd_per_s: f64,
 }

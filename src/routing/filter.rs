@@ -5,7 +5,7 @@
 //! 2. what it can do: `Lacks`, `ContextTooSmall`
 //! 3. where the data goes: `Region`, `Retention`, `Quantization`
 //! 4. what it costs: `Unpriced`, `PriceOver`
-//! 5. how it is at this moment: `Disabled`, `RateLimited`, `BreakerOpen`
+//! 5. how it is at this moment: `Disabled`, `RateLimited`, `BreakerOpen`, `OverCap`, `Full`
 //!
 //! What is not known meets no constraint: not a region, not a quantisation, not a price.
 
@@ -15,7 +15,8 @@ use crate::pricing::Rates;
 use crate::units::{Mono, TokenPrice};
 
 use super::decision::Exclusion;
-use super::facts::{Observation, RequestFacts};
+use super::facts::RequestFacts;
+use super::outlook::RouteOutlook;
 use super::policy::Policy;
 use super::route::{Retention, Route};
 
@@ -32,14 +33,27 @@ pub fn lasting(
         .or_else(|| price(rates, policy, facts))
 }
 
-/// Why `route` should not be asked at this moment (group 5).
-pub fn passing(seen: &Observation, now: Mono) -> Option<Exclusion> {
+/// Why a route should not be asked at this moment (group 5).
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "rates that are never negative, in words"
+)]
+pub fn passing(seen: &RouteOutlook, now: Mono) -> Option<Exclusion> {
     let left =
         |until: Option<Mono>| until.map(|until| until.since(now)).filter(|left| *left > Duration::ZERO);
     left(seen.disabled_until)
         .map(|remaining| Exclusion::Disabled { remaining })
         .or_else(|| left(seen.limited_until).map(|remaining| Exclusion::RateLimited { remaining }))
         .or_else(|| left(seen.open_until).map(|remaining| Exclusion::BreakerOpen { remaining }))
+        .or_else(|| {
+            let cap = seen.cap.filter(|cap| seen.rate > *cap)?;
+            Some(Exclusion::OverCap { rate: seen.rate as u64, cap: cap as u64 })
+        })
+        .or_else(|| {
+            let most = seen.running_max?;
+            (seen.running >= most).then_some(Exclusion::Full { running: seen.running })
+        })
 }
 
 /// Whether one of the caller's names means this route.

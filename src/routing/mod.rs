@@ -1,7 +1,8 @@
 //! Which route serves a request, in which order the others follow, and why. Pure: no socket, clock or random number.
 //!
-//! `matching` finds the policy, `filter` says who may not serve, `cost` and `latency` predict, `choose` puts the rest
-//! in order, `explain` says so in words.
+//! `matching` finds the policy, `filter` says who may not serve, `cost` and `plan` weigh the others, `choose` puts them in
+//! order, `pursuit` carries the decision out step by step, `explain` says so in words. What is known of a route is an
+//! `outlook`, and `learn` makes it from traffic.
 
 pub mod choose;
 pub mod cost;
@@ -9,15 +10,22 @@ pub mod decision;
 pub mod explain;
 pub mod facts;
 pub mod filter;
-pub mod latency;
+pub mod learn;
 pub mod matching;
+pub mod outlook;
+pub mod plan;
 pub mod policy;
+pub mod pursuit;
 pub mod route;
 
 pub use choose::decide;
-pub use decision::{Candidate, Decision, Excluded, Exclusion};
+pub use decision::{Candidate, Decision, Degraded, Excluded, Exclusion, Hedge};
 pub use explain::Explanation;
-pub use facts::{Endpoint, Needs, Observation, Observe, RequestFacts, Wants};
+pub use facts::{Endpoint, Learned, Needs, RequestFacts, Wants};
 pub use matching::select;
-pub use policy::{Budgeted, Constraints, Fallback, Glob, Matcher, Midstream, Objective, Policy, Slo};
+pub use outlook::{Observe, RouteOutlook};
+pub use policy::{
+    Budgeted, Constraints, Fallback, Glob, HedgeAfter, Hedging, Matcher, Midstream, Mode, Objective, Policy,
+    Slo,
+};
 pub use route::{Capabilities, Retention, Route, RouteId, Routes};

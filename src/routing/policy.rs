@@ -45,6 +45,8 @@ pub struct Matcher {
 pub struct Slo {
     /// Time to first token.
     pub ttft: Option<Duration>,
+    /// What each thousand prompt tokens adds to it.
+    pub ttft_per_1k: Duration,
     /// Answer tokens a second.
     pub tokens_per_second: Option<f32>,
     /// Share of requests that must keep it, 0..1.
@@ -100,6 +102,45 @@ impl Default for Fallback {
     }
 }
 
+/// From when on a second route may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum HedgeAfter {
+    /// Whenever it is worth its price.
+    #[default]
+    Worth,
+    /// Not before this share of the first route's calls have begun to answer, 0..1.
+    Quantile(f32),
+    /// Not before this much silence.
+    Silence(Duration),
+}
+
+/// A second route for a silent first one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hedging {
+    /// Whether there is one at all.
+    pub on: bool,
+    /// From when on.
+    pub after: HedgeAfter,
+    /// What second attempts may cost, as a share of the spend of ten minutes.
+    pub max_extra_cost: f32,
+}
+
+impl Default for Hedging {
+    fn default() -> Self {
+        Self { on: true, after: HedgeAfter::default(), max_extra_cost: 0.05 }
+    }
+}
+
+/// Whether a policy acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Its decisions are carried out.
+    #[default]
+    Live,
+    /// Its decisions are recorded beside those that are carried out, and nothing more.
+    Shadow,
+}
+
 /// A budget that the ledger enforces; routing only carries it along.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Budgeted {
@@ -126,6 +167,12 @@ pub struct Policy {
     pub constraints: Constraints,
     /// What happens on failure.
     pub fallback: Fallback,
+    /// What happens on silence.
+    pub hedging: Hedging,
+    /// Whether routes without fresh evidence are probed for this policy's models.
+    pub probe: bool,
+    /// Whether it acts.
+    pub mode: Mode,
     /// Whether a route without a known price may serve.
     pub allow_unpriced: bool,
     /// Bound put on the answer when the caller gives none, in tokens, for pricing alone.

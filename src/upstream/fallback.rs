@@ -5,6 +5,7 @@
 //! of everything costs hardly more upstream requests than there are callers' requests.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
@@ -13,16 +14,17 @@ use tower::retry::budget::{Budget, TpsBudget};
 use crate::api::body::Call;
 use crate::providers::fault::{Class, Weight};
 use crate::providers::headroom;
+use crate::routing::learn::breaker::State;
+use crate::routing::learn::route::{AttemptId, Change};
 use crate::routing::{Candidate, Decision, Fallback, Route, RouteId};
 use crate::telemetry::Metrics;
 use crate::units::{Clock, Mono};
 
 use super::answer::Answer;
 use super::attempt::{Failed, Target, attempt};
-use super::breaker::State;
 use super::connect::Client;
 use super::error::{Error, Reason};
-use super::health::{Change, RouteHealth, Table};
+use super::health::{RouteHealth, Table};
 
 /// Retries a second that are always allowed, and the share of requests that may be retried beyond that.
 const RETRIES_PER_SECOND_MIN: u32 = 10;
@@ -57,6 +59,8 @@ pub struct Upstreams {
     pub metrics: Arc<Metrics>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Numbers attempts.
+    pub attempts: Arc<AtomicU64>,
 }
 
 /// One request's wish, as the fallback needs it.
@@ -99,9 +103,10 @@ pub struct Served {
 }
 
 impl Upstreams {
-    /// Health as routing observes it at `now`.
-    pub fn observed(&self, now: Mono) -> Table<'_> {
-        Table { routes: &self.health, now }
+    /// What is known of the routes of a request.
+    pub fn observed(&self, eligible: &[RouteId]) -> Table {
+        let outlook = |id: &RouteId| self.health.get(usize::from(id.0)).map(|health| health.outlook());
+        Table(eligible.iter().map(|id| outlook(id).unwrap_or_default()).collect())
     }
 
     /// Tries routes in the decision's order until one answers. Dropping the future cancels the attempt that is under way.
@@ -197,7 +202,8 @@ impl Upstreams {
         patience: Patience,
     ) -> Result<(Answer, Mono, Mono), Failed> {
         let sent = self.clock.now().mono;
-        health.begin(sent);
+        let id = AttemptId(self.attempts.fetch_add(1, Ordering::Relaxed));
+        health.began(sent, id, errand.call.prompt_tokens_estimated() as f64);
         let mut count =
             Counted { metrics: &self.metrics, clock: &*self.clock, route, sent, outcome: "cancelled" };
         let outcome =
@@ -209,7 +215,7 @@ impl Upstreams {
         match outcome {
             Ok(answer) => {
                 let streamed = matches!(answer, Answer::Streamed(_));
-                let change = health.succeeded(answered, answered.since(sent), streamed);
+                let change = health.answered(answered, id, streamed);
                 self.tell(route, change, None);
                 self.heed_headroom(route, health, answer.headers());
                 Ok((answer, sent, answered))
@@ -221,7 +227,12 @@ impl Upstreams {
                 }
                 let hurried =
                     failed.fault.class == Class::Timeout && failed.answer.is_none() && !patience.full;
-                let change = if hurried { Change::None } else { health.failed(answered, &failed.fault) };
+                let change = if hurried {
+                    health.abandoned(answered, id);
+                    Change::None
+                } else {
+                    health.failed(answered, id, &failed.fault)
+                };
                 self.tell(route, change, Some(&failed));
                 Err(failed)
             }

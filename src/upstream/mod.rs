@@ -2,7 +2,6 @@
 
 pub mod answer;
 pub mod attempt;
-pub mod breaker;
 pub mod connect;
 pub mod error;
 pub mod fallback;

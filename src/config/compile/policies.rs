@@ -13,7 +13,9 @@ use crate::config::document::values::Pattern;
 use crate::config::node::Spot;
 use crate::config::problem::{Severity, nearest};
 use crate::config::read::{At, Reader};
-use crate::routing::{Constraints, Fallback, Glob, Matcher, Midstream, Objective, Policy, Retention, Slo};
+use crate::routing::{
+    Constraints, Fallback, Glob, Hedging, Matcher, Midstream, Mode, Objective, Policy, Retention, Slo,
+};
 
 use super::providers::Made;
 
@@ -84,6 +86,9 @@ fn built_in() -> Policy {
         slo: Slo { attainment: ATTAINMENT, ..Slo::default() },
         constraints: Constraints::default(),
         fallback: Fallback::default(),
+        hedging: Hedging::default(),
+        probe: true,
+        mode: Mode::Live,
         allow_unpriced: false,
         output_tokens_assumed: OUTPUT_TOKENS_ASSUMED,
         price_age_max: Some(PRICE_AGE_MAX),
@@ -105,6 +110,7 @@ fn policy(reader: &Reader<'_>, typed: &PolicyDocument, name: Arc<str>, made: &Ma
         in_order: typed.in_order.as_ref().is_some_and(|flag| flag.0),
         slo: Slo {
             ttft: slo.and_then(|slo| slo.ttft.as_ref()).map(|ttft| ttft.0),
+            ttft_per_1k: Duration::ZERO,
             tokens_per_second: slo.and_then(|slo| slo.tokens_per_second.as_ref()).map(|speed| speed.0),
             attainment: slo.and_then(|slo| slo.attainment.as_ref()).map_or(ATTAINMENT, |share| share.0),
         },
@@ -114,6 +120,9 @@ fn policy(reader: &Reader<'_>, typed: &PolicyDocument, name: Arc<str>, made: &Ma
             .as_ref()
             .map(|fallback| self::fallback(reader, fallback))
             .unwrap_or_default(),
+        hedging: Hedging::default(),
+        probe: true,
+        mode: Mode::Live,
         allow_unpriced: typed.allow_unpriced.as_ref().is_some_and(|flag| flag.0),
         output_tokens_assumed: typed
             .output_tokens_assumed

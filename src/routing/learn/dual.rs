@@ -1,0 +1,105 @@
+//! What one late first token is worth avoiding (λ, in USD), learnt so that the promised share comes in time.
+//!
+//! λ rises with each late request and falls a little with each that was in time: the multiplier of the constraint
+//! P(in time) ≥ attainment. Its steps are small against its size, since spend is lowest when the same λ holds all along.
+
+/// Steps of the logarithm: how far one late request moves it at first, and once it has settled.
+const STEP_FIRST: f64 = 0.25;
+const STEP_SETTLED: f64 = 0.06;
+/// Requests after which it has settled half way.
+const SETTLES: f64 = 300.0;
+/// What is aimed at beyond the promise, as a share.
+const MARGIN: f64 = 0.002;
+/// Ceiling and start of λ, in mean costs of the cheapest candidate.
+pub const CEILING: f64 = 50.0;
+/// As above.
+pub const START: f64 = 4.0;
+/// λ never falls below this many mean costs: below it changes nothing.
+const FLOOR: f64 = 0.02;
+/// Share of a new cost in the running mean.
+const SMOOTHING: f64 = 0.01;
+
+/// λ of one policy's promise for one model.
+#[derive(Debug, Clone, Copy)]
+pub struct LatenessPrice {
+    /// λ over the mean cost, as a logarithm.
+    log: f64,
+    mean_cost_usd: f64,
+    requests: f64,
+    /// 1 while spend is on pace; 0: a late request may cost nothing to avoid.
+    pressure: f64,
+}
+
+impl Default for LatenessPrice {
+    fn default() -> Self {
+        Self { log: START.ln(), mean_cost_usd: 0.0, requests: 0.0, pressure: 1.0 }
+    }
+}
+
+impl LatenessPrice {
+    /// A decision was made whose cheapest candidate was expected to cost `usd`.
+    pub fn decided(&mut self, usd: f64) {
+        if !usd.is_finite() || usd < 0.0 {
+            return;
+        }
+        let share = if self.mean_cost_usd == 0.0 { 1.0 } else { SMOOTHING };
+        self.mean_cost_usd += share * (usd - self.mean_cost_usd);
+    }
+
+    /// A request ended; `late` if its first token did not come in time. `attainment` is the promised share.
+    pub fn finished(&mut self, late: bool, attainment: f32) {
+        self.requests += 1.0;
+        let step = STEP_SETTLED + (STEP_FIRST - STEP_SETTLED) * SETTLES / (SETTLES + self.requests);
+        let allowed = (1.0 - f64::from(attainment) - MARGIN).max(0.0005);
+        let miss = f64::from(u8::from(late));
+        self.log = (self.log + step * (miss - allowed)).clamp(FLOOR.ln(), CEILING.ln());
+    }
+
+    /// Spend over its pace in a budget: 1 on pace; at a quarter over pace a late request is worth nothing.
+    pub fn pressed(&mut self, spent_over_paced: f64) {
+        self.pressure = 1.0 - ((spent_over_paced - 1.0) / 0.25).clamp(0.0, 1.0);
+    }
+
+    /// λ in USD; `None` before the first decision.
+    pub fn usd(&self) -> Option<f64> {
+        (self.mean_cost_usd > 0.0).then(|| self.log.exp().min(CEILING * self.pressure) * self.mean_cost_usd)
+    }
+
+    /// Running mean of the cheapest candidate's cost, in USD.
+    pub const fn mean_cost_usd(&self) -> f64 {
+        self.mean_cost_usd
+    }
+
+    /// Whether λ is at its ceiling: the promise cannot be kept.
+    pub fn is_at_ceiling(&self) -> bool {
+        self.requests > 0.0 && self.log >= CEILING.ln() - 1e-6
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_settles_where_the_promise_is_just_kept() {
+        let mut price = LatenessPrice::default();
+        price.decided(1e-3);
+        // A market in which a λ of eight mean costs keeps the promise, and less does not.
+        let mut late_of_last = 0;
+        for i in 0..20_000_u32 {
+            let chance = 0.05 * (8e-3 / price.usd().unwrap());
+            let late = f64::from(i.wrapping_mul(2_654_435_769)) / f64::from(u32::MAX) < chance;
+            price.finished(late, 0.95);
+            late_of_last += u32::from(late && i >= 10_000);
+        }
+        assert!((400..=560).contains(&late_of_last), "{late_of_last}");
+    }
+
+    #[test]
+    fn pressure_takes_the_price_away() {
+        let mut price = LatenessPrice::default();
+        price.decided(1e-3);
+        price.pressed(1.25);
+        assert_eq!(price.usd(), Some(0.0));
+    }
+}

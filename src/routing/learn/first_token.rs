@@ -1,0 +1,350 @@
+//! When a route's first token comes: T = level · (a·n + b·u), u uncached prompt tokens, n a call's own luck with median
+//! near 1. a and b are learnt by recursive least squares, the level by a filter (`level`), the luck by a histogram (`shape`).
+//!
+//! Luck strikes the part that does not depend on the prompt more than the part that does: a long prompt's time varies less,
+//! in proportion, than a short one's. `PREFILL_LUCK` says how much of it strikes the prompt's part.
+
+use super::level::Level;
+use super::shape::{BINS, Shape, place};
+
+/// What is assumed of a route before anything is known: seconds, and seconds a token.
+const BASE_ASSUMED_S: f64 = 1.0;
+const PER_TOKEN_ASSUMED_S: f64 = 0.08e-3;
+const PRIOR_SAMPLES: f64 = 8.0;
+const BASE_LEAST_S: f64 = 0.05;
+const PER_TOKEN_LEAST_S: f64 = 0.005e-3;
+/// How much of its weight a sample keeps at each further one.
+const MEMORY: f64 = 0.9985;
+/// How much of the level's movement is taken out before a and b are fitted; the rest lets them follow what lasts.
+const LEVEL_TAKEN_OUT: f32 = 0.9;
+/// Share of a call's luck that strikes the prompt's part of its time.
+pub const PREFILL_LUCK: f32 = 0.25;
+/// A likelihood never falls below this share of an even one: one odd call is not proof.
+const EVEN: f32 = 0.02;
+
+/// The estimator of one route.
+#[derive(Debug, Clone)]
+pub struct FirstToken {
+    /// Information matrix and vector of the regression on (1, u).
+    matrix: [f64; 3],
+    vector: [f64; 2],
+    base_s: f64,
+    per_token_s: f64,
+    shape: Shape,
+    level: Level,
+    passed_s: f64,
+}
+
+/// What was assumed of a route by its catalogue: the median first token of a short prompt, worth a few samples.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Prior {
+    /// Seconds for a short prompt.
+    pub base_s: f64,
+    /// Seconds for each uncached prompt token.
+    pub per_token_s: f64,
+    /// How many samples it is worth.
+    pub samples: f64,
+}
+
+impl Default for Prior {
+    fn default() -> Self {
+        Self { base_s: BASE_ASSUMED_S, per_token_s: PER_TOKEN_ASSUMED_S, samples: PRIOR_SAMPLES }
+    }
+}
+
+impl Default for FirstToken {
+    fn default() -> Self {
+        Self::new(Prior::default())
+    }
+}
+
+/// The part of a time that luck strikes in full: 1 for a short prompt, less for a long one.
+#[expect(clippy::cast_possible_truncation, reason = "a share")]
+fn struck(base_s: f64, prefill_s: f64) -> f32 {
+    let luck = f64::from(PREFILL_LUCK);
+    ((base_s + luck * prefill_s) / (base_s + prefill_s)) as f32
+}
+
+/// The logarithm of a call's luck: `ratio` is its time over what was expected at the level.
+fn luck(ratio: f32, struck: f32) -> f32 {
+    (1.0 + (ratio - 1.0) / struck).max(0.06).ln()
+}
+
+impl FirstToken {
+    /// An estimator that begins with `prior`.
+    pub fn new(prior: Prior) -> Self {
+        // As if `samples` calls had been seen at each of two prompt lengths, so that both numbers are held.
+        let mut this = Self {
+            matrix: [0.0; 3],
+            vector: [0.0; 2],
+            base_s: prior.base_s,
+            per_token_s: prior.per_token_s,
+            shape: Shape::default(),
+            level: Level::default(),
+            passed_s: 0.0,
+        };
+        for tokens in [200.0, 12_000.0] {
+            let time = prior.base_s + prior.per_token_s * tokens;
+            this.add(tokens, time, prior.samples / 2.0 / (time * time));
+        }
+        this
+    }
+
+    fn add(&mut self, tokens: f64, time: f64, weight: f64) {
+        self.matrix[0] += weight;
+        self.matrix[1] += weight * tokens;
+        self.matrix[2] += weight * tokens * tokens;
+        self.vector[0] += weight * time;
+        self.vector[1] += weight * tokens * time;
+    }
+
+    fn solve(&mut self) {
+        let [m0, m1, m2] = self.matrix;
+        let determinant = m0 * m2 - m1 * m1;
+        if determinant > 1e-9 * m0 * m2 {
+            self.base_s = (self.vector[0] * m2 - self.vector[1] * m1) / determinant;
+            self.per_token_s = (m0 * self.vector[1] - m1 * self.vector[0]) / determinant;
+        }
+        if self.per_token_s < PER_TOKEN_LEAST_S {
+            self.per_token_s = PER_TOKEN_LEAST_S;
+            self.base_s = (self.vector[0] - self.per_token_s * m1) / m0;
+        }
+        if self.base_s < BASE_LEAST_S {
+            self.base_s = BASE_LEAST_S;
+            self.per_token_s = ((self.vector[1] - self.base_s * m1) / m2).max(PER_TOKEN_LEAST_S);
+        }
+    }
+
+    fn parts(&self, uncached: f64) -> (f64, f32) {
+        let prefill = self.per_token_s * uncached;
+        (self.base_s + prefill, struck(self.base_s, prefill))
+    }
+
+    /// Expected seconds at the usual level.
+    pub fn usual_s(&self, uncached: f64) -> f64 {
+        self.parts(uncached).0
+    }
+
+    /// Moves on to `at_s`, in seconds of a clock that never goes back.
+    #[expect(clippy::cast_possible_truncation, reason = "seconds since the last look")]
+    pub fn pass(&mut self, at_s: f64) {
+        let passed = at_s - self.passed_s;
+        if passed > 0.25 {
+            self.level.pass(passed as f32);
+            self.passed_s = at_s;
+        }
+    }
+
+    /// A first token came after `time_s` for `uncached` prompt tokens.
+    #[expect(clippy::cast_possible_truncation, reason = "ratios of seconds")]
+    pub fn heard(&mut self, at_s: f64, uncached: f64, time_s: f64) {
+        self.pass(at_s);
+        let (expected, struck) = self.parts(uncached);
+        let ratio = (time_s / expected) as f32;
+        let density = self.shape.density();
+        self.level.weigh(|log| {
+            let luck = 1.0 + (ratio * (-log).exp() - 1.0) / struck;
+            if luck < 0.06 {
+                return EVEN * 0.02;
+            }
+            let (bin, _) = place(luck.ln());
+            // The density of the time itself: luck's density over luck and level.
+            (density[bin] + EVEN) * (-log).exp() / luck
+        });
+        let level = self.level.mean_log();
+        self.shape.seen(luck(ratio * (-level).exp(), struck));
+        let usual = time_s * f64::from((-level * LEVEL_TAKEN_OUT).exp());
+        // One call in the tail does not bend the line.
+        let usual = usual.min(3.0 * expected);
+        self.matrix.iter_mut().for_each(|entry| *entry *= MEMORY);
+        self.vector.iter_mut().for_each(|entry| *entry *= MEMORY);
+        self.add(uncached, usual, 1.0 / (expected * expected));
+        self.solve();
+    }
+
+    /// An attempt was given up after `age_s` of silence.
+    #[expect(clippy::cast_possible_truncation, reason = "ratios of seconds")]
+    pub fn silent(&mut self, at_s: f64, uncached: f64, age_s: f64) {
+        self.pass(at_s);
+        let (expected, struck) = self.parts(uncached);
+        let ratio = (age_s / expected) as f32;
+        self.level.weigh(survival(&self.shape.cumulative(), ratio, struck));
+        let level = self.level.mean_log();
+        self.shape.censored(luck(ratio * (-level).exp(), struck));
+    }
+
+    /// What a decision needs, with what the attempts now under way tell: `waiting` are their (uncached tokens, age in seconds).
+    #[expect(clippy::cast_possible_truncation, reason = "seconds and shares")]
+    pub fn outlook(&mut self, at_s: f64, waiting: impl Iterator<Item = (f64, f64)>) -> FirstTokenOutlook {
+        self.pass(at_s);
+        let cumulative = self.shape.cumulative();
+        let mut level = self.level.clone();
+        for (uncached, age_s) in waiting {
+            let (expected, struck) = self.parts(uncached);
+            level.weigh(survival(&cumulative, (age_s / expected) as f32, struck));
+        }
+        let centre = level.mean_log();
+        let mut late = [[0.0_f32; BINS + 1]; STRUCK.len()];
+        for (row, struck) in late.iter_mut().zip(STRUCK) {
+            for (log, weight) in level.points() {
+                let scale = (centre - log).exp();
+                for (edge, slot) in row.iter_mut().enumerate() {
+                    // The time at this edge of the table, at the table's level, is this much luck at that level.
+                    let ratio = 1.0 + struck * (edge_luck(edge) - 1.0);
+                    let luck = 1.0 + (ratio * scale - 1.0) / struck;
+                    let (bin, into) = place(luck.max(0.06).ln());
+                    *slot += weight * (cumulative[bin] + (cumulative[bin + 1] - cumulative[bin]) * into);
+                }
+            }
+        }
+        FirstTokenOutlook {
+            base_s: self.base_s as f32,
+            per_token_s: self.per_token_s as f32,
+            prefill_luck: PREFILL_LUCK,
+            level: centre.exp(),
+            within: late,
+        }
+    }
+}
+
+/// exp of a bin's lower edge.
+fn edge_luck(edge: usize) -> f32 {
+    static EDGES: std::sync::LazyLock<[f32; BINS + 1]> = std::sync::LazyLock::new(|| {
+        std::array::from_fn(|edge| (super::shape::centre(edge) - super::shape::WIDTH / 2.0).exp())
+    });
+    EDGES[edge]
+}
+
+/// Chance, by the level's logarithm, that a call is still silent at `ratio` of its expected time.
+fn survival(cumulative: &[f32; BINS + 1], ratio: f32, struck: f32) -> impl Fn(f32) -> f32 {
+    move |log| {
+        let luck = 1.0 + (ratio * (-log).exp() - 1.0) / struck;
+        if luck <= 0.08 {
+            return 1.0;
+        }
+        let (bin, into) = place(luck.ln());
+        1.0 - (cumulative[bin] + (cumulative[bin + 1] - cumulative[bin]) * into) + EVEN
+    }
+}
+
+/// Shares struck by luck for which a table is made; between them it is interpolated.
+pub const STRUCK: [f32; 3] = [1.0, 0.55, 0.25];
+
+/// When the first token comes, as a decision reads it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FirstTokenOutlook {
+    /// Seconds for a short prompt at the usual level.
+    pub base_s: f32,
+    /// Seconds for each uncached prompt token at the usual level.
+    pub per_token_s: f32,
+    /// Share of luck that strikes the prompt's part.
+    pub prefill_luck: f32,
+    /// The level now: 1 is usual, 2 twice as slow.
+    pub level: f32,
+    /// Chance of a first token by the edges of luck's bins, for each share struck.
+    pub within: [[f32; BINS + 1]; STRUCK.len()],
+}
+
+impl Default for FirstTokenOutlook {
+    fn default() -> Self {
+        static UNSEEN: std::sync::LazyLock<FirstTokenOutlook> =
+            std::sync::LazyLock::new(|| FirstToken::default().outlook(0.0, std::iter::empty()));
+        UNSEEN.clone()
+    }
+}
+
+impl FirstTokenOutlook {
+    /// Expected seconds to the first token, were luck at its median.
+    pub fn typical_s(&self, uncached: f32) -> f32 {
+        self.level * (self.base_s + self.per_token_s * uncached)
+    }
+
+    /// Chance that the first token of a prompt with `uncached` tokens comes within `seconds`, if it does not fail.
+    pub fn within(&self, seconds: f32, uncached: f32) -> f32 {
+        if seconds <= 0.0 {
+            return 0.0;
+        }
+        let prefill = self.per_token_s * uncached;
+        let expected = self.base_s + prefill;
+        let struck = (self.base_s + self.prefill_luck * prefill) / expected;
+        let luck = 1.0 + (seconds / (expected * self.level) - 1.0) / struck;
+        if luck <= 0.06 {
+            return 0.0;
+        }
+        let (bin, into) = place(luck.ln());
+        let read = |row: &[f32; BINS + 1]| row[bin] + (row[bin + 1] - row[bin]) * into;
+        let upper = usize::from(struck <= STRUCK[1]);
+        let [high, low] = [STRUCK[upper], STRUCK[upper + 1]];
+        let mix = ((high - struck) / (high - low)).clamp(0.0, 1.0);
+        let (first, second) = (read(&self.within[upper]), read(&self.within[upper + 1]));
+        first + (second - first) * mix
+    }
+
+    /// Seconds within which the first token comes with this chance; infinite where it is not reached.
+    pub fn quantile_s(&self, chance: f32, uncached: f32) -> f32 {
+        let prefill = self.per_token_s * uncached;
+        let expected = self.base_s + prefill;
+        let struck = (self.base_s + self.prefill_luck * prefill) / expected;
+        let upper = usize::from(struck <= STRUCK[1]);
+        let [high, low] = [STRUCK[upper], STRUCK[upper + 1]];
+        let row = usize::from((high - struck) / (high - low) > 0.5) + upper;
+        let row = &self.within[row];
+        let Some(edge) = row.iter().position(|share| *share >= chance) else { return f32::INFINITY };
+        let (above, below) = (row[edge], if edge == 0 { 0.0 } else { row[edge - 1] });
+        let into = if above > below { (chance - below) / (above - below) } else { 1.0 };
+        let previous = edge_luck(edge.saturating_sub(1));
+        let luck = previous + (edge_luck(edge) - previous) * into;
+        self.level * expected * (1.0 + struck * (luck - 1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lucks with median 1, in a fixed order that is no order.
+    fn lucks() -> impl Iterator<Item = f64> {
+        (0_u32..).map(|i| {
+            let share = (f64::from(i.wrapping_mul(2_654_435_769) >> 8) + 0.5) / f64::from(1_u32 << 24);
+            ((share - 0.5) * 1.2).exp()
+        })
+    }
+
+    fn taught(base: f64, per_token: f64, calls: usize) -> FirstToken {
+        let mut first = FirstToken::default();
+        for (i, luck) in lucks().take(calls).enumerate() {
+            let tokens = [100.0, 2_000.0, 9_000.0, 500.0][i % 4];
+            #[expect(clippy::cast_precision_loss, reason = "small")]
+            first.heard(i as f64, tokens, base * luck + per_token * tokens);
+        }
+        first
+    }
+
+    #[test]
+    fn it_learns_base_slope_and_spread() {
+        let outlook = taught(0.4, 0.05e-3, 2_000).outlook(2_000.0, std::iter::empty());
+        for (tokens, time, least, most) in [
+            (100.0, 0.41, 0.35, 0.65),
+            (100.0, 0.75, 0.95, 1.0),
+            (100.0, 0.22, 0.0, 0.06),
+            (9_000.0, 0.86, 0.35, 0.65),
+            (9_000.0, 1.3, 0.93, 1.0),
+        ] {
+            let within = outlook.within(time, tokens);
+            assert!((least..=most).contains(&within), "{tokens} {time}: {within}");
+        }
+        let median = outlook.quantile_s(0.5, 100.0);
+        assert!((0.35..0.47).contains(&median), "{median}");
+    }
+
+    #[test]
+    fn silence_is_evidence_before_any_answer() {
+        let mut first = taught(0.4, 0.05e-3, 500);
+        let calm = first.outlook(500.0, std::iter::empty()).within(0.8, 100.0);
+        let waiting =
+            first.outlook(500.0, [(100.0, 2.0), (100.0, 1.7), (100.0, 1.5)].into_iter()).within(0.8, 100.0);
+        assert!(calm > 0.9 && waiting < 0.4, "{calm} {waiting}");
+        // It was a look, not a lesson.
+        assert!(first.outlook(500.0, std::iter::empty()).within(0.8, 100.0) > 0.9);
+    }
+}

@@ -1,0 +1,154 @@
+//! How slow a route is at the moment against its own habit: a filter over a grid of levels.
+//!
+//! The level is what all calls of a moment share: drift, a busy hour, an incident. It wanders slowly and at times jumps.
+//! Each call, answered or not, says something of it through the likelihood of what was seen; without calls the filter
+//! forgets by itself, so that old evidence is never taken for new.
+
+/// Levels in the grid.
+pub const LEVELS: usize = 48;
+const LOWEST: f32 = -1.2;
+const STEP: f32 = 0.1;
+
+/// Variance of the wandering, in squared logarithms a second.
+const WANDER: f32 = 1.0e-4;
+/// Jumps a second.
+const JUMPS: f32 = 1.0 / 1_500.0;
+/// Share of jumps by which a level returns to habit.
+const RETURNS: f32 = 0.5;
+
+/// Weights of the levels; they add up to 1.
+#[derive(Debug, Clone)]
+pub struct Level {
+    weight: [f32; LEVELS],
+}
+
+impl Default for Level {
+    fn default() -> Self {
+        Self { weight: habit(0.25) }
+    }
+}
+
+/// The logarithm of a level.
+#[expect(clippy::cast_precision_loss, reason = "a few dozen levels")]
+pub fn log_of(index: usize) -> f32 {
+    LOWEST + STEP * index as f32
+}
+
+/// Weights around no deviation at all, with this spread.
+fn habit(sigma: f32) -> [f32; LEVELS] {
+    let mut weight: [f32; LEVELS] = std::array::from_fn(|index| {
+        let z = log_of(index) / sigma;
+        (-0.5 * z * z).exp()
+    });
+    let sum: f32 = weight.iter().sum();
+    weight.iter_mut().for_each(|weight| *weight /= sum);
+    weight
+}
+
+impl Level {
+    /// Time has passed.
+    pub fn pass(&mut self, seconds: f32) {
+        if seconds <= 0.0 {
+            return;
+        }
+        // Long gaps in few strides: a stride moves a level by less than a step.
+        let strides = (seconds / 40.0).ceil().clamp(1.0, 16.0);
+        let stride = (seconds / strides).min(40.0);
+        let aside = (WANDER * stride / (2.0 * STEP * STEP)).min(0.25);
+        let mut left = strides;
+        while left > 0.5 {
+            let mut before = 0.0;
+            for index in 0..LEVELS {
+                let own = self.weight[index];
+                let after = if index + 1 < LEVELS { self.weight[index + 1] } else { 0.0 };
+                let edge = if index == 0 || index + 1 == LEVELS { 1.0 } else { 2.0 };
+                self.weight[index] = own * (1.0 - edge * aside) + aside * (before + after);
+                before = own;
+            }
+            left -= 1.0;
+        }
+        let jumped = 1.0 - (-seconds * JUMPS).exp();
+        let (back, anywhere) = (jumped * RETURNS, jumped * (1.0 - RETURNS) / LEVELS_F);
+        let usual = usual();
+        for (weight, usual) in self.weight.iter_mut().zip(usual) {
+            *weight = *weight * (1.0 - jumped) + back * usual + anywhere;
+        }
+    }
+
+    /// Weighs every level by the likelihood of something seen.
+    pub fn weigh(&mut self, likelihood: impl Fn(f32) -> f32) {
+        let mut sum = 0.0;
+        for (index, weight) in self.weight.iter_mut().enumerate() {
+            // Levels that carry nothing are not worth a logarithm.
+            if *weight > 1e-7 {
+                *weight *= likelihood(log_of(index));
+                sum += *weight;
+            } else {
+                *weight = 0.0;
+            }
+        }
+        if sum > 1e-30 && sum.is_finite() {
+            self.weight.iter_mut().for_each(|weight| *weight /= sum);
+        } else {
+            *self = Self::default();
+        }
+    }
+
+    /// Mean of the logarithm.
+    pub fn mean_log(&self) -> f32 {
+        self.weight.iter().enumerate().map(|(index, weight)| weight * log_of(index)).sum()
+    }
+
+    /// Levels that carry weight, as (logarithm, weight).
+    pub fn points(&self) -> impl Iterator<Item = (f32, f32)> + '_ {
+        self.weight
+            .iter()
+            .enumerate()
+            .filter(|(_, weight)| **weight > 2e-3)
+            .map(|(index, weight)| (log_of(index), *weight))
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a few dozen levels")]
+const LEVELS_F: f32 = LEVELS as f32;
+
+fn usual() -> &'static [f32; LEVELS] {
+    static USUAL: std::sync::LazyLock<[f32; LEVELS]> = std::sync::LazyLock::new(|| habit(0.25));
+    &USUAL
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen_at(log: f32) -> impl Fn(f32) -> f32 {
+        move |level: f32| {
+            let z = (log - level) / 0.35;
+            (-0.5 * z * z).exp() + 0.01
+        }
+    }
+
+    #[test]
+    fn it_follows_a_jump_within_a_few_calls_and_forgets_without_any() {
+        let mut level = Level::default();
+        for _ in 0..50 {
+            level.pass(1.0);
+            level.weigh(seen_at(0.0));
+        }
+        assert!(level.mean_log().abs() < 0.1);
+        let mut calls = 0;
+        while level.mean_log() < 1.2 {
+            level.pass(1.0);
+            level.weigh(seen_at(1.6));
+            calls += 1;
+            assert!(calls < 10, "{}", level.mean_log());
+        }
+        assert!(calls > 1, "one odd call proves nothing");
+        for _ in 0..100 {
+            level.pass(60.0);
+        }
+        let sum: f32 = level.weight.iter().sum();
+        assert!((sum - 1.0).abs() < 1e-3);
+        assert!(level.mean_log() < 1.2);
+    }
+}

@@ -1,0 +1,21 @@
+//! What is learnt from traffic: small state machines over evidence and times that are given to them. No clock, no lock, no
+//! task: the gateway and the replay feed the same ones.
+//!
+//! `route` gathers what concerns one route (`first_token`, `errors`, `cache_hits`, `load`, `pace`, `breaker`) and shows it
+//! as a `RouteOutlook`. `demand` is what concerns requests: lengths of answers, sessions, the price of a late one.
+
+pub mod breaker;
+pub mod cache_hits;
+pub mod dual;
+pub mod errors;
+pub mod first_token;
+pub mod lengths;
+pub mod level;
+pub mod load;
+pub mod pace;
+pub mod prefix;
+pub mod queue_price;
+pub mod retries;
+pub mod route;
+pub mod sessions;
+pub mod shape;

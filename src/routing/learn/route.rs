@@ -1,0 +1,310 @@
+//! All that is learnt of one route, in one place: evidence in, an outlook out.
+
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::routing::outlook::{Abandoned, CacheShares, RouteOutlook};
+use crate::units::Mono;
+
+use super::breaker::{Breaker, State};
+use super::cache_hits::CacheHits;
+use super::errors::Errors;
+use super::first_token::{FirstToken, Prior};
+use super::load::Load;
+use super::pace::Pace;
+use super::prefix::Held;
+
+/// How long a route rests that only the operator can mend.
+pub const DISABLED_FOR: Duration = Duration::from_mins(5);
+/// A route that answered this recently is known to work.
+const RECENT: Duration = Duration::from_secs(10);
+/// A route unheard for this long is new again.
+const FORGOTTEN: Duration = Duration::from_mins(10);
+/// Attempts under way that are looked at one by one; more tell nothing more.
+const WAITING_MAX: usize = 256;
+
+/// What an attempt is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AttemptId(pub u64);
+
+/// How an attempt failed, as far as its route is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failing {
+    /// It says nothing of the route: the caller's own fault.
+    Not,
+    /// The route failed: a 5xx, a broken connection, an error inside a 200, a stall.
+    Failure,
+    /// The route stayed silent for as long as it is given.
+    Silence,
+    /// The route refused for its rate.
+    Limited,
+    /// Only the operator can mend it.
+    Disabled,
+}
+
+/// What an outcome changed, for those who must hear of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing.
+    None,
+    /// The breaker moved to this state.
+    Breaker(State),
+    /// The route rests until the operator acts.
+    Disabled,
+}
+
+/// One route's mind.
+#[derive(Debug, Clone, Default)]
+pub struct RouteMind {
+    first_token: FirstToken,
+    errors: Errors,
+    pace: Pace,
+    cache_hits: CacheHits,
+    load: Load,
+    breaker: Breaker,
+    waiting: SmallVec<[Waiting; 16]>,
+    running: u32,
+    heard: u32,
+    heard_at: Option<Mono>,
+    succeeded_at: Option<Mono>,
+    disabled_until: Option<Mono>,
+    abandoned: [f32; 2],
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    id: AttemptId,
+    began: Mono,
+    uncached: f64,
+    queued: f64,
+}
+
+impl RouteMind {
+    /// A mind that begins with what a catalogue says of first tokens.
+    pub fn new(prior: Prior) -> Self {
+        Self { first_token: FirstToken::new(prior), ..Self::default() }
+    }
+
+    /// An attempt with `uncached` prompt tokens begins.
+    pub fn began(&mut self, now: Mono, id: AttemptId, uncached: f64) {
+        self.breaker.begin(now);
+        self.load.asked(now, uncached);
+        let queued = self.queued();
+        if self.waiting.len() < WAITING_MAX {
+            self.waiting.push(Waiting { id, began: now, uncached, queued });
+        }
+    }
+
+    /// Its first token came. `queues`: prompts are read one after the other there (an engine of our own), so that what was
+    /// ahead of it counts. `timed` is false for a whole answer, whose time says how long it was.
+    pub fn answered(&mut self, now: Mono, id: AttemptId, queues: bool, timed: bool) -> Change {
+        if let Some(waiting) = self.take(id)
+            && timed
+        {
+            let ahead = if queues { waiting.queued } else { 0.0 };
+            let time_s = now.since(waiting.began).as_secs_f64();
+            self.first_token.heard(seconds(now), waiting.uncached + ahead, time_s);
+        }
+        if self.heard_at.is_some_and(|at| now.since(at) > FORGOTTEN) {
+            self.heard = 0;
+        }
+        self.heard = self.heard.saturating_add(1);
+        self.heard_at = Some(now);
+        self.succeeded_at = Some(now);
+        self.disabled_until = None;
+        self.running += 1;
+        self.errors.counted(seconds(now), false);
+        self.load.taken();
+        if self.breaker.succeeded(now) { Change::Breaker(State::Closed) } else { Change::None }
+    }
+
+    /// An answer that had begun is over: after `tokens` tokens in `seconds` since the first, if it ended well.
+    pub fn ended(&mut self, well: Option<(u64, f32)>) {
+        self.running = self.running.saturating_sub(1);
+        if let Some((tokens, seconds)) = well {
+            self.pace.seen(tokens, seconds);
+        }
+    }
+
+    /// A stream broke after its first token.
+    pub fn broke(&mut self, now: Mono) -> Change {
+        self.running = self.running.saturating_sub(1);
+        self.errors.counted(seconds(now), true);
+        if self.breaker.failed(now) { Change::Breaker(State::Open) } else { Change::None }
+    }
+
+    /// Of what the route should have held of a prompt, `cached` tokens were billed as cached.
+    pub fn billed(&mut self, held: Held, cached: u64) {
+        self.cache_hits.reported(held.age_s, u64::from(held.tokens), cached);
+    }
+
+    /// An attempt was abandoned and `share` of its prompt was billed all the same.
+    pub fn abandoned_billed(&mut self, share: f32) {
+        self.abandoned = [self.abandoned[0] * 0.95 + share, self.abandoned[1] * 0.95 + 1.0];
+    }
+
+    /// An attempt was abandoned before its first token: its caller left, or another route was quicker.
+    pub fn abandoned(&mut self, now: Mono, id: AttemptId, queues: bool) {
+        if let Some(waiting) = self.take(id) {
+            let ahead = if queues { waiting.queued } else { 0.0 };
+            let age_s = now.since(waiting.began).as_secs_f64();
+            self.first_token.silent(seconds(now), waiting.uncached + ahead, age_s);
+        }
+    }
+
+    /// An attempt failed.
+    pub fn failed(
+        &mut self,
+        now: Mono,
+        id: AttemptId,
+        failing: Failing,
+        retry_after: Option<Duration>,
+        queues: bool,
+    ) -> Change {
+        match failing {
+            Failing::Not => {
+                self.take(id);
+                Change::None
+            }
+            Failing::Silence => {
+                self.abandoned(now, id, queues);
+                self.count_failure(now, retry_after)
+            }
+            Failing::Failure => {
+                self.take(id);
+                self.count_failure(now, retry_after)
+            }
+            Failing::Limited => {
+                let uncached = self.take(id).map_or(0.0, |waiting| waiting.uncached);
+                self.load.refused(now, uncached, retry_after);
+                Change::None
+            }
+            Failing::Disabled => {
+                self.take(id);
+                let newly = self.disabled_until.is_none_or(|until| until <= now);
+                self.disabled_until = Some(now.plus(DISABLED_FOR));
+                if newly { Change::Disabled } else { Change::None }
+            }
+        }
+    }
+
+    fn count_failure(&mut self, now: Mono, retry_after: Option<Duration>) -> Change {
+        if let Some(wait) = retry_after {
+            self.load.exhausted(now, wait);
+        }
+        self.errors.counted(seconds(now), true);
+        if self.breaker.failed(now) { Change::Breaker(State::Open) } else { Change::None }
+    }
+
+    /// The provider's headers said that no quota is left for `wait`.
+    pub fn exhausted(&mut self, now: Mono, wait: Duration) {
+        self.load.exhausted(now, wait);
+    }
+
+    /// The breaker's state.
+    pub fn breaker_state(&self, now: Mono) -> State {
+        self.breaker.state(now)
+    }
+
+    /// Whether it answered within the last seconds and nothing is wrong with it: going there is no gamble.
+    pub fn is_known_good(&self, now: Mono) -> bool {
+        self.breaker.state(now) == State::Closed && self.succeeded_at.is_some_and(|at| now.since(at) < RECENT)
+    }
+
+    /// When something was last heard of it.
+    pub const fn heard_at(&self) -> Option<Mono> {
+        self.heard_at
+    }
+
+    /// What a decision needs, at `now`. `queues` as for [`Self::answered`].
+    #[expect(clippy::cast_possible_truncation, reason = "rates and shares")]
+    pub fn outlook(&mut self, now: Mono, queues: bool) -> RouteOutlook {
+        let at_s = seconds(now);
+        let waiting = self.waiting.iter().map(|waiting| {
+            let ahead = if queues { waiting.queued } else { 0.0 };
+            (waiting.uncached + ahead, now.since(waiting.began).as_secs_f64())
+        });
+        // Those that wait no longer than is usual tell nothing; of the others the first eight tell enough.
+        let mut overdue: SmallVec<[(f64, f64); 8]> = SmallVec::new();
+        for (uncached, age_s) in waiting {
+            if overdue.len() < 8 && age_s > 0.7 * self.first_token.usual_s(uncached) {
+                overdue.push((uncached, age_s));
+            }
+        }
+        RouteOutlook {
+            first_token: self.first_token.outlook(at_s, overdue.into_iter()),
+            error: self.errors.share(at_s),
+            pace: self.pace.outlook(),
+            cache_hits: CacheShares(self.cache_hits.shares()),
+            abandoned_billed: Abandoned((self.abandoned[0] + 2.0) / (self.abandoned[1] + 2.0)),
+            heard: if self.heard_at.is_some_and(|at| now.since(at) > FORGOTTEN) { 0 } else { self.heard },
+            rate: self.load.rate(now) as f32,
+            cap: self.load.cap().map(|cap| cap as f32),
+            queued_tokens: if queues { self.queued() as f32 } else { 0.0 },
+            running: self.running,
+            running_max: None,
+            open_until: self.breaker.closed_to_others_until(now),
+            limited_until: self.load.limited_until(now),
+            disabled_until: self.disabled_until.filter(|until| now < *until),
+        }
+    }
+
+    /// Prompt tokens sent and not yet answered.
+    fn queued(&self) -> f64 {
+        self.waiting.iter().map(|waiting| waiting.uncached).sum()
+    }
+
+    fn take(&mut self, id: AttemptId) -> Option<Waiting> {
+        let at = self.waiting.iter().position(|waiting| waiting.id == id)?;
+        Some(self.waiting.swap_remove(at))
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a clock's seconds")]
+fn seconds(now: Mono) -> f64 {
+    now.0 as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Mono {
+        Mono(ms * 1_000_000)
+    }
+
+    #[test]
+    fn a_limit_is_no_failure() {
+        let mut mind = RouteMind::default();
+        for i in 0..5 {
+            mind.began(at(i), AttemptId(i), 100.0);
+            mind.failed(at(i), AttemptId(i), Failing::Limited, Some(Duration::from_secs(7)), false);
+        }
+        let outlook = mind.outlook(at(10), false);
+        assert_eq!((outlook.open_until, outlook.limited_until), (None, Some(at(7_004))));
+        assert!(outlook.error < 0.01);
+    }
+
+    #[test]
+    fn an_operators_fault_disables_once_aloud_and_a_callers_leaves_no_trace() {
+        let mut mind = RouteMind::default();
+        let mut fail = |id, failing| mind.failed(at(0), AttemptId(id), failing, None, false);
+        assert_eq!(fail(1, Failing::Disabled), Change::Disabled);
+        assert_eq!(fail(2, Failing::Disabled), Change::None);
+        let mut other = RouteMind::default();
+        (0..10).for_each(|id| {
+            other.failed(at(0), AttemptId(id), Failing::Not, None, false);
+        });
+        assert_eq!(other.outlook(at(0), false), RouteMind::default().outlook(at(0), false));
+    }
+
+    #[test]
+    fn what_is_abandoned_waits_no_more() {
+        let mut mind = RouteMind::default();
+        mind.began(at(0), AttemptId(1), 500.0);
+        assert!(mind.outlook(at(10), true).queued_tokens > 499.0);
+        mind.abandoned(at(900), AttemptId(1), true);
+        assert!(mind.outlook(at(900), true).queued_tokens < 1.0);
+    }
+}

@@ -1,0 +1,180 @@
+//! Two-stage plans: whom to ask, after how much silence to ask a second one, and whom. A plan costs what it is expected to
+//! be billed, and λ for its chance of being late.
+//!
+//! ```text
+//! asked     P_h    = 1 − (1 − e_j)·F_j(τ)
+//! late      P_miss = [(1 − e_j)(1 − F_j(s)) + e_j]·[1 − (1 − e_k)·F_k(x)],  x = s − τ
+//! worth     J      = in_j + out_j·(1 − P_h) + P_h·(in_k + ½(out_j + out_k)) + λ·P_miss + what else counts for j
+//! ```
+//!
+//! j is asked first, k after τ; s is when a first token is late, F the chance of one by a time, e the chance of a quick
+//! failure, in and out what prompt and answer cost. The loser's prompt is billed as far as its provider is known to.
+
+use std::time::Duration;
+
+use super::outlook::RouteOutlook;
+
+/// What weighing a candidate rests on. Money in USD, as floats: nothing is charged by it.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Offer {
+    /// What the prompt is expected to cost, and the answer.
+    pub prompt_usd: f64,
+    /// As above.
+    pub answer_usd: f64,
+    /// What else counts: the rest of the session, our own queue, the objective's own terms.
+    pub other_usd: f64,
+    /// Chance of a quick failure.
+    pub error: f32,
+    /// Chance that the cache keeps its word, and the uncached tokens if it does and if it does not.
+    pub hit: f32,
+    /// As above.
+    pub uncached_hit: f32,
+    /// As above.
+    pub uncached_miss: f32,
+    /// Chance that the answer is written too slowly.
+    pub slow: f32,
+    /// Chance that it does not fail and its first token is in time.
+    pub in_time: f32,
+}
+
+impl Offer {
+    /// Chance of a first token within `seconds`, if it does not fail.
+    pub fn within(&self, outlook: &RouteOutlook, seconds: f32) -> f32 {
+        let miss = outlook.first_token.within(seconds, self.uncached_miss);
+        if self.hit <= 0.0 || self.uncached_hit >= self.uncached_miss {
+            return miss;
+        }
+        let hit = outlook.first_token.within(seconds, self.uncached_hit);
+        self.hit * hit + (1.0 - self.hit) * miss
+    }
+
+    /// Seconds within which a first token comes with this chance.
+    fn quantile(&self, outlook: &RouteOutlook, chance: f32) -> f32 {
+        let uncached = if self.hit > 0.5 { self.uncached_hit } else { self.uncached_miss };
+        outlook.first_token.quantile_s(chance, uncached)
+    }
+
+    /// Expected cost.
+    pub fn cost_usd(&self) -> f64 {
+        self.prompt_usd + self.answer_usd
+    }
+}
+
+/// What a plan is weighed by.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// What a late first token is worth avoiding, in USD.
+    pub lateness_usd: f64,
+    /// Seconds left until a first token is late.
+    pub left_s: f32,
+    /// The earliest time to ask a second route, in seconds from now.
+    pub hedge_from_s: f32,
+}
+
+/// A second route and when it is asked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Second {
+    /// Its place among the candidates.
+    pub place: usize,
+    /// After how many seconds of silence.
+    pub after_s: f32,
+    /// Chance that it comes to that.
+    pub chance: f32,
+    /// Chance of a first token in time with it.
+    pub in_time: f32,
+    /// What the plan is worth, in USD.
+    pub score_usd: f64,
+}
+
+/// What asking `offer` alone is worth, in USD, `fallback` being the chance that another is in time after a quick failure.
+pub fn alone(offer: &Offer, terms: &Terms, fallback: f32) -> f64 {
+    let late = f64::from(1.0 - rescued(offer, fallback) * (1.0 - offer.slow));
+    offer.cost_usd() + offer.other_usd + terms.lateness_usd * late
+}
+
+/// Chance that the first token is in time, another route being asked after a quick failure.
+pub fn rescued(offer: &Offer, fallback: f32) -> f32 {
+    offer.in_time + offer.error * fallback
+}
+
+/// Times within which the second route is given to answer, as its quantiles.
+const GIVEN: [f32; 2] = [0.80, 0.95];
+
+/// A route that may be asked second: its offer, and when it answers.
+#[derive(Debug, Clone, Copy)]
+pub struct Backup<'a> {
+    /// Its place among the candidates.
+    pub place: usize,
+    /// Its offer.
+    pub offer: &'a Offer,
+    /// How much of an abandoned attempt's prompt is billed there.
+    pub abandoned_billed: f64,
+    /// Seconds it is given, and the chance that its first token comes within them.
+    given: [(f32, f32); GIVEN.len()],
+}
+
+impl<'a> Backup<'a> {
+    /// `offer`, seen as a second route.
+    pub fn new(place: usize, offer: &'a Offer, outlook: &RouteOutlook) -> Self {
+        let given = GIVEN.map(|chance| {
+            let seconds = offer.quantile(outlook, chance);
+            (seconds, (1.0 - offer.error) * offer.within(outlook, seconds))
+        });
+        Self { place, offer, abandoned_billed: f64::from(outlook.abandoned_billed.0), given }
+    }
+}
+
+/// The best way to ask `backup` after `offer`, if any is better than `best_usd`.
+pub fn hedged(
+    offer: &Offer,
+    outlook: &RouteOutlook,
+    backup: &Backup<'_>,
+    terms: &Terms,
+    best_usd: f64,
+) -> Option<Second> {
+    let mut best: Option<Second> = None;
+    let mut limit = best_usd;
+    for (given_s, answers) in backup.given {
+        let after_s = terms.left_s - given_s;
+        if !(after_s > 0.02 && after_s >= terms.hedge_from_s) {
+            continue;
+        }
+        let asked = 1.0 - (1.0 - offer.error) * offer.within(outlook, after_s);
+        let missed = (1.0 - offer.in_time) * (1.0 - answers);
+        let late = f64::from(1.0 - (1.0 - missed) * (1.0 - offer.slow));
+        let asked_usd = f64::from(asked);
+        let second_usd = backup.offer.prompt_usd + 0.5 * (offer.answer_usd + backup.offer.answer_usd);
+        let score_usd = offer.prompt_usd
+            + offer.answer_usd * (1.0 - asked_usd)
+            + asked_usd * second_usd
+            + offer.other_usd
+            + terms.lateness_usd * late;
+        if score_usd < limit {
+            limit = score_usd;
+            best = Some(Second {
+                place: backup.place,
+                after_s,
+                chance: asked,
+                in_time: 1.0 - missed,
+                score_usd,
+            });
+        }
+    }
+    best
+}
+
+/// What asking a second route now gains in the chance of being in time, the first having been silent for `age_s`.
+///
+/// `left_s`: until a first token is late.
+pub fn gained(first: &Offer, first_outlook: &RouteOutlook, age_s: f32, second: f32, left_s: f32) -> f32 {
+    // A quick failure would have shown by now.
+    let silent = 1.0 - first.within(first_outlook, age_s);
+    let by_then = first.within(first_outlook, age_s + left_s);
+    let soon = if silent > 1e-4 { ((by_then - (1.0 - silent)) / silent).clamp(0.0, 1.0) } else { 0.0 };
+    (1.0 - soon) * second
+}
+
+/// Seconds as a duration; an endless one for what is not finite.
+pub(super) fn duration(seconds: f32) -> Duration {
+    Duration::try_from_secs_f32(seconds.max(0.0)).unwrap_or(Duration::MAX)
+}

@@ -1,0 +1,172 @@
+//! Carrying a decision out, step by step: whom to ask, when to ask a second one, when to go on to the next, when to give up.
+//!
+//! It sees no socket and no clock. Whoever drives it, the gateway or the replay, decides anew whenever a step is due, so that
+//! each step rests on what is known by then, and tells it what happened.
+
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::units::Mono;
+
+use super::decision::{Candidate, Decision};
+use super::outlook::RouteOutlook;
+use super::plan;
+use super::policy::Policy;
+use super::route::RouteId;
+
+/// Attempts under way at once: a first and a second.
+pub const RUNNING_MAX: usize = 2;
+/// How often a silent first attempt is looked at again, as a share of the limit.
+const LOOK_AGAIN: f64 = 0.1;
+/// Shortest time between two looks.
+const LOOK_AGAIN_LEAST: Duration = Duration::from_millis(50);
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Step {
+    /// Ask this candidate now.
+    Ask(Candidate),
+    /// Nobody may be asked now; decide again then.
+    Pause(Mono),
+    /// Nothing but to wait for those who were asked.
+    Wait,
+    /// Nobody is left to ask.
+    GiveUp,
+}
+
+/// One request's attempts so far.
+#[derive(Debug, Clone)]
+pub struct Pursuit {
+    began: Mono,
+    limit: Duration,
+    attempts_max: usize,
+    tried: SmallVec<[RouteId; 8]>,
+    running: SmallVec<[Running; RUNNING_MAX]>,
+    look_at: Option<Mono>,
+    may_hedge: bool,
+}
+
+/// An attempt under way.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Running {
+    /// Whom it asks.
+    pub candidate: Candidate,
+    /// Since when.
+    pub since: Mono,
+}
+
+impl Pursuit {
+    /// A pursuit of a request that came at `began`; `limit` is when its first token is late.
+    pub fn new(began: Mono, limit: Duration, policy: &Policy, may_hedge: bool) -> Self {
+        Self {
+            began,
+            limit,
+            attempts_max: usize::try_from(policy.fallback.attempts.max(1)).unwrap_or(usize::MAX),
+            tried: SmallVec::new(),
+            running: SmallVec::new(),
+            look_at: None,
+            may_hedge: may_hedge && policy.hedging.on && policy.slo.ttft.is_some(),
+        }
+    }
+
+    /// Routes asked so far.
+    pub fn tried(&self) -> &[RouteId] {
+        &self.tried
+    }
+
+    /// Attempts under way.
+    pub fn running(&self) -> &[Running] {
+        &self.running
+    }
+
+    /// When a silent attempt is to be looked at ([`Self::silence`]); `None`: never.
+    pub fn look_at(&self) -> Option<Mono> {
+        self.look_at.filter(|_| self.running.len() == 1)
+    }
+
+    /// Time since the request came.
+    pub fn waited(&self, now: Mono) -> Duration {
+        now.since(self.began)
+    }
+
+    /// With nobody under way: whom to ask by `decision`, which leaves out those tried.
+    pub fn open(&self, decision: &Decision, now: Mono) -> Step {
+        if self.tried.len() >= self.attempts_max {
+            return Step::GiveUp;
+        }
+        match decision.order.first() {
+            // Nobody is known to work: one gamble a request, or an outage of everything would be amplified.
+            Some(first) if first.last_resort && !self.tried.is_empty() => Step::GiveUp,
+            Some(first) => Step::Ask(*first),
+            None => match decision.wait_min() {
+                Some(wait) if self.waited(now) + wait < self.limit && decision.limit.is_some() => {
+                    Step::Pause(now.plus(wait))
+                }
+                _ => Step::GiveUp,
+            },
+        }
+    }
+
+    /// `candidate` is asked now.
+    pub fn asked(&mut self, candidate: Candidate, decision: &Decision, now: Mono) {
+        self.tried.push(candidate.route);
+        self.running.push(Running { candidate, since: now });
+        if !self.may_hedge || candidate.last_resort {
+            self.look_at = None;
+            return;
+        }
+        let planned = decision.hedge.map(|hedge| self.began.plus(hedge.after));
+        // Without a plan it is looked at when it is late: it may never answer.
+        self.look_at =
+            Some(planned.unwrap_or_else(|| self.began.plus(self.limit)).max(now.plus(LOOK_AGAIN_LEAST)));
+    }
+
+    /// The attempt at `route` is over and brought nothing.
+    pub fn lost(&mut self, route: RouteId) {
+        self.running.retain(|running| running.candidate.route != route);
+        if let Some(left) = self.running.first() {
+            // The other one is looked at at once: the plan counted on both.
+            self.look_at = self.may_hedge.then_some(left.since.plus(LOOK_AGAIN_LEAST));
+        }
+    }
+
+    /// The one attempt under way is still silent: whether to ask a second by `decision`, made now without those tried.
+    /// `first` is what is known of the silent one's route.
+    pub fn silence(&mut self, decision: &Decision, first: &RouteOutlook, now: Mono) -> Step {
+        let Some(running) = self.running.first().copied().filter(|_| self.running.len() == 1) else {
+            self.look_at = None;
+            return Step::Wait;
+        };
+        let step =
+            Duration::try_from_secs_f64(self.limit.as_secs_f64() * LOOK_AGAIN).unwrap_or(LOOK_AGAIN_LEAST);
+        self.look_at = Some(now.plus(step.max(LOOK_AGAIN_LEAST)));
+        if self.tried.len() >= self.attempts_max {
+            self.look_at = None;
+            return Step::Wait;
+        }
+        let waited = self.waited(now);
+        let is_late = waited >= self.limit;
+        let left_s = if is_late { self.limit } else { self.limit.saturating_sub(waited) }.as_secs_f32();
+        let age_s = now.since(running.since).as_secs_f32();
+        let lateness_usd = decision.lateness_usd;
+        let own = running.candidate.offer;
+        let mut best: Option<(f64, &Candidate)> = None;
+        for candidate in decision.order.iter().filter(|one| !one.last_resort) {
+            let gained = plan::gained(&own, first, age_s, candidate.in_time, left_s);
+            // Who is late already gains no promise kept, but an answer that may else never come.
+            let worth = if is_late {
+                if gained > 0.5 { lateness_usd.max(candidate.offer.cost_usd()) * 2.0 } else { 0.0 }
+            } else {
+                lateness_usd * f64::from(gained)
+            };
+            let dearer =
+                (candidate.offer.answer_usd - own.answer_usd).max(0.0) * f64::from(candidate.in_time);
+            let net = worth - candidate.offer.prompt_usd - dearer;
+            if net > 0.0 && best.is_none_or(|(known, _)| net > known) {
+                best = Some((net, candidate));
+            }
+        }
+        best.map_or(Step::Wait, |(_, candidate)| Step::Ask(*candidate))
+    }
+}
