@@ -12,6 +12,7 @@ pub mod intake;
 pub mod listener;
 pub mod live;
 pub mod models;
+mod price_watch;
 pub mod reply;
 pub mod target;
 pub mod tasks;
