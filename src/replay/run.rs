@@ -468,7 +468,7 @@ impl Run<'_, '_> {
         self.requests[place].running = self.requests[place].running.saturating_sub(1);
         let arrival = self.world.trace.arrivals[place];
         let usage = usage(&attempt, arrival.prompt_tokens, arrival.output_tokens);
-        let cost = bill(&self.world.routes[usize::from(route.0)], &usage);
+        let cost = bill(&self.world.routes[usize::from(route.0)], &usage, self.wall());
         self.tally.answers += cost;
         let served = &mut self.tally.served[usize::from(route.0)];
         served.0 += 1;
@@ -496,7 +496,7 @@ impl Run<'_, '_> {
     fn prompt_bill(&self, attempt: &Attempt) -> PicoUsd {
         let prompt = self.world.trace.arrivals[attempt.place].prompt_tokens;
         let usage = usage(attempt, prompt, 0);
-        let whole = bill(&self.world.routes[usize::from(attempt.route.0)], &usage);
+        let whole = bill(&self.world.routes[usize::from(attempt.route.0)], &usage, self.wall());
         let share = self.scenario.routes.get(usize::from(attempt.route.0)).map_or(0.0, |one| one.cancelled_prompt_billed);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share")]
         whole.times_ppm((share.clamp(0.0, 1.0) * 1e6) as u32)
@@ -527,11 +527,19 @@ impl Run<'_, '_> {
             Fate::Failed { .. } => self.lose(router, id, Loss::Failed),
             _ => {
                 let usage = Usage { prompt: u64::from(PROBE_TOKENS), completion: 1, ..Usage::default() };
-                self.tally.probes += bill(&self.world.routes[usize::from(attempt.route.0)], &usage);
+                self.tally.probes += bill(&self.world.routes[usize::from(attempt.route.0)], &usage, self.wall());
                 self.attempts.remove(&id);
                 router.probed(attempt.route, id, Ok(()), self.now_us);
             }
         }
+    }
+
+    /// The calendar's moment.
+    fn wall(&self) -> jiff::Timestamp {
+        let begin = self.world.trace.arrivals.first().map_or(0, |arrival| arrival.at_us);
+        let passed = i64::try_from(self.now_us.saturating_sub(begin)).unwrap_or(i64::MAX);
+        let begins = self.scenario.begins;
+        begins.checked_add(jiff::SignedDuration::from_micros(passed)).unwrap_or(begins)
     }
 
     fn power(&mut self) {
@@ -585,10 +593,10 @@ fn usage(attempt: &Attempt, prompt: u32, output: u32) -> Usage {
     }
 }
 
-/// What the seller bills. Scenario prices change with its incidents, not with the calendar of the price card.
-fn bill(route: &Route, usage: &Usage) -> PicoUsd {
+/// What the seller bills, and what holding credit there costs on top.
+fn bill(route: &Route, usage: &Usage, at: jiff::Timestamp) -> PicoUsd {
     route.price.as_ref().map_or(PicoUsd::ZERO, |card| {
-        let total = card.cost_of(usage, jiff::Timestamp::UNIX_EPOCH).total();
+        let total = card.cost_of(usage, at).total();
         total + total.times_ppm(card.fee_ppm)
     })
 }

@@ -233,7 +233,10 @@ impl Baseline {
 #[expect(clippy::cast_precision_loss, reason = "prices for a ranking")]
 fn list_price(route: &Route, prompt: f64) -> f64 {
     route.price.as_ref().map_or(f64::MAX, |card| {
-        (card.base.input.0 as f64 * prompt + card.base.output.0 as f64 * OUTPUT_ASSUMED) * 1e-12
+        let rates = card.versions().last().map(|version| version.base);
+        rates.map_or(f64::MAX, |rates| {
+            (rates.input.0 as f64 * prompt + rates.output.0 as f64 * OUTPUT_ASSUMED) * 1e-12
+        })
     })
 }
 

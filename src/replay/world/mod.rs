@@ -171,14 +171,21 @@ fn scaled(card: &PriceCard, factor: f64) -> PriceCard {
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "prices of a made-up market")]
     let times = |price: TokenPrice| TokenPrice((price.0 as f64 * factor).round() as u64);
-    let mut card = card.clone();
-    for rates in std::iter::once(&mut card.base).chain(card.overrides.iter_mut().map(|(_, rates)| rates)) {
-        rates.input = times(rates.input);
-        rates.output = times(rates.output);
-        rates.cached_input = rates.cached_input.map(times);
-        rates.cache_write = rates.cache_write.map(times);
-    }
-    card
+    let mut versions = card.versions().map(|version| {
+        let mut version = version.clone();
+        for rates in std::iter::once(&mut version.base).chain(version.overrides.iter_mut().map(|(_, rates)| rates)) {
+            rates.input = times(rates.input);
+            rates.output = times(rates.output);
+            rates.cached_input = rates.cached_input.map(times);
+            rates.cache_write = rates.cache_write.map(times);
+        }
+        version
+    });
+    let Some(first) = versions.next() else { return card.clone() };
+    let mut dearer = PriceCard::new(first, card.fee_ppm);
+    // Each begins when the one it was made from does, so none is refused.
+    versions.all(|version| dearer.add(version));
+    dearer
 }
 
 /// How much of a prompt is in a cache of which `last_us` says when a block was last used.
