@@ -12,7 +12,7 @@ use crate::units::{PicoUsd, TokenPrice};
 const CONFIDENCE: &str = "operator";
 
 /// The card that `typed` makes, its entry dated `as_of` and traced to `file`.
-pub(super) fn card(
+pub(crate) fn card(
     reader: &Reader<'_>,
     typed: &At<PriceDocument>,
     file: &str,
@@ -73,7 +73,7 @@ pub(super) fn card(
 }
 
 /// What local tokens cost: nothing, unless the operator says otherwise.
-pub(super) fn local(typed: Option<&At<LocalCostDocument>>, file: &str) -> PriceCard {
+pub(crate) fn local(typed: Option<&At<LocalCostDocument>>, file: &str) -> PriceCard {
     let price = |pick: fn(&LocalCostDocument) -> Option<&At<values::Price>>| {
         typed.and_then(|cost| pick(cost)).map(|price| price.0)
     };

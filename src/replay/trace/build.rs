@@ -127,7 +127,9 @@ impl Builder {
         for arrival in &mut self.trace.arrivals {
             let from = arrival.links_from as usize;
             arrival.links_from = u32::try_from(links.len()).unwrap_or(u32::MAX);
-            links.extend_from_slice(unordered.get(from..from + usize::from(arrival.links)).unwrap_or_default());
+            links.extend_from_slice(
+                unordered.get(from..from + usize::from(arrival.links)).unwrap_or_default(),
+            );
         }
         self.trace.links = links;
         self.trace

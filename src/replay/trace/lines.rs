@@ -107,7 +107,9 @@ fn spread(builder: &mut Builder) {
         [a, b] if a != b => Some(**b - **a),
         _ => None,
     });
-    let Some(step) = steps.min().filter(|step| *step >= COARSE_US && together * 3 >= times.len()) else { return };
+    let Some(step) = steps.min().filter(|step| *step >= COARSE_US && together * 3 >= times.len()) else {
+        return;
+    };
     for group in times.chunk_by_mut(|a, b| a == b) {
         let count = group.len() as u64;
         for (at, time) in group.iter_mut().enumerate() {
@@ -189,11 +191,17 @@ mod tests {
         let text = r#"{"t_ms":0.5,"in":100,"out":5,"max":64,"key":"k\u00e9y","model":"m","tags":{"app":"x","env":"y"},"blocks":[3,4],"ends":[60,100]}
 {"t_ms":7,"in":80,"out":6,"key":"b","model":"m","blocks":[3],"ends":[60]}"#;
         let trace = load(text);
-        assert_eq!((&*trace.keys[0], trace.tags[1].len(), trace.arrivals[0].output_tokens_max), ("kéy", 2, 64));
+        assert_eq!(
+            (&*trace.keys[0], trace.tags[1].len(), trace.arrivals[0].output_tokens_max),
+            ("kéy", 2, 64)
+        );
         let again: Vec<String> = trace.arrivals.iter().map(|a| line(&trace, a)).collect();
         let read_back = load(&again.join("\n"));
         assert_eq!((&read_back.arrivals, &read_back.links), (&trace.arrivals, &trace.links));
-        assert_eq!((&read_back.keys, &read_back.tags, &read_back.models), (&trace.keys, &trace.tags, &trace.models));
+        assert_eq!(
+            (&read_back.keys, &read_back.tags, &read_back.models),
+            (&trace.keys, &trace.tags, &trace.models)
+        );
     }
 
     #[test]

@@ -91,8 +91,11 @@ impl Lines<Box<dyn BufRead>> {
         let unreadable = |error| Error::Unreadable { file: file.clone(), error };
         let mut opened = BufReader::with_capacity(1 << 16, File::open(path).map_err(unreadable)?);
         let is_gzip = opened.fill_buf().map_err(unreadable)?.starts_with(&[0x1f, 0x8b]);
-        let reader: Box<dyn BufRead> =
-            if is_gzip { Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(opened))) } else { Box::new(opened) };
+        let reader: Box<dyn BufRead> = if is_gzip {
+            Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(opened)))
+        } else {
+            Box::new(opened)
+        };
         Ok(Self::new(reader, file))
     }
 }

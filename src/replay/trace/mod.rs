@@ -8,12 +8,16 @@ mod draw;
 mod lines;
 mod load;
 mod prefix;
+#[cfg(test)]
+mod real;
 mod sessions;
 mod table;
 
 pub use lines::line;
+pub(crate) use load::Lines;
 pub use load::{Error, Load, load, read};
 pub use prefix::shared_tokens;
+pub(crate) use table::Header;
 
 /// One request. What the router may know of it is all but `output_tokens`, which only the world knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +99,11 @@ impl Trace {
     #[must_use]
     pub fn head(mut self, count: usize) -> Self {
         self.arrivals.truncate(count);
-        let end = self.arrivals.iter().map(|arrival| arrival.links_from as usize + usize::from(arrival.links)).max();
+        let end = self
+            .arrivals
+            .iter()
+            .map(|arrival| arrival.links_from as usize + usize::from(arrival.links))
+            .max();
         self.links.truncate(end.unwrap_or(0));
         self
     }

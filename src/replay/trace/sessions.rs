@@ -13,6 +13,8 @@ use super::table::{Header, Row};
 /// Longest time between two calls of a session that is kept: someone who comes back the next day would stretch the trace
 /// without telling anything, since no cache is warm after an hour.
 const PAUSE_US_MAX: u64 = 3_600_000_000;
+/// Shortest to which pauses are cut where a session would not fit into the span.
+const PAUSE_US_MIN: u64 = 60_000_000;
 /// Requests a second where the span is not given.
 const RATE: f64 = 0.5;
 /// What the draws are for.
@@ -99,7 +101,8 @@ fn call(
     Ok(())
 }
 
-/// Lays sessions over the span: each begins at a time of chance, such that it ends within.
+/// Lays sessions over the span: each begins at a time of chance, such that it ends within. Of one that is longer, the
+/// longest pauses are cut, by halves, until it fits.
 #[expect(clippy::cast_precision_loss, reason = "counts and seconds, far below 2⁵³")]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "times are not negative")]
 fn lay(mut sessions: Vec<Session>, options: &Load, builder: &mut Builder) {
@@ -115,9 +118,14 @@ fn lay(mut sessions: Vec<Session>, options: &Load, builder: &mut Builder) {
         }
         let room = count - builder.len();
         let calls = session.calls.get(..room.min(session.calls.len())).unwrap_or_default();
-        let times = squeezed(calls);
-        let own_us = times.last().copied().unwrap_or(0);
-        let start_us = ((span_us - own_us as f64).max(0.0) * draw.uniform()) as u64;
+        let mut pause_us_max = PAUSE_US_MAX;
+        let mut times = squeezed(calls, pause_us_max);
+        let length = |times: &[u64]| times.last().copied().unwrap_or(0) as f64;
+        while length(&times) > span_us && pause_us_max > PAUSE_US_MIN {
+            pause_us_max /= 2;
+            times = squeezed(calls, pause_us_max);
+        }
+        let start_us = ((span_us - length(&times)).max(0.0) * draw.uniform()) as u64;
         let (key, model) = (builder.key(&session.name), builder.model("default"));
         let mut prefixes = Prefixes::new();
         let mut ends: Vec<End> = Vec::with_capacity(calls.len());
@@ -145,12 +153,12 @@ fn lay(mut sessions: Vec<Session>, options: &Load, builder: &mut Builder) {
 }
 
 /// When calls come, from the first, with pauses no longer than the longest that is kept.
-fn squeezed(calls: &[Call]) -> Vec<u64> {
+fn squeezed(calls: &[Call], pause_us_max: u64) -> Vec<u64> {
     let mut now = 0;
     let mut before = calls.first().map_or(0, |call| call.at_us);
     let mut times = Vec::with_capacity(calls.len());
     for call in calls {
-        now += (call.at_us - before).min(PAUSE_US_MAX);
+        now += (call.at_us - before).min(pause_us_max);
         before = call.at_us;
         times.push(now);
     }
@@ -161,7 +169,8 @@ fn squeezed(calls: &[Call]) -> Vec<u64> {
 mod tests {
     use crate::replay::trace::{Arrival, Load, Trace, read, shared_tokens};
 
-    const SESSIONS: &str = "session,seq,subagent,t_ms,in_tokens,out_tokens,shared_with,shared_tokens,api_ms,think_ms
+    const SESSIONS: &str =
+        "session,seq,subagent,t_ms,in_tokens,out_tokens,shared_with,shared_tokens,api_ms,think_ms
 a,0,0,0,1000,10,-1,0,1,0
 a,1,0,5000,1500,20,0,960,1,0
 b,0,0,0,70,5,-1,0,1,0
@@ -200,8 +209,17 @@ a,3,1,90001000,640,40,0,640,1,0
     }
 
     #[test]
+    fn a_session_longer_than_the_span_loses_its_longest_pauses() {
+        let trace = load(&Load { span_s: Some(1000.0), ..Load::default() });
+        let gaps: Vec<u64> = of(&trace, "a").windows(2).map(|pair| pair[1].at_us - pair[0].at_us).collect();
+        assert_eq!(gaps, [5_000_000, 900_000_000, 1_000_000]);
+        assert!(trace.arrivals.last().unwrap().at_us < 1_000_000_000);
+    }
+
+    #[test]
     fn the_seed_says_when_sessions_begin() {
-        let starts = |seed| of(&load(&Load { seed, span_s: Some(10_000.0), ..Load::default() }), "b")[0].at_us;
+        let starts =
+            |seed| of(&load(&Load { seed, span_s: Some(10_000.0), ..Load::default() }), "b")[0].at_us;
         assert_eq!(starts(1), starts(1));
         assert_ne!(starts(1), starts(2));
     }
@@ -217,9 +235,14 @@ a,3,1,90001000,640,40,0,640,1,0
 
     #[test]
     fn a_call_refers_to_an_earlier_one_of_its_session() {
-        let fault = |line: &str| read(&format!("{SESSIONS}{line}\n"), "x.csv", &Load::default()).unwrap_err().to_string();
+        let fault = |line: &str| {
+            read(&format!("{SESSIONS}{line}\n"), "x.csv", &Load::default()).unwrap_err().to_string()
+        };
         let seen = fault("b,1,0,10,80,5,7,64,1,0");
-        assert!(seen.starts_with("x.csv:7: `shared_with` is 7, a call that session `b` has not had yet"), "{seen}");
+        assert!(
+            seen.starts_with("x.csv:7: `shared_with` is 7, a call that session `b` has not had yet"),
+            "{seen}"
+        );
         assert!(fault("a,4,0,10,80,5,-1,0,1,0").contains("goes back in time"));
         assert!(fault("b,0,0,10,80,5,-1,0,1,0").contains("has call 0 twice"));
     }

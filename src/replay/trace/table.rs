@@ -18,7 +18,7 @@ pub(super) enum Kind {
 
 /// The names of a table's columns.
 #[derive(Debug)]
-pub(super) struct Header {
+pub(crate) struct Header {
     names: Vec<String>,
 }
 
@@ -27,7 +27,7 @@ const SESSIONS: [&str; 7] =
     ["session", "seq", "t_ms", "in_tokens", "out_tokens", "shared_with", "shared_tokens"];
 
 impl Header {
-    pub(super) fn new(line: &str) -> Self {
+    pub(crate) fn new(line: &str) -> Self {
         Self { names: line.split(',').map(|name| name.trim().to_owned()).collect() }
     }
 
@@ -53,24 +53,24 @@ impl Header {
         format!("`{shown}`")
     }
 
-    pub(super) fn place(&self, name: &str) -> Option<usize> {
+    pub(crate) fn place(&self, name: &str) -> Option<usize> {
         self.names.iter().position(|known| known == name)
     }
 
     /// The columns of one row.
-    pub(super) fn row<'l>(&self, line: &'l str) -> Row<'l, '_> {
+    pub(crate) fn row<'l>(&self, line: &'l str) -> Row<'l, '_> {
         Row { cells: line.split(',').map(str::trim).collect(), header: self }
     }
 }
 
 /// One row.
-pub(super) struct Row<'l, 'h> {
+pub(crate) struct Row<'l, 'h> {
     cells: Vec<&'l str>,
     header: &'h Header,
 }
 
 impl<'l> Row<'l, '_> {
-    pub(super) fn text(&self, name: &str) -> Result<&'l str, Fault> {
+    pub(crate) fn text(&self, name: &str) -> Result<&'l str, Fault> {
         let cell = self.header.place(name).and_then(|place| self.cells.get(place));
         cell.copied().filter(|cell| !cell.is_empty()).ok_or_else(|| {
             Fault::new(
@@ -80,20 +80,25 @@ impl<'l> Row<'l, '_> {
         })
     }
 
-    pub(super) fn number(&self, name: &str) -> Result<f64, Fault> {
+    pub(crate) fn number(&self, name: &str) -> Result<f64, Fault> {
         let text = self.text(name)?;
         let shown: String = text.chars().filter(|c| !c.is_control()).take(40).collect();
         match text.parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(number),
-            _ => Err(Fault::new(format!("`{name}` must be a number, not `{shown}`"), "a plain decimal number")),
+            _ => {
+                Err(Fault::new(format!("`{name}` must be a number, not `{shown}`"), "a plain decimal number"))
+            }
         }
     }
 
-    pub(super) fn tokens(&self, name: &str) -> Result<u32, Fault> {
+    pub(crate) fn tokens(&self, name: &str) -> Result<u32, Fault> {
         let text = self.text(name)?;
         let shown: String = text.chars().filter(|c| !c.is_control()).take(40).collect();
         let whole = text.parse::<u64>().map_err(|_| {
-            Fault::new(format!("`{name}` must be a number of tokens, not `{shown}`"), "a whole number, 0 or more")
+            Fault::new(
+                format!("`{name}` must be a number of tokens, not `{shown}`"),
+                "a whole number, 0 or more",
+            )
         })?;
         tokens(whole, name)
     }
@@ -145,9 +150,15 @@ mod tests {
             .iter()
             .map(|a| (a.at_us, a.prompt_tokens, a.output_tokens, &*trace.keys[a.key as usize], a.links))
             .collect();
-        assert_eq!(seen, [(1_000_500, 40, 4, "a", 0), (2_000_000, 50, 5, "b", 0), (3_000_000, 60, 6, "b", 0)]);
+        assert_eq!(
+            seen,
+            [(1_000_500, 40, 4, "a", 0), (2_000_000, 50, 5, "b", 0), (3_000_000, 60, 6, "b", 0)]
+        );
         assert_eq!((trace.name.as_str(), trace.span_us()), ("x", 1_999_500));
-        assert_eq!(read(text, "x.csv", &Load { limit: Some(1), ..Load::default() }).unwrap().arrivals.len(), 1);
+        assert_eq!(
+            read(text, "x.csv", &Load { limit: Some(1), ..Load::default() }).unwrap().arrivals.len(),
+            1
+        );
     }
 
     #[test]
