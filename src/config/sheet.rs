@@ -51,10 +51,10 @@ pub(crate) fn read<T: Decode, M>(
         reader.error(spot, &message, None);
     }
     let documents: Vec<T> = files.iter().filter_map(|file| T::decode(file.root.as_ref()?, &reader)).collect();
-    let made = if documents.len() == files.len() { make(documents, &reader) } else { None };
+    let whole = if documents.len() == files.len() { make(documents, &reader) } else { None };
     let problems = reader.into_problems();
-    match made {
-        Some(made) if !problems.has_errors() => Ok(made),
+    match whole {
+        Some(whole) if !problems.has_errors() => Ok(whole),
         _ => Err(problems),
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn compile(
     name: &str,
     document: &ScenarioDocument,
     shapes: &Shapes,
-) -> Option<Scenario> {
+) -> Scenario {
     let checkpoint: Arc<str> =
         document.checkpoint.as_ref().map_or(CHECKPOINT.into(), |name| Arc::clone(&name.0));
     let blank = RouteDocument::default();
@@ -54,7 +54,9 @@ pub(super) fn compile(
         reader.error(Spot { line: 1, column: 1, length: 1, file: 0 }, "a market needs `routes`", None);
     }
     for (at, route) in typed.iter().enumerate() {
-        let same = |other: &At<RouteDocument>| text(&other.name) == text(&route.name) && other.name.is_some();
+        let same = |other: &At<RouteDocument>| {
+            text(other.name.as_ref()) == text(route.name.as_ref()) && other.name.is_some()
+        };
         if let Some(first) = typed.iter().take(at).find(|other| same(other)) {
             let message = format!("a second route of this name; first in line {}", first.spot.line);
             reader.error(route.spot, &message, None);
@@ -65,7 +67,7 @@ pub(super) fn compile(
     let names: Vec<Befallen<'_>> = typed
         .iter()
         .map(|route| Befallen {
-            name: text(&route.name),
+            name: text(route.name.as_ref()),
             is_local: false,
             has_limits: market.has_limits(route),
         })
@@ -78,7 +80,7 @@ pub(super) fn compile(
     let incidents: Vec<Incident> =
         typed_incidents.iter().filter_map(|typed| incident(reader, typed, &names)).collect();
     let slo = document.slo.as_ref();
-    Some(Scenario {
+    Scenario {
         name: name.to_owned(),
         about: document.about.as_ref().map_or_else(String::new, |about| about.0.to_string()),
         begins: document
@@ -94,23 +96,23 @@ pub(super) fn compile(
         routes,
         local,
         incidents,
-    })
+    }
 }
 
-fn place<D>(section: &Option<At<D>>) -> Option<Spot> {
-    section.as_ref().map(|section| section.spot)
+fn place<D>(section: Option<&At<D>>) -> Option<Spot> {
+    section.map(|section| section.spot)
 }
 
-fn text(name: &Option<At<Text>>) -> &str {
-    name.as_ref().map_or("", |name| &name.0)
+fn text(name: Option<&At<Text>>) -> &str {
+    name.map_or("", |name| &name.0)
 }
 
 /// What is said of one thing: by the route itself, or else for all.
 struct Said<'d, D>(Option<&'d D>, Option<&'d D>);
 
 impl<'d, D> Said<'d, D> {
-    fn of(own: &'d Option<At<D>>, all: &'d Option<At<D>>) -> Self {
-        Self(own.as_ref().map(|own| &own.value), all.as_ref().map(|all| &all.value))
+    fn of(own: Option<&'d At<D>>, all: Option<&'d At<D>>) -> Self {
+        Self(own.map(|own| &own.value), all.map(|all| &all.value))
     }
 
     fn find<T>(&self, pick: impl Fn(&'d D) -> &'d Option<At<T>>) -> Option<&'d T> {
@@ -144,12 +146,12 @@ impl Market<'_, '_> {
         let card =
             price.and_then(|price| prices::card(self.reader, price, "the scenario file", "scenario", 0));
         let first_token = self.first_token(typed);
-        let pace = Said::of(&typed.pace, &all.pace);
+        let pace = Said::of(typed.pace.as_ref(), all.pace.as_ref());
         let tokens_per_s = pace.find(|pace| &pace.tokens_per_second);
         let tokens_per_s =
-            self.needed(tokens_per_s, typed.spot, ("pace", place(&typed.pace)), "tokens_per_second");
-        let errors = Said::of(&typed.errors, &all.errors);
-        let cache = Said::of(&typed.cache, &all.cache);
+            self.needed(tokens_per_s, typed.spot, ("pace", place(typed.pace.as_ref())), "tokens_per_second");
+        let errors = Said::of(typed.errors.as_ref(), all.errors.as_ref());
+        let cache = Said::of(typed.cache.as_ref(), all.cache.as_ref());
         let ttl_s = cache.seconds(|cache| &cache.ttl, 0.0);
         let (first_token, tokens_per_s, card) = (first_token?, tokens_per_s?.0, card?);
         let bound = typed.context_tokens.as_ref().or(all.context_tokens.as_ref());
@@ -182,7 +184,7 @@ impl Market<'_, '_> {
                 quick_share: errors.find(|errors| &errors.quick_share).map_or(0.7, |share| share.0),
                 quick_s: errors.seconds(|errors| &errors.quick, 0.3),
             },
-            limits: limits(&Said::of(&typed.limits, &all.limits)),
+            limits: limits(&Said::of(typed.limits.as_ref(), all.limits.as_ref())),
             cache: (ttl_s > 0.0).then(|| Cache {
                 ttl_s,
                 honoured: cache.find(|cache| &cache.honoured).map_or(1.0, |share| share.0),
@@ -199,8 +201,8 @@ impl Market<'_, '_> {
     }
 
     fn first_token(&self, typed: &At<RouteDocument>) -> Option<FirstToken> {
-        let said = Said::of(&typed.first_token, &self.defaults.first_token);
-        let section = ("first_token", place(&typed.first_token));
+        let said = Said::of(typed.first_token.as_ref(), self.defaults.first_token.as_ref());
+        let section = ("first_token", place(typed.first_token.as_ref()));
         let base = self.needed(said.find(|first| &first.base), typed.spot, section, "base");
         let prefill = said.find(|first| &first.prefill_tokens_per_second);
         let prefill = self.needed(prefill, typed.spot, section, "prefill_tokens_per_second");
@@ -307,7 +309,7 @@ impl Market<'_, '_> {
     }
 
     fn has_limits(&self, typed: &RouteDocument) -> bool {
-        let limits = limits(&Said::of(&typed.limits, &self.defaults.limits));
+        let limits = limits(&Said::of(typed.limits.as_ref(), self.defaults.limits.as_ref()));
         let all = [limits.uncached_per_s, limits.prompt_per_s, limits.output_per_s, limits.requests_per_s];
         all.iter().any(Option::is_some)
     }

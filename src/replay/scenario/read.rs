@@ -58,7 +58,7 @@ fn read_all(files: &[(String, String)], shapes: &Shapes) -> Result<Scenario, Pro
             local: own.local.or(base.local),
             incidents: own.incidents.or(base.incidents),
         });
-        compile(reader, stem, &whole?, shapes)
+        Some(compile(reader, stem, &whole?, shapes))
     })
 }
 

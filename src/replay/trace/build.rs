@@ -4,6 +4,9 @@ use std::collections::HashMap;
 
 use super::{Arrival, Link, Trace};
 
+/// Tags of one request, in the order of their names.
+type TagSet = Vec<(Box<str>, Box<str>)>;
+
 /// One request on its way into a trace.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Request {
@@ -22,7 +25,7 @@ pub(super) struct Builder {
     trace: Trace,
     keys: HashMap<Box<str>, u32>,
     models: HashMap<Box<str>, u16>,
-    tags: HashMap<Vec<(Box<str>, Box<str>)>, u32>,
+    tags: HashMap<TagSet, u32>,
     blocks: HashMap<u64, u32>,
 }
 
@@ -60,7 +63,7 @@ impl Builder {
         number
     }
 
-    pub(super) fn tags(&mut self, mut tags: Vec<(Box<str>, Box<str>)>) -> u32 {
+    pub(super) fn tags(&mut self, mut tags: TagSet) -> u32 {
         tags.sort();
         if let Some(known) = self.tags.get(&tags) {
             return *known;

@@ -70,16 +70,15 @@ fn call(
     });
     let Some(session) = sessions.get_mut(at) else { return Ok(()) };
     let number = row.tokens("seq")?;
-    let with = match row.text("shared_with")? {
-        "-1" => None,
-        _ => {
-            let other = row.tokens("shared_with")?;
-            let known = session.places.get(&other).copied();
-            Some(known.ok_or_else(|| {
-                let what = format!("`shared_with` is {other}, a call that session `{name}` has not had yet");
-                Fault::new(what, "an earlier `seq` of the same session, or -1")
-            })?)
-        }
+    let with = if row.text("shared_with")? == "-1" {
+        None
+    } else {
+        let other = row.tokens("shared_with")?;
+        let known = session.places.get(&other).copied();
+        Some(known.ok_or_else(|| {
+            let what = format!("`shared_with` is {other}, a call that session `{name}` has not had yet");
+            Fault::new(what, "an earlier `seq` of the same session, or -1")
+        })?)
     };
     let call = Call {
         at_us: micros(row.number("t_ms")?, "t_ms")?,
