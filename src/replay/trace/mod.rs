@@ -1,22 +1,27 @@
 //! Who asks what, and when: a trace in memory, whatever file it came from.
 //!
 //! `load` opens a file and sees by its content what it is; a format a file (`table`, `sessions`, `lines`). `build` puts
-//! requests in order of time, `prefix` is what prompts have in common, `draw` is chance from a seed.
+//! requests in order of time, `prefix` is what prompts have in common, `draw` is chance from a seed. `generate` makes
+//! traces that are like published ones, and `statistics` says what a trace is like.
 
 mod build;
 mod draw;
+pub mod generate;
 mod lines;
 mod load;
 mod prefix;
 #[cfg(test)]
 mod real;
 mod sessions;
+mod statistics;
 mod table;
 
+pub use generate::{Kind, generate};
 pub use lines::line;
 pub(crate) use load::Lines;
 pub use load::{Error, Load, load, read};
 pub use prefix::shared_tokens;
+pub use statistics::Statistics;
 pub(crate) use table::Header;
 
 /// One request. What the router may know of it is all but `output_tokens`, which only the world knows.

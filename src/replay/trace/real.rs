@@ -1,5 +1,7 @@
 //! The loaders on real traces, where a folder of them is named in `TRACES`; without one these tests say so and pass.
 
+#![expect(clippy::cast_precision_loss, reason = "counts and times of traces fit a float's 53 bits")]
+
 use std::path::PathBuf;
 
 use super::{Load, Trace, load, shared_tokens};
@@ -45,7 +47,9 @@ fn mooncake_chat_shares_a_third_of_its_prompts_and_comes_evenly() {
             .take_while(|l| seen[l.block as usize])
             .last()
             .map_or(0.0, |l| f64::from(l.tokens_end));
-        links.iter().for_each(|link| seen[link.block as usize] = true);
+        for link in links {
+            seen[link.block as usize] = true;
+        }
     }
     assert!((old / all - 0.37).abs() < 0.02, "{}", old / all);
     let most = trace.arrivals.chunk_by(|a, b| a.at_us == b.at_us).map(<[_]>::len).max().unwrap();
@@ -85,6 +89,8 @@ fn a_day_has_its_clients_and_its_curve() {
     assert_eq!(trace.arrivals.len(), 68_776);
     assert!(trace.keys.len() > 20);
     let mut hours = [0u32; 24];
-    trace.arrivals.iter().for_each(|a| hours[(a.at_us / 3_600_000_000).min(23) as usize] += 1);
+    for arrival in &trace.arrivals {
+        hours[usize::try_from(arrival.at_us / 3_600_000_000).unwrap().min(23)] += 1;
+    }
     assert!(hours.iter().max().unwrap() > &(2 * hours.iter().min().unwrap()), "{hours:?}");
 }

@@ -22,23 +22,23 @@ const STARTS: u64 = 1;
 
 /// One call.
 #[derive(Debug, Clone, Copy)]
-struct Call {
+pub(super) struct Call {
     /// From the session's start.
-    at_us: u64,
-    prompt_tokens: u32,
-    output_tokens: u32,
+    pub(super) at_us: u64,
+    pub(super) prompt_tokens: u32,
+    pub(super) output_tokens: u32,
     /// The call with which the prompt has its beginning in common, by its place in the session.
-    with: Option<usize>,
-    shared_tokens: u32,
+    pub(super) with: Option<usize>,
+    pub(super) shared_tokens: u32,
 }
 
 /// One session's calls in their order.
 #[derive(Debug)]
-struct Session {
-    name: String,
-    calls: Vec<Call>,
+pub(super) struct Session {
+    pub(super) name: String,
+    pub(super) calls: Vec<Call>,
     /// The places of calls by their numbers.
-    places: HashMap<u32, usize>,
+    pub(super) places: HashMap<u32, usize>,
 }
 
 pub(super) fn read<R: BufRead>(
@@ -104,7 +104,7 @@ fn call(
 /// longest pauses are cut, by halves, until it fits.
 #[expect(clippy::cast_precision_loss, reason = "counts and seconds, far below 2⁵³")]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "times are not negative")]
-fn lay(mut sessions: Vec<Session>, options: &Load, builder: &mut Builder) {
+pub(super) fn lay(mut sessions: Vec<Session>, options: &Load, builder: &mut Builder) {
     let mut draw = Draw::new(options.seed, STARTS);
     draw.shuffle(&mut sessions);
     let all: usize = sessions.iter().map(|session| session.calls.len()).sum();
