@@ -67,6 +67,8 @@ macro_rules! words {
     )* };
 }
 
+pub(crate) use words;
+
 words! {
     /// Any text.
     Text(Arc<str>) = { "type": ["string", "number", "boolean"] }, |text| Ok(text.into());
