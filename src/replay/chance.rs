@@ -42,7 +42,8 @@ const fn mix(mut x: u64) -> u64 {
 /// A number from 0 to below 1 for `purpose` of `request` on `route`.
 #[expect(clippy::cast_precision_loss, reason = "53 bits are all a float holds")]
 pub fn uniform(seed: u64, request: u64, route: u64, purpose: Purpose) -> f64 {
-    let bits = mix(mix(mix(seed ^ 0x51_7c_c1).wrapping_add(request)).wrapping_add(route << 8 | purpose as u64));
+    let bits =
+        mix(mix(mix(seed ^ 0x51_7c_c1).wrapping_add(request)).wrapping_add(route << 8 | purpose as u64));
     (bits >> 11) as f64 / (1_u64 << 53) as f64
 }
 

@@ -17,7 +17,8 @@ use super::world::{Dealt, Fate, World};
 pub struct Rules {
     /// When a first token is late.
     pub slo: SloClass,
-    /// When an attempt that is silent is given up, in microseconds.
+    /// When an attempt that is silent is given up at the soonest, in microseconds; prompts that may take longer are given
+    /// ten times their limit.
     pub first_token_timeout_us: u64,
     /// When a request that is not answered is given up, in microseconds.
     pub request_timeout_us: u64,
@@ -224,7 +225,10 @@ impl Run<'_, '_> {
             Event::Over(id) => self.over(router, id),
             Event::Look(place) => self.look(router, place),
             Event::Resume(place) => {
-                if !self.requests[place].done && !self.requests[place].answered && self.requests[place].running == 0 {
+                if !self.requests[place].done
+                    && !self.requests[place].answered
+                    && self.requests[place].running == 0
+                {
                     let step = router.open(self.world, place, now);
                     self.follow(router, place, step);
                 }
@@ -259,6 +263,9 @@ impl Run<'_, '_> {
         let id = self.numbered;
         router.asked(self.world, place, route, id, now);
         let Dealt { fate, cached, usage_factor } = self.world.ask(place, route, now);
+        let limit_us = self.limit_s(place) * 1e6;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time-out")]
+        let timeout = self.rules.first_token_timeout_us.max((limit_us * 10.0) as u64);
         self.tally.attempts += 1;
         self.tally.hedges += u64::from(second);
         let request = &mut self.requests[place];
@@ -271,23 +278,31 @@ impl Run<'_, '_> {
             request.first = Some(route.0);
             self.firsts.push((now, route.0));
         }
-        self.attempts.insert(id, Attempt { place, route, cached, usage_factor, fate, first_us: 0, over: false });
+        self.attempts
+            .insert(id, Attempt { place, route, cached, usage_factor, fate, first_us: 0, over: false });
         match fate {
             Fate::Refused { at_us, .. } | Fate::Failed { at_us } => self.push(at_us, Event::Came(id)),
-            Fate::Answered { first_us, .. } if first_us < now + self.rules.first_token_timeout_us => {
+            Fate::Answered { first_us, .. } if first_us < now + timeout => {
                 self.push(first_us, Event::Came(id));
             }
             Fate::Answered { .. } | Fate::Silent => {
-                self.push(now + self.rules.first_token_timeout_us, Event::TimedOut(id));
+                self.push(now + timeout, Event::TimedOut(id));
             }
             Fate::Queued => {
-                self.push(now + self.rules.first_token_timeout_us, Event::TimedOut(id));
+                self.push(now + timeout, Event::TimedOut(id));
                 self.read_next();
             }
         }
         if let Some(at) = router.look_at_us(place) {
             self.push(at.max(now), Event::Look(place));
         }
+    }
+
+    /// When the request's first token is late, in seconds.
+    fn limit_s(&self, place: usize) -> f64 {
+        let tokens =
+            self.world.trace.arrivals.get(place).map_or(0.0, |arrival| f64::from(arrival.prompt_tokens));
+        self.rules.slo.ttft_s + self.rules.slo.ttft_s_per_1k * tokens / 1_000.0
     }
 
     fn read_next(&mut self) {
@@ -299,7 +314,11 @@ impl Run<'_, '_> {
     fn read(&mut self, router: &mut dyn Router) {
         let now = self.now_us;
         let trace = self.world.trace;
-        let done = self.world.node.as_mut().and_then(|node| node.done(now, |place| trace.arrivals[place].output_tokens));
+        let done = self
+            .world
+            .node
+            .as_mut()
+            .and_then(|node| node.done(now, |place| trace.arrivals[place].output_tokens));
         if let Some((place, end_us)) = done {
             match self.attempt_at_node(place) {
                 Some(id) => {
@@ -395,7 +414,8 @@ impl Run<'_, '_> {
         if loss == Loss::Abandoned || self.requests[place].answered {
             return;
         }
-        let late = self.now_us.saturating_sub(self.world.trace.arrivals[place].at_us) >= self.rules.request_timeout_us;
+        let late = self.now_us.saturating_sub(self.world.trace.arrivals[place].at_us)
+            >= self.rules.request_timeout_us;
         if self.requests[place].running > 0 {
             self.look(router, place);
         } else if late {
@@ -437,7 +457,7 @@ impl Run<'_, '_> {
         self.left -= 1;
         let arrival = &self.world.trace.arrivals[place];
         let took = self.now_us.saturating_sub(arrival.at_us);
-        let limit_s = self.rules.slo.ttft_s + self.rules.slo.ttft_s_per_1k * f64::from(arrival.prompt_tokens) / 1_000.0;
+        let limit_s = self.limit_s(place);
         #[expect(clippy::cast_precision_loss, reason = "microseconds")]
         let in_time = route.is_some() && took as f64 / 1e6 <= limit_s;
         let one = &mut self.tally.first_tokens[place];
@@ -497,7 +517,11 @@ impl Run<'_, '_> {
         let prompt = self.world.trace.arrivals[attempt.place].prompt_tokens;
         let usage = usage(attempt, prompt, 0);
         let whole = bill(&self.world.routes[usize::from(attempt.route.0)], &usage, self.wall());
-        let share = self.scenario.routes.get(usize::from(attempt.route.0)).map_or(0.0, |one| one.cancelled_prompt_billed);
+        let share = self
+            .scenario
+            .routes
+            .get(usize::from(attempt.route.0))
+            .map_or(0.0, |one| one.cancelled_prompt_billed);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share")]
         whole.times_ppm((share.clamp(0.0, 1.0) * 1e6) as u32)
     }
@@ -527,7 +551,8 @@ impl Run<'_, '_> {
             Fate::Failed { .. } => self.lose(router, id, Loss::Failed),
             _ => {
                 let usage = Usage { prompt: u64::from(PROBE_TOKENS), completion: 1, ..Usage::default() };
-                self.tally.probes += bill(&self.world.routes[usize::from(attempt.route.0)], &usage, self.wall());
+                self.tally.probes +=
+                    bill(&self.world.routes[usize::from(attempt.route.0)], &usage, self.wall());
                 self.attempts.remove(&id);
                 router.probed(attempt.route, id, Ok(()), self.now_us);
             }
@@ -560,13 +585,20 @@ impl Run<'_, '_> {
                 IncidentKind::Slow(times) if times >= 2.0 => Some(times),
                 _ => continue,
             };
-            let Some(route) = self.world.routes.iter().position(|route| *route.name == *incident.route) else { continue };
+            let Some(route) = self.world.routes.iter().position(|route| *route.name == *incident.route)
+            else {
+                continue;
+            };
             let (from, to) = (begin + scaled(span, incident.from), begin + scaled(span, incident.to));
             let to_it = |one: &&(u64, u16)| usize::from(one.1) == route;
-            let before = self.firsts.iter().filter(|one| (from.saturating_sub(120_000_000)..from).contains(&one.0));
-            let (all, there) = before.fold((0, 0), |(all, there), one| (all + 1, there + usize::from(to_it(&one))));
-            let during: Vec<&(u64, u16)> = self.firsts.iter().filter(|one| (from..to).contains(&one.0)).collect();
-            let left = (20..=during.len()).find(|end| during[end - 20..*end].iter().filter(|one| to_it(one)).count() <= 1);
+            let before =
+                self.firsts.iter().filter(|one| (from.saturating_sub(120_000_000)..from).contains(&one.0));
+            let (all, there) =
+                before.fold((0, 0), |(all, there), one| (all + 1, there + usize::from(to_it(&one))));
+            let during: Vec<&(u64, u16)> =
+                self.firsts.iter().filter(|one| (from..to).contains(&one.0)).collect();
+            let left = (20..=during.len())
+                .find(|end| during[end - 20..*end].iter().filter(|one| to_it(one)).count() <= 1);
             // The last that went there is where it was left, not the twentieth after it.
             let last = left.and_then(|end| during[..end].iter().rposition(|one| to_it(&one)));
             let seconds = left.map(|_| last.map_or(0.0, |at| self::seconds(during[at].0 - from)));
@@ -575,7 +607,8 @@ impl Run<'_, '_> {
                 slow,
                 began_us: from,
                 seconds,
-                exposed: during[..left.unwrap_or(during.len())].iter().filter(|one| to_it(one)).count() as u64,
+                exposed: during[..left.unwrap_or(during.len())].iter().filter(|one| to_it(one)).count()
+                    as u64,
                 mattered: there * 10 >= all && all > 0,
             });
         }
@@ -606,7 +639,12 @@ fn seconds(us: u64) -> f64 {
     us as f64 / 1e6
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a share of a trace")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a share of a trace"
+)]
 fn scaled(span: u64, share: f64) -> u64 {
     (span as f64 * share).max(0.0) as u64
 }

@@ -127,7 +127,12 @@ impl Tally {
         let mut times: Vec<u32> = self.first_tokens.iter().map(|one| one.took_us).collect();
         times.sort_unstable();
         shares.map(|share| {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a place in a list")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss,
+                reason = "a place in a list"
+            )]
             let at = (share * times.len() as f64) as usize;
             times.get(at.min(times.len().saturating_sub(1))).map_or(0.0, |us| f64::from(*us) / 1e6)
         })

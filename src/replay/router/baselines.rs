@@ -97,7 +97,13 @@ struct Asked {
 
 impl Baseline {
     /// A router by `rule`; with a node of our own it serves while fewer than `local_in_flight_max` requests are there.
-    pub fn new(world: &World<'_>, rule: Rule, slo: SloClass, local_in_flight_max: Option<u32>, seed: u64) -> Self {
+    pub fn new(
+        world: &World<'_>,
+        rule: Rule,
+        slo: SloClass,
+        local_in_flight_max: Option<u32>,
+        seed: u64,
+    ) -> Self {
         Self {
             rule,
             slo,
@@ -129,11 +135,15 @@ impl Baseline {
         let price = |id: &RouteId| list_price(&world.routes[usize::from(id.0)], prompt);
         let cool = |seen: &Self, id: &RouteId| seen.routes[usize::from(id.0)].cooling_until_us <= now_us;
         let by_price = |list: &[RouteId]| {
-            list.iter().copied().min_by(|a, b| price(a).partial_cmp(&price(b)).unwrap_or(std::cmp::Ordering::Equal))
+            list.iter()
+                .copied()
+                .min_by(|a, b| price(a).partial_cmp(&price(b)).unwrap_or(std::cmp::Ordering::Equal))
         };
         let awake: Vec<RouteId> = free.iter().copied().filter(|id| cool(self, id)).collect();
         let awake = if awake.is_empty() { free.clone() } else { awake };
-        let draw = |salt: usize| uniform(self.seed ^ 0xba5e, place as u64, (salt + tried.len() * 17) as u64, Purpose::Baseline);
+        let draw = |salt: usize| {
+            uniform(self.seed ^ 0xba5e, place as u64, (salt + tried.len() * 17) as u64, Purpose::Baseline)
+        };
         match self.rule {
             Rule::RoundRobin => {
                 self.turn = self.turn.wrapping_add(1);
@@ -144,16 +154,27 @@ impl Baseline {
             Rule::LiteLlmLatency => {
                 let mean = |id: &RouteId| {
                     let times = &self.routes[usize::from(id.0)].times;
-                    let last: Vec<f64> = times.iter().rev().filter(|one| one.1.is_finite()).take(10).map(|one| one.1).collect();
+                    let last: Vec<f64> = times
+                        .iter()
+                        .rev()
+                        .filter(|one| one.1.is_finite())
+                        .take(10)
+                        .map(|one| one.1)
+                        .collect();
                     #[expect(clippy::cast_precision_loss, reason = "ten at most")]
                     let count = last.len().max(1) as f64;
                     last.iter().sum::<f64>() / count
                 };
-                awake.iter().copied().min_by(|a, b| mean(a).partial_cmp(&mean(b)).unwrap_or(std::cmp::Ordering::Equal))
+                awake
+                    .iter()
+                    .copied()
+                    .min_by(|a, b| mean(a).partial_cmp(&mean(b)).unwrap_or(std::cmp::Ordering::Equal))
             }
             Rule::OpenRouter | Rule::OpenRouterSticky => {
                 let recent = |id: &RouteId| {
-                    self.routes[usize::from(id.0)].faulted_us.is_some_and(|at| now_us.saturating_sub(at) < 30_000_000)
+                    self.routes[usize::from(id.0)]
+                        .faulted_us
+                        .is_some_and(|at| now_us.saturating_sub(at) < 30_000_000)
                 };
                 let well: Vec<RouteId> = free.iter().copied().filter(|id| !recent(id)).collect();
                 let well = if well.is_empty() { free.clone() } else { well };
@@ -172,7 +193,8 @@ impl Baseline {
                 })
             }
             Rule::PowerOfTwo => {
-                let healthy: Vec<RouteId> = free.iter().copied().filter(|id| !self.errs(*id, now_us)).collect();
+                let healthy: Vec<RouteId> =
+                    free.iter().copied().filter(|id| !self.errs(*id, now_us)).collect();
                 let healthy = if healthy.is_empty() { free.clone() } else { healthy };
                 let one = healthy.get(index(draw(1), healthy.len())).copied()?;
                 let other = healthy.get(index(draw(2), healthy.len())).copied()?;
@@ -194,14 +216,19 @@ impl Baseline {
     /// More than a tenth of the last minute's calls failed, of twenty at least.
     #[expect(clippy::cast_precision_loss, reason = "counts of a minute")]
     fn errs(&self, id: RouteId, now_us: u64) -> bool {
-        let recent = self.routes[usize::from(id.0)].times.iter().filter(|one| now_us.saturating_sub(one.0) < MINUTE_US);
-        let (all, failed) = recent.fold((0_u32, 0_u32), |(all, failed), one| (all + 1, failed + u32::from(one.1.is_infinite())));
+        let recent = self.routes[usize::from(id.0)]
+            .times
+            .iter()
+            .filter(|one| now_us.saturating_sub(one.0) < MINUTE_US);
+        let (all, failed) = recent
+            .fold((0_u32, 0_u32), |(all, failed), one| (all + 1, failed + u32::from(one.1.is_infinite())));
         all >= 20 && f64::from(failed) > 0.1 * f64::from(all)
     }
 
     fn p90(&self, id: RouteId, now_us: u64) -> Option<f64> {
         let recent = self.routes[usize::from(id.0)].times.iter().rev().take(128);
-        let mut times: Vec<f64> = recent.filter(|one| now_us.saturating_sub(one.0) < 5 * MINUTE_US).map(|one| one.1).collect();
+        let mut times: Vec<f64> =
+            recent.filter(|one| now_us.saturating_sub(one.0) < 5 * MINUTE_US).map(|one| one.1).collect();
         times.sort_unstable_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
         times.get(times.len() * 9 / 10).copied()
     }
@@ -248,7 +275,12 @@ fn conversation(world: &World<'_>, place: usize) -> u64 {
     })
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a place in a short list")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a place in a short list"
+)]
 fn index(share: f64, length: usize) -> usize {
     ((share * length as f64) as usize).min(length.saturating_sub(1))
 }
@@ -286,7 +318,15 @@ impl Router for Baseline {
         }
     }
 
-    fn lost(&mut self, world: &World<'_>, _place: usize, route: RouteId, _attempt: u64, loss: Loss, now_us: u64) {
+    fn lost(
+        &mut self,
+        world: &World<'_>,
+        _place: usize,
+        route: RouteId,
+        _attempt: u64,
+        loss: Loss,
+        now_us: u64,
+    ) {
         self.gone(world, route);
         match loss {
             Loss::Refused(_) => self.routes[usize::from(route.0)].cooling_until_us = now_us + 5_000_000,
@@ -295,7 +335,8 @@ impl Router for Baseline {
                 let seen = &mut self.routes[usize::from(route.0)];
                 seen.faulted_us = Some(now_us);
                 let recent = seen.times.iter().filter(|one| now_us.saturating_sub(one.0) < MINUTE_US);
-                let (all, failed) = recent.fold((0, 0), |(all, failed), one| (all + 1, failed + u32::from(one.1.is_infinite())));
+                let (all, failed) = recent
+                    .fold((0, 0), |(all, failed), one| (all + 1, failed + u32::from(one.1.is_infinite())));
                 if failed * 2 > all {
                     seen.cooling_until_us = now_us + 5_000_000;
                 }

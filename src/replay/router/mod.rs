@@ -63,7 +63,15 @@ pub trait Router {
     /// An attempt's first token came, and the request's caller has it.
     fn began(&mut self, world: &World<'_>, place: usize, route: RouteId, attempt: u64, now_us: u64);
     /// An attempt brought nothing.
-    fn lost(&mut self, world: &World<'_>, place: usize, route: RouteId, attempt: u64, loss: Loss, now_us: u64);
+    fn lost(
+        &mut self,
+        world: &World<'_>,
+        place: usize,
+        route: RouteId,
+        attempt: u64,
+        loss: Loss,
+        now_us: u64,
+    );
     /// An answer is over.
     fn ended(&mut self, world: &World<'_>, place: usize, route: RouteId, report: &Report, now_us: u64);
     /// The request is over; `late`: its first token did not come in time, or never.

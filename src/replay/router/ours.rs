@@ -15,8 +15,8 @@ use crate::routing::learn::route::{AttemptId, Failing, RouteMind};
 use crate::routing::learn::sessions::Sessions;
 use crate::routing::pursuit::{Pursuit, Step};
 use crate::routing::{
-    Candidate, Decision, Endpoint, Learned, Needs, Observe, Policy, RequestFacts, RouteId, RouteOutlook, choose,
-    select,
+    Candidate, Decision, Endpoint, Learned, Needs, Observe, Policy, RequestFacts, RouteId, RouteOutlook,
+    choose, select,
 };
 use crate::units::{Mono, Now};
 
@@ -136,14 +136,21 @@ const fn hash(block: u32) -> u64 {
 
 impl<'a> Ours<'a> {
     /// A router that decides by `policies` in `world`, whose trace begins at `wall`.
-    pub fn new(world: &World<'_>, policies: &'a [Policy], knows: Knows, wall: jiff::Timestamp, seed: u64) -> Self {
+    pub fn new(
+        world: &World<'_>,
+        policies: &'a [Policy],
+        knows: Knows,
+        wall: jiff::Timestamp,
+        seed: u64,
+    ) -> Self {
         let routes = world.routes.len();
         let models = world.trace.models.len().max(1);
         let eligible = (0..models)
             .map(|model| {
                 let name = world.trace.models.get(model).map_or("", |name| name);
                 let serves = |route: &crate::routing::Route| name.is_empty() || *route.checkpoint == *name;
-                let named: Vec<RouteId> = ids(world).filter(|id| serves(&world.routes[usize::from(id.0)])).collect();
+                let named: Vec<RouteId> =
+                    ids(world).filter(|id| serves(&world.routes[usize::from(id.0)])).collect();
                 // A market of one model sells it under any name.
                 if named.is_empty() { ids(world).collect() } else { named }
             })
@@ -204,7 +211,13 @@ impl<'a> Ours<'a> {
                 if node == Some(id) {
                     into.running_max = world.node.as_ref().map(|node| node.active_max);
                 }
-                *shown = Shown { shown_us: now_us, dirty: false, urgent: false, mind: std::mem::take(&mut shown.mind), ..*shown };
+                *shown = Shown {
+                    shown_us: now_us,
+                    dirty: false,
+                    urgent: false,
+                    mind: std::mem::take(&mut shown.mind),
+                    ..*shown
+                };
             }
         }
         if let Some(node) = node {
@@ -229,19 +242,29 @@ impl<'a> Ours<'a> {
         let name = world.trace.models.get(model).map_or("", |name| name);
         let key = world.trace.keys.get(arrival.key as usize).map_or("", |key| key);
         let eligible = &self.eligible[model];
-        let facts = RequestFacts { model: name, key, team: "default", tags: &tags, eligible, ..RequestFacts::default() };
+        let facts = RequestFacts {
+            model: name,
+            key,
+            team: "default",
+            tags: &tags,
+            eligible,
+            ..RequestFacts::default()
+        };
         let policy = select(self.policies, &facts)?;
         let rules = self.policies.get(policy)?;
         let links = world.trace.links_of(arrival);
         let mut state = self.spare.pop();
-        let mut held_by_route = state.as_mut().map(|state| std::mem::take(&mut state.held)).unwrap_or_default();
+        let mut held_by_route =
+            state.as_mut().map(|state| std::mem::take(&mut state.held)).unwrap_or_default();
         held_by_route.clear();
         let mut most = 0;
         if links.is_empty() {
             held_by_route.resize(eligible.len(), Held::default());
         } else {
             self.blocks.clear();
-            self.blocks.extend(links.iter().map(|link| Block { hash: hash(link.block), tokens_end: link.tokens_end }));
+            self.blocks.extend(
+                links.iter().map(|link| Block { hash: hash(link.block), tokens_end: link.tokens_end }),
+            );
             let second = u32::try_from(now_us / 1_000_000).unwrap_or(u32::MAX);
             for id in eligible {
                 let found = match &self.knows {
@@ -254,12 +277,14 @@ impl<'a> Ours<'a> {
                 held_by_route.push(found);
             }
         }
-        self.sessions.seen(asker.key, f64::from(most) >= EXTENDS * f64::from(arrival.prompt_tokens) && most > 0);
+        self.sessions
+            .seen(asker.key, f64::from(most) >= EXTENDS * f64::from(arrival.prompt_tokens) && most > 0);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a length in tokens")]
         let output = self.lengths.expected(asker, output_max, rules.output_tokens_assumed).round() as u64;
         #[expect(clippy::cast_possible_truncation, reason = "a draw")]
         let draw = uniform(self.seed, place as u64, 0, Purpose::Router) as f32;
-        let kept = Facts { asker, prompt, output_max, output, rest: self.sessions.rest(asker.key), draw, model };
+        let kept =
+            Facts { asker, prompt, output_max, output, rest: self.sessions.rest(asker.key), draw, model };
         let limit = choose::limit(rules, &RequestFacts { prompt_tokens: prompt, ..RequestFacts::default() });
         let fresh = State {
             policy,
@@ -317,13 +342,15 @@ impl<'a> Ours<'a> {
         let Some(policy) = self.policies.get(state.policy) else { return };
         if !state.late && state.pursuit.is_late(mono(now_us)) {
             state.late = true;
-            self.promises[state.policy * self.models + state.facts.model].finished(true, policy.slo.attainment);
+            self.promises[state.policy * self.models + state.facts.model]
+                .finished(true, policy.slo.attainment);
         }
     }
 
     /// Whether an extra attempt has a credit.
     fn may_retry(&mut self, route: RouteId, now_us: u64) -> bool {
-        let good = self.minds.get(usize::from(route.0)).is_some_and(|shown| shown.mind.is_known_good(mono(now_us)));
+        let good =
+            self.minds.get(usize::from(route.0)).is_some_and(|shown| shown.mind.is_known_good(mono(now_us)));
         good || self.retries.withdraw(mono(now_us))
     }
 
@@ -347,16 +374,19 @@ impl Router for Ours<'_> {
         self.decide(world, &state, now_us);
         let first = state.pursuit.tried().is_empty();
         if first {
-            let cheapest = self.decision.cheapest_paid();
+            let cheapest = self.decision.cheapest_usd();
+            let unit = self.decision.unit_usd();
             let promise = &mut self.promises[state.policy * self.models + state.facts.model];
-            promise.decided(cheapest.map_or(0.0, choose::usd));
+            if let Some(unit) = unit {
+                promise.decided(unit);
+            }
             if let (Some(node), Some(cheapest)) = (world.node_id(), cheapest) {
                 let at = self.eligible[state.facts.model].iter().position(|id| *id == node);
                 let held = at.and_then(|at| state.held.get(at)).map_or(0, |held| u64::from(held.tokens));
                 #[expect(clippy::cast_precision_loss, reason = "a token count")]
                 let uncached = state.facts.prompt.saturating_sub(held) as f64;
                 let token_s = f64::from(self.outlooks[usize::from(node.0)].first_token.per_token_s);
-                self.queue.decided(choose::usd(cheapest), uncached * token_s);
+                self.queue.decided(cheapest, uncached * token_s);
             }
             self.degraded[1] += 1;
             self.degraded[0] += u64::from(self.decision.degraded == crate::routing::Degraded::Slo);
@@ -368,7 +398,19 @@ impl Router for Ours<'_> {
                 state.hedging = false;
                 Move::Ask(candidate.route)
             }
-            Step::Ask(_) | Step::GiveUp => Move::GiveUp,
+            Step::Ask(_) | Step::GiveUp => {
+                if std::env::var("DBG").is_ok() {
+                    eprintln!(
+                        "GIVEUP t {} tried {:?} step {:?} order {} excl {:?}",
+                        now_us as f64 / 1e6,
+                        state.pursuit.tried(),
+                        matches!(step, Step::GiveUp),
+                        self.decision.order.len(),
+                        self.decision.excluded
+                    );
+                }
+                Move::GiveUp
+            }
             Step::Pause(until) => Move::Pause(until.0 / 1_000),
             Step::Wait => Move::Wait,
         };
@@ -389,12 +431,14 @@ impl Router for Ours<'_> {
         let first = state.pursuit.running().first().map(|running| running.candidate.route);
         let seen = first.map(|id| self.outlooks[..].outlook(0, id));
         let step = seen.map_or(Step::Wait, |seen| state.pursuit.silence(&self.decision, seen, mono(now_us)));
-        let most = self.policies.get(state.policy).map_or(0.0, |policy| f64::from(policy.hedging.max_extra_cost));
+        let most =
+            self.policies.get(state.policy).map_or(0.0, |policy| f64::from(policy.hedging.max_extra_cost));
         self.hedged.pass(now_us);
         let next = match step {
             Step::Ask(candidate) => {
                 let cost = candidate.offer_prompt_usd();
-                let within = self.hedged.hedged + cost <= most * (self.hedged.all + 20.0 * cost);
+                let within =
+                    self.hedged.hedged + cost <= most * (self.hedged.all + crate::knob!("HB", 20.0) * cost);
                 if within && self.retries.withdraw(mono(now_us)) {
                     self.hedged.hedged += cost;
                     state.chosen = Some(candidate);
@@ -437,7 +481,15 @@ impl Router for Ours<'_> {
         }
     }
 
-    fn lost(&mut self, world: &World<'_>, place: usize, route: RouteId, attempt: u64, loss: Loss, now_us: u64) {
+    fn lost(
+        &mut self,
+        world: &World<'_>,
+        place: usize,
+        route: RouteId,
+        attempt: u64,
+        loss: Loss,
+        now_us: u64,
+    ) {
         let queues = world.node_id() == Some(route);
         let (now, id) = (mono(now_us), AttemptId(attempt));
         if let Some(mind) = self.mind(route, !matches!(loss, Loss::Abandoned)) {
@@ -480,7 +532,8 @@ impl Router for Ours<'_> {
         let Some(state) = self.states.get(place).and_then(Option::as_ref) else { return };
         let Some(policy) = self.policies.get(state.policy) else { return };
         if !state.late {
-            self.promises[state.policy * self.models + state.facts.model].finished(late, policy.slo.attainment);
+            self.promises[state.policy * self.models + state.facts.model]
+                .finished(late, policy.slo.attainment);
         }
         let _ = world;
     }

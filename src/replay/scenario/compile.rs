@@ -143,8 +143,10 @@ impl Market<'_, '_> {
             ("", Some(typed.spot)),
             "price",
         );
-        let card =
-            price.and_then(|price| prices::version(self.reader, price, "the scenario file", "scenario").map(|version| PriceCard::new(version, 0)));
+        let card = price.and_then(|price| {
+            prices::version(self.reader, price, "the scenario file", "scenario")
+                .map(|version| PriceCard::new(version, 0))
+        });
         let first_token = self.first_token(typed);
         let pace = Said::of(typed.pace.as_ref(), all.pace.as_ref());
         let tokens_per_s = pace.find(|pace| &pace.tokens_per_second);
@@ -272,7 +274,8 @@ impl Market<'_, '_> {
         let active = self.needed(typed.active_max.as_ref(), spot, ("", Some(spot)), "active_max");
         let cache = self.needed(typed.cache_tokens.as_ref(), spot, ("", Some(spot)), "cache_tokens");
         let card = match &typed.price {
-            Some(price) => prices::version(self.reader, price, "the scenario file", "scenario").map(|version| PriceCard::new(version, 0)),
+            Some(price) => prices::version(self.reader, price, "the scenario file", "scenario")
+                .map(|version| PriceCard::new(version, 0)),
             None => Some(free()),
         };
         let region = typed.region.as_ref().map_or("local".into(), |region| Arc::clone(&region.0));
@@ -412,8 +415,13 @@ fn free() -> PriceCard {
         as_of: "scenario".into(),
         confidence: "operator".into(),
     };
-    let rates =
-        Rates { input: nothing, cached_input: None, cache_write: None, output: nothing, request: PicoUsd::ZERO };
+    let rates = Rates {
+        input: nothing,
+        cached_input: None,
+        cache_write: None,
+        output: nothing,
+        request: PicoUsd::ZERO,
+    };
     PriceCard::new(Version::always(entry, rates), 0)
 }
 

@@ -169,11 +169,18 @@ fn scaled(card: &PriceCard, factor: f64) -> PriceCard {
     if (factor - 1.0).abs() < 1e-9 {
         return card.clone();
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "prices of a made-up market")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "prices of a made-up market"
+    )]
     let times = |price: TokenPrice| TokenPrice((price.0 as f64 * factor).round() as u64);
     let mut versions = card.versions().map(|version| {
         let mut version = version.clone();
-        for rates in std::iter::once(&mut version.base).chain(version.overrides.iter_mut().map(|(_, rates)| rates)) {
+        for rates in
+            std::iter::once(&mut version.base).chain(version.overrides.iter_mut().map(|(_, rates)| rates))
+        {
             rates.input = times(rates.input);
             rates.output = times(rates.output);
             rates.cached_input = rates.cached_input.map(times);

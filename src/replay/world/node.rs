@@ -63,7 +63,9 @@ impl Cache {
         let mut from = 0;
         for link in links {
             let block = link.block as usize;
-            let (Some(last), Some(size)) = (self.last_us.get_mut(block), self.size.get_mut(block)) else { continue };
+            let (Some(last), Some(size)) = (self.last_us.get_mut(block), self.size.get_mut(block)) else {
+                continue;
+            };
             if *last == 0 {
                 *size = link.tokens_end - from;
                 self.tokens += u64::from(*size);
@@ -99,7 +101,12 @@ impl Node {
         let begin = trace.arrivals.first().map_or(0, |arrival| arrival.at_us);
         let blocks = usize::try_from(trace.blocks).unwrap_or(0);
         let at = |share: f64| begin + us(share * micros(span_us));
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a node's size")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a node's size"
+        )]
         let (active_max, tokens_max) = (
             ((f64::from(local.active_max) * share).ceil() as u32).max(4),
             (local.cache_tokens as f64 * share.clamp(0.1, 1.0)) as u64,

@@ -70,7 +70,14 @@ pub(super) fn us(seconds: f64) -> u64 {
 
 impl Seller {
     /// A seller at rest.
-    pub fn new(market: &MarketRoute, place: usize, scenario: &Scenario, trace: &Trace, span_us: u64, seed: u64) -> Self {
+    pub fn new(
+        market: &MarketRoute,
+        place: usize,
+        scenario: &Scenario,
+        trace: &Trace,
+        span_us: u64,
+        seed: u64,
+    ) -> Self {
         let begin_us = trace.arrivals.first().map_or(0, |arrival| arrival.at_us);
         let place = place as u64;
         let limits = market.limits;
@@ -79,7 +86,12 @@ impl Seller {
         #[expect(clippy::cast_precision_loss, reason = "seconds of a day")]
         let day_second = seconds as f64;
         Self {
-            incidents: scenario.incidents.iter().filter(|one| *one.route == *market.route.name).cloned().collect(),
+            incidents: scenario
+                .incidents
+                .iter()
+                .filter(|one| *one.route == *market.route.name)
+                .cloned()
+                .collect(),
             drift: drift(market, place, span_us, seed),
             blocks: vec![0; usize::try_from(trace.blocks).unwrap_or(0)],
             buckets: [
@@ -162,7 +174,8 @@ impl Seller {
 
     /// Whether its buckets would take so much now.
     pub(super) fn takes(&self, arrival: &Arrival, uncached: f64, now_us: u64) -> bool {
-        let (burst_s, cut, adaptive) = (self.market.limits.burst_s, self.cut(now_us), self.market.limits.adaptive);
+        let (burst_s, cut, adaptive) =
+            (self.market.limits.burst_s, self.cut(now_us), self.market.limits.adaptive);
         self.buckets.iter().zip(asks(arrival, uncached)).all(|(bucket, asked)| {
             let mut bucket = *bucket;
             bucket.pass(now_us, burst_s, cut, adaptive);
@@ -174,7 +187,8 @@ impl Seller {
         if !self.takes(arrival, uncached, now_us) {
             return false;
         }
-        let (burst_s, cut, adaptive) = (self.market.limits.burst_s, self.cut(now_us), self.market.limits.adaptive);
+        let (burst_s, cut, adaptive) =
+            (self.market.limits.burst_s, self.cut(now_us), self.market.limits.adaptive);
         for (bucket, asked) in self.buckets.iter_mut().zip(asks(arrival, uncached)) {
             bucket.pass(now_us, burst_s, cut, adaptive);
             bucket.level -= asked;
@@ -183,7 +197,14 @@ impl Seller {
         true
     }
 
-    pub(super) fn ask(&mut self, arrival: &Arrival, links: &[Link], request: u64, now_us: u64, seed: u64) -> Dealt {
+    pub(super) fn ask(
+        &mut self,
+        arrival: &Arrival,
+        links: &[Link],
+        request: u64,
+        now_us: u64,
+        seed: u64,
+    ) -> Dealt {
         let draw = |purpose| uniform(seed, request, self.place, purpose);
         let bell = |purpose| normal(seed, request, self.place, purpose);
         let honoured = self.market.cache.is_some_and(|cache| draw(Purpose::Cache) < cache.honoured);
@@ -256,7 +277,12 @@ fn asks(arrival: &Arrival, uncached: f64) -> [f64; 4] {
     [uncached, f64::from(arrival.prompt_tokens), f64::from(arrival.output_tokens), 1.0]
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a place in a short list")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a place in a short list"
+)]
 fn place_of(share: f64, length: usize) -> usize {
     ((share * length as f64) as usize).min(length.saturating_sub(1))
 }

@@ -34,7 +34,8 @@ fn lucks(market: &MarketRoute) -> [f32; BINS + 1] {
             return 0.0;
         }
         let below = |noise: f64| {
-            let shares = first.noise.iter().map(|draw| normal_below((noise.ln() - f64::from(*draw).ln()) / sigma));
+            let shares =
+                first.noise.iter().map(|draw| normal_below((noise.ln() - f64::from(*draw).ln()) / sigma));
             shares.sum::<f64>() / first.noise.len().max(1) as f64
         };
         ((1.0 - first.tail_share) * below(noise) + first.tail_share * below(noise / first.tail_factor)) as f32
@@ -81,8 +82,11 @@ impl World<'_> {
         into.first_token.prefill_luck = 0.0;
         into.first_token.level = 1.0;
         into.error = error as f32;
-        into.pace =
-            PaceOutlook { seconds_per_token: (1.0 / pace) as f32, spread: market.pace.noise_sigma as f32, seen: true };
+        into.pace = PaceOutlook {
+            seconds_per_token: (1.0 / pace) as f32,
+            spread: market.pace.noise_sigma as f32,
+            seen: true,
+        };
         into.cache_hits = CacheShares([market.cache.map_or(0.0, |cache| cache.honoured) as f32; BUCKETS]);
         into.abandoned_billed = Abandoned(market.cancelled_prompt_billed as f32);
         into.heard = u32::MAX;
@@ -101,7 +105,9 @@ impl World<'_> {
         let rate = node.prefill_per_s * (1.0 - 0.5 * load);
         // Its times have little luck, but who comes later changes them: a tenth more, and a spread of a sixth.
         #[expect(clippy::cast_precision_loss, reason = "a few dozen bins")]
-        let step = std::array::from_fn(|edge| normal_below(f64::from(LOWEST + edge as f32 * WIDTH - 0.1) / 0.16) as f32);
+        let step = std::array::from_fn(|edge| {
+            normal_below(f64::from(LOWEST + edge as f32 * WIDTH - 0.1) / 0.16) as f32
+        });
         into.first_token = FirstTokenOutlook {
             base_s: 0.02,
             per_token_s: (1.0 / rate) as f32,
@@ -110,7 +116,8 @@ impl World<'_> {
             within: [step; STRUCK.len()],
         };
         into.error = 0.0;
-        into.pace = PaceOutlook { seconds_per_token: (1.0 / node.stream_per_s) as f32, spread: 0.1, seen: true };
+        into.pace =
+            PaceOutlook { seconds_per_token: (1.0 / node.stream_per_s) as f32, spread: 0.1, seen: true };
         into.cache_hits = CacheShares([1.0; BUCKETS]);
         into.abandoned_billed = Abandoned(0.0);
         into.heard = u32::MAX;

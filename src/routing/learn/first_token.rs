@@ -69,7 +69,7 @@ impl Default for FirstToken {
 /// The part of a time that luck strikes in full: 1 for a short prompt, less for a long one.
 #[expect(clippy::cast_possible_truncation, reason = "a share")]
 fn struck(base_s: f64, prefill_s: f64) -> f32 {
-    let luck = f64::from(PREFILL_LUCK);
+    let luck = f64::from(crate::knob!("PL", PREFILL_LUCK) as f32);
     ((base_s + luck * prefill_s) / (base_s + prefill_s)) as f32
 }
 
@@ -163,17 +163,17 @@ impl FirstToken {
             }
             let (bin, _) = place(fast_ln(luck));
             // The density of the time itself: luck's density over luck and level.
-            (density[bin] + EVEN) * (-log).exp() / luck
+            (density[bin] + crate::knob!("EVEN", EVEN) as f32) * (-log).exp() / luck
         });
         let level = self.level.mean_log();
         self.shape.seen(luck(ratio * (-level).exp(), struck));
         self.samples += 1.0;
-        let taken_out = LEVEL_TAKEN_OUT * self.samples / (self.samples + SETTLES);
+        let taken_out = crate::knob!("LTO", LEVEL_TAKEN_OUT) as f32 * self.samples / (self.samples + SETTLES);
         let usual = time_s * f64::from((-level * taken_out).exp());
         // One call in the tail does not bend the line.
         let usual = usual.min(3.0 * expected);
-        self.matrix.iter_mut().for_each(|entry| *entry *= MEMORY);
-        self.vector.iter_mut().for_each(|entry| *entry *= MEMORY);
+        self.matrix.iter_mut().for_each(|entry| *entry *= crate::knob!("MEM", MEMORY));
+        self.vector.iter_mut().for_each(|entry| *entry *= crate::knob!("MEM", MEMORY));
         self.add(uncached, usual, 1.0 / (expected * expected));
         self.solve();
     }
@@ -217,7 +217,7 @@ impl FirstToken {
         FirstTokenOutlook {
             base_s: self.base_s as f32,
             per_token_s: self.per_token_s as f32,
-            prefill_luck: PREFILL_LUCK,
+            prefill_luck: crate::knob!("PL", PREFILL_LUCK) as f32,
             level: centre.exp(),
             within: late,
         }
@@ -239,8 +239,8 @@ fn fast_ln(x: f32) -> f32 {
     let exponent = (bits >> 23) as i32 - 127;
     let rest = f32::from_bits(bits & 0x007f_ffff | 0x3f80_0000);
     // Minimax of ln on [1, 2).
-    let polynomial =
-        -1.741_793_9 + rest * (2.821_202_6 + rest * (-1.469_956_8 + rest * (0.447_179_55 - rest * 0.056_570_851)));
+    let polynomial = -1.741_793_9
+        + rest * (2.821_202_6 + rest * (-1.469_956_8 + rest * (0.447_179_55 - rest * 0.056_570_851)));
     polynomial + exponent as f32 * std::f32::consts::LN_2
 }
 
