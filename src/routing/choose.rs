@@ -274,6 +274,7 @@ fn rank(
         after: facts.waited.saturating_add(plan::duration(second.after_s)),
         chance: second.chance,
         in_time: second.in_time,
+        score_usd: second.score_usd,
     });
     if at > 0
         && let Some(front) = decision.order.get_mut(..=at)
