@@ -356,6 +356,11 @@ fn the_page_on_reliability_names_every_numbered_test() {
 }
 
 #[test]
+fn the_page_on_policies_teaches_by_tested_examples() {
+    same_or_bless("docs/policies.md", "examples", &pages::examples());
+}
+
+#[test]
 fn the_catalogue_of_errors_has_every_code() {
     let failure = read("src/gateway/failure.rs");
     let mut codes =

@@ -5,7 +5,8 @@ use http::{Response, StatusCode};
 
 use crate::gateway::target::percent_decoded;
 use crate::relay::RelayBody;
-use crate::routing::{Endpoint, Explanation, RequestFacts, decide, select};
+use crate::routing::explain::ORDINARY;
+use crate::routing::{Endpoint, Explanation, RequestFacts};
 
 use super::{Admin, error, json};
 
@@ -53,15 +54,17 @@ impl Admin {
             team: key.map_or("default", |key| &*key.team),
             tags: &tags,
             models_allowed: key.map_or(&[][..], |key| &key.models),
+            may_hedge: true,
+            draw: ORDINARY,
             ..RequestFacts::default()
         };
-        let Some(policy) = select(&snapshot.policies, &facts).and_then(|at| snapshot.policies.get(at)) else {
+        let now = self.gateway.books.clock.now();
+        let seen = live.upstreams.observed(facts.eligible);
+        let Some(explanation) =
+            Explanation::decided(&snapshot.routes, &snapshot.policies, &facts, &seen, now)
+        else {
             return error(StatusCode::NOT_FOUND, "no_policy", "No policy matches such a request.");
         };
-        let now = self.gateway.books.clock.now();
-        let decision =
-            decide(&snapshot.routes, policy, &facts, &live.upstreams.observed(facts.eligible), now);
-        let explanation = Explanation::new(&snapshot.routes, policy, &decision, &facts, now);
         // Strings, numbers and lists of them always serialise.
         json(StatusCode::OK, serde_json::to_vec(&explanation).map(Bytes::from).unwrap_or_default())
     }

@@ -12,14 +12,20 @@ use serde::{Deserialize, Serialize};
 use crate::pricing::PriceEntry;
 use crate::units::Now;
 
+use super::choose;
 use super::decision::{Decision, Degraded};
 use super::facts::RequestFacts;
+use super::matching::{select, shadows};
+use super::outlook::Observe;
 use super::policy::{Objective, Policy};
 use super::route::{Route, RouteId, Routes};
 use record::{Figures, Gist, View};
 
 pub use figures::Usd;
 pub use record::{Origin, Outcome, Record};
+
+/// The draw that an explanation assumes: a request that is none of those on which new routes prove themselves.
+pub const ORDINARY: f32 = 0.5;
 
 /// Why a request goes where it goes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,6 +61,17 @@ pub struct Explanation {
     pub candidates: Vec<Offer>,
     /// Who is not, and why.
     pub excluded: Vec<LeftOut>,
+    /// What policies that only watch would have decided.
+    pub shadows: Vec<Shadow>,
+}
+
+/// What a policy that only watches would have decided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shadow {
+    /// Its name.
+    pub policy: String,
+    /// Its decision in one line.
+    pub sentence: String,
 }
 
 /// The promise about speed, as it holds for this request.
@@ -229,7 +246,29 @@ impl Explanation {
             wait_s: gist.wait.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
             candidates: offers.collect(),
             excluded: excluded.collect(),
+            shadows: Vec::new(),
         }
+    }
+
+    /// Decides and explains a request, by the first of the policies that matches it; `None`: none does. Shadow policies say
+    /// their line too.
+    pub fn decided(
+        routes: &Routes,
+        policies: &[Policy],
+        facts: &RequestFacts<'_>,
+        observe: &(impl Observe + ?Sized),
+        now: Now,
+    ) -> Option<Self> {
+        let explained = |policy: &Policy| {
+            let decision = choose::decide(routes, policy, facts, observe, now);
+            Self::new(routes, policy, &decision, facts, now)
+        };
+        let live = explained(policies.get(select(policies, facts)?)?);
+        let shadows = shadows(policies, facts).map(|(_, policy)| Shadow {
+            policy: policy.name.to_string(),
+            sentence: explained(policy).sentence,
+        });
+        Some(Self { shadows: shadows.collect(), ..live })
     }
 }
 

@@ -9,12 +9,14 @@ pub fn select(policies: &[Policy], facts: &RequestFacts<'_>) -> Option<usize> {
     policies.iter().position(|policy| policy.mode == Mode::Live && policy.matcher.matches(facts))
 }
 
-/// Every policy that matches and only watches, in order: what each would decide is recorded beside what is done.
+/// Every policy that matches and only watches, with its place, in order: what each would decide is recorded beside what is
+/// done.
 pub fn shadows<'p>(
     policies: &'p [Policy],
-    facts: &'p RequestFacts<'_>,
-) -> impl Iterator<Item = &'p Policy> + use<'p> {
-    policies.iter().filter(move |policy| policy.mode == Mode::Shadow && policy.matcher.matches(facts))
+    facts: &RequestFacts<'_>,
+) -> impl Iterator<Item = (usize, &'p Policy)> {
+    let policies = policies.iter().enumerate();
+    policies.filter(|(_, policy)| policy.mode == Mode::Shadow && policy.matcher.matches(facts))
 }
 
 impl Matcher {

@@ -9,8 +9,7 @@ use tollway::pricing::{Book, PriceCard, PriceEntry, Rates};
 use tollway::routing::learn::prefix::Held;
 use tollway::routing::{
     Capabilities, Constraints, Endpoint, Explanation, Fallback, Glob, Hedging, Learned, Matcher, Mode, Needs,
-    Objective, Policy, RequestFacts, Retention, Route, RouteId, RouteOutlook, Slo, Wants, decide, select,
-    shadows,
+    Objective, Policy, RequestFacts, Retention, Route, RouteId, RouteOutlook, Slo, Wants,
 };
 use tollway::units::{Now, PicoUsd, TokenPrice};
 
@@ -21,6 +20,9 @@ use super::written;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Case {
+    /// Its heading on the page that teaches by it.
+    #[serde(default, rename = "title")]
+    _title: Option<String>,
     /// What the case is about; for its reader.
     #[serde(rename = "about")]
     _about: String,
@@ -88,6 +90,7 @@ struct RequestCase {
     sort: Option<String>,
     output_max: Option<String>,
     tags: BTreeMap<String, String>,
+    team: String,
     /// What is learnt of such requests.
     lateness_usd: Option<f64>,
     mean_cost_usd: f64,
@@ -113,6 +116,7 @@ impl Default for RequestCase {
             sort: None,
             output_max: None,
             tags: BTreeMap::new(),
+            team: "default".to_owned(),
             lateness_usd: None,
             mean_cost_usd: 0.0,
             at_ceiling: false,
@@ -125,7 +129,7 @@ impl Default for RequestCase {
 }
 
 impl Case {
-    /// The decision in words; then, a line each, what shadow policies would have decided.
+    /// The decision in words.
     pub(crate) fn decide(&self) -> String {
         let routes: Vec<Route> = self.routes.iter().map(RouteCase::route).collect();
         let eligible: Vec<RouteId> = (0..).take(routes.len()).map(RouteId).collect();
@@ -152,6 +156,7 @@ impl Case {
             output_tokens_max: request.max_tokens,
             needs: Needs(capabilities(&request.needs)),
             tags: &tags,
+            team: &request.team,
             models_allowed: &allowed,
             wants: Wants {
                 only: &only,
@@ -179,18 +184,11 @@ impl Case {
             Some(text) => written::policies(text),
             None => vec![self.policy.policy()],
         };
-        let explained = |policy: &Policy| {
-            let decision = decide(&routes, policy, &facts, &seen[..], now);
-            Explanation::new(&routes, policy, &decision, &facts, now)
-        };
-        let policy = &policies[select(&policies, &facts).expect("a policy matches")];
-        let explanation = explained(policy);
+        let explanation =
+            Explanation::decided(&routes, &policies, &facts, &seen[..], now).expect("a policy matches");
         let mut text = explanation.to_text();
         if let Some(wait) = explanation.wait_s {
             writeln!(text, "\ndecide again in {wait} s").unwrap();
-        }
-        for shadow in shadows(&policies, &facts) {
-            writeln!(text, "\nin the shadow, {}: {}", shadow.name, explained(shadow).sentence).unwrap();
         }
         text
     }

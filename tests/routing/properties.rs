@@ -264,7 +264,7 @@ proptest! {
         let matches = |pattern: &str| fits(pattern.as_bytes(), model.as_bytes());
         let first = written.iter().position(|(pattern, watches)| !watches && matches(pattern));
         prop_assert_eq!(select(&policies, &facts), first);
-        let watching: Vec<&str> = shadows(&policies, &facts).map(|policy| &*policy.name).collect();
+        let watching: Vec<&str> = shadows(&policies, &facts).map(|(_, policy)| &*policy.name).collect();
         let expected: Vec<&str> = written
             .iter()
             .filter(|(pattern, watches)| *watches && matches(pattern))

@@ -45,12 +45,13 @@ pub(super) fn nanos(usd: f64) -> NanoUsd {
 
 /// A chance as percent (`98.9 %`); what is not quite sure never reads as 100.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Percent(pub(super) f32);
+pub(super) struct Percent(pub(super) f64);
 
 impl fmt::Display for Percent {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a thousand")]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of ten thousand")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let thousandths = (self.0.clamp(0.0, 1.0) * 1_000.0).round() as u32;
+        // By way of four decimals, as records have it, so that both read the same.
+        let thousandths = ((self.0.clamp(0.0, 1.0) * 10_000.0).round() as u32 + 5) / 10;
         match thousandths {
             1_000.. if self.0 < 1.0 => f.write_str("over 99.9 %"),
             0 if self.0 > 0.0 => f.write_str("under 0.1 %"),
@@ -117,12 +118,14 @@ mod tests {
     #[test]
     fn chances_and_spans() {
         for (share, text) in [
-            (0.989, "98.9 %"),
+            (0.989_f64, "98.9 %"),
             (0.91, "91 %"),
             (0.999_8, "over 99.9 %"),
             (1.0, "100 %"),
             (0.0, "0 %"),
             (1e-5, "under 0.1 %"),
+            (0.856_46, "85.7 %"),
+            (0.856_5, "85.7 %"),
         ] {
             assert_eq!(Percent(share).to_string(), text);
         }

@@ -98,7 +98,7 @@ impl<'a> Teller<'a> {
         if first.ttft_ms.is_none() {
             out.write_str(", not measured yet")?;
         } else if let Some(limit) = gist.limit {
-            write!(out, ", {} within {}", Percent(chance), Span(limit))?;
+            write!(out, ", {} within {}", Percent(chance.into()), Span(limit))?;
         }
         if self.view.candidates.len() == 1 {
             out.write_str(", the only route that may serve")?;
@@ -117,7 +117,7 @@ impl<'a> Teller<'a> {
                 out,
                 " backs it up after {} (in {} of requests)",
                 Span(hedge.after),
-                Percent(hedge.chance)
+                Percent(hedge.chance.into())
             )?;
         }
         if let Some((cheaper, saved)) = self.cheaper(first) {
@@ -128,7 +128,7 @@ impl<'a> Teller<'a> {
             write!(out, "; next {} ", self.name(next.route))?;
             self.short(out, next)?;
             if next.ttft_ms.is_some() {
-                write!(out, " and {} in time", Percent(next.in_time))?;
+                write!(out, " and {} in time", Percent(next.in_time.into()))?;
             }
         }
         if gist.degraded == Degraded::Slo {
@@ -155,14 +155,14 @@ impl<'a> Teller<'a> {
             But::New => out.write_str("new: it gets one request in ten until it has answered twenty"),
             But::Late if gist.limit.is_some() => {
                 let assumed = if other.ttft_ms.is_none() { " by assumption" } else { "" };
-                write!(out, "{} in time{assumed}", Percent(other.in_time))?;
+                write!(out, "{} in time{assumed}", Percent(other.in_time.into()))?;
                 write!(out, " (a late answer counts {})", rough(gist.lateness_usd))
             }
             But::Late => {
                 write!(
                     out,
                     "answers {} (a failure counts {})",
-                    Percent(other.in_time),
+                    Percent(other.in_time.into()),
                     rough(gist.lateness_usd)
                 )
             }

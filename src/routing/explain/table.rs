@@ -101,6 +101,9 @@ impl Explanation {
                 let _ = writeln!(text, "  {}: {}", left.route, left.why);
             }
         }
+        for shadow in &self.shadows {
+            let _ = writeln!(text, "\nin the shadow, {}: {}", shadow.policy, shadow.sentence);
+        }
         text
     }
 
@@ -163,8 +166,7 @@ fn is_some_money(text: &str) -> bool {
 }
 
 fn share_words(share: f64) -> String {
-    #[expect(clippy::cast_possible_truncation, reason = "a share of ten thousand")]
-    Percent(share as f32).to_string()
+    Percent(share).to_string()
 }
 
 /// Parts per million as percent (`5.5%`).
