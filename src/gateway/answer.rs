@@ -19,11 +19,13 @@ use crate::routing::explain::Explanation;
 use crate::routing::{Decision, Endpoint, Policy, RequestFacts, decide, select};
 use crate::telemetry::InFlight;
 use crate::telemetry::access_log::escape_into;
+use crate::telemetry::kept::{End, Kept};
 use crate::units::{Now, RequestId, Usage};
 use crate::upstream::fallback::{Errand, Served};
 use crate::upstream::{self, Answer};
 
 use super::auth::{self, Caller, Stranger};
+use super::decisions::Made;
 use super::failure::Failure;
 use super::framing::{Refusal, RequestBody};
 use super::intake::{self, Tags};
@@ -86,6 +88,7 @@ struct Seen {
     checkpoint: Option<Arc<str>>,
     model: Box<str>,
     endpoint: &'static str,
+    decision: Option<Kept>,
 }
 
 impl Way {
@@ -161,7 +164,7 @@ impl Way {
         if intake::is_client_retry(headers) {
             metrics.client_retry(&policy.name);
         }
-        let decision = self.decide(live, policy, &facts, resolved.kind)?;
+        let decision = self.decide(live, (policy_at, policy), &facts, resolved.kind)?;
         let errand = Errand {
             call: &call,
             headers,
@@ -180,15 +183,18 @@ impl Way {
     }
 
     fn decide(
-        &self,
+        &mut self,
         live: &Live,
-        policy: &Policy,
+        (policy_at, policy): (usize, &Policy),
         facts: &RequestFacts<'_>,
         kind: NameKind,
     ) -> Result<Decision, Failure> {
         let now = self.gateway.books.clock.now();
-        let decision =
-            decide(&live.snapshot.routes, policy, facts, &live.upstreams.observed(facts.eligible), now);
+        let seen = live.upstreams.observed(facts.eligible);
+        let decision = decide(&live.snapshot.routes, policy, facts, &seen, now);
+        let made = Made { snapshot: &live.snapshot, policy_at, policy, decision: &decision, facts, now };
+        let (decisions, metrics) = (&self.gateway.decisions, &self.gateway.books.metrics);
+        self.seen.decision = Some(decisions.keep(&self.id, &made, &seen, metrics));
         let reason = if decision.order.is_empty() { "none" } else { kind_name(kind) };
         let first = decision.order.first().and_then(|candidate| live.snapshot.route(candidate.route));
         let model = first.map_or("none", |route| &*route.checkpoint);
@@ -239,6 +245,7 @@ impl Way {
             key: caller.key.map_or_else(|| "".into(), |(_, key)| Arc::clone(&key.name)),
             endpoint: call.endpoint.name(),
             stream: call.stream,
+            decision: self.seen.decision.take(),
         };
         let waited = answered.since(asked.mono);
         let by = Answered {
@@ -348,6 +355,11 @@ impl Way {
             );
             if let Failure::Upstream(error) = failure {
                 failures_into(line, error.reasons());
+            }
+            if let Some(kept) = &seen.decision {
+                let (outcome, attempts) = (failure.outcome(), self.trail.attempts);
+                let route = self.trail.route.as_ref().and_then(|route| route.to_str().ok());
+                kept.ended(&End { outcome, route, attempts, ttft: None, total, cost: None }, line);
             }
             line.push(b'}');
         });

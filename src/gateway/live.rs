@@ -22,6 +22,8 @@ use crate::upstream::connect::{self, Client, LOCAL_HOST, LinkLocalHosts};
 use crate::upstream::fallback::{RetryBudget, Upstreams};
 use crate::upstream::health::Archive;
 
+use super::decisions::Decisions;
+
 /// The gateway: what outlives every configuration.
 pub struct Gateway {
     live: ArcSwap<Live>,
@@ -32,6 +34,8 @@ pub struct Gateway {
     room: Arc<Semaphore>,
     draining: AtomicBool,
     ids: Ids,
+    /// The last decisions.
+    pub decisions: Arc<Decisions>,
     /// Metrics, access log and time.
     pub books: Books,
 }
@@ -60,6 +64,8 @@ impl Gateway {
         let archive = Archive::default();
         let retries = Arc::new(RetryBudget::default());
         let room = usize::try_from(snapshot.settings.limits.in_flight_max).unwrap_or(Semaphore::MAX_PERMITS);
+        let decisions = Arc::new(Decisions::default());
+        decisions.under(Arc::clone(&snapshot));
         let live = Live::new(snapshot, &client, &archive, &retries, &books, &link_local);
         Self {
             live: ArcSwap::from_pointee(live),
@@ -70,6 +76,7 @@ impl Gateway {
             room: Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS))),
             draining: AtomicBool::new(false),
             ids: Ids::new(),
+            decisions,
             books,
         }
     }
@@ -81,6 +88,7 @@ impl Gateway {
 
     /// Puts `snapshot` in force. Requests under way end under the one they began with.
     pub fn replace(&self, snapshot: Arc<Snapshot>) {
+        self.decisions.under(Arc::clone(&snapshot));
         let live =
             Live::new(snapshot, &self.client, &self.archive, &self.retries, &self.books, &self.link_local);
         self.live.store(Arc::new(live));

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use crate::ledger::{Settlement, Source, components, settle};
 use crate::pricing::PriceCard;
 use crate::telemetry::access_log::{AccessLog, escape_into};
+use crate::telemetry::kept::{End, Kept};
 use crate::telemetry::{InFlight, Metrics, Series};
 use crate::units::{Clock, Mono, Reported, RequestId, Usage};
 use crate::upstream::{Reason, RouteHealth};
@@ -44,6 +45,8 @@ pub struct Who {
     pub endpoint: &'static str,
     /// Whether it asked for a stream.
     pub stream: bool,
+    /// Why it went where it went.
+    pub decision: Option<Kept>,
 }
 
 /// Who answered.
@@ -279,6 +282,10 @@ impl Open {
                 let _ = write!(line, ",\"reason\":\"{reason}\"");
             }
             failures_into(line, &by.failures);
+            if let Some(kept) = &who.decision {
+                let (attempts, cost) = (by.attempts, settlement.cost());
+                kept.ended(&End { outcome, route: Some(&by.route), attempts, ttft: Some(ttft), total, cost }, line);
+            }
             line.push(b'}');
         });
     }

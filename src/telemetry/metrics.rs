@@ -8,6 +8,7 @@ use prometheus::{
 };
 
 use super::money::{MoneyCounter, MoneyFamily};
+use crate::units::NanoUsd;
 
 /// Kinds of tokens, disjoint: their sum is what is billed.
 pub const TOKEN_KINDS: [&str; 5] = ["input", "cache_read", "cache_write", "output", "reasoning"];
@@ -51,6 +52,7 @@ pub struct Metrics {
     rate_limited: IntCounterVec,
     provider_limit_remaining: GaugeVec,
     decisions: IntCounterVec,
+    shadow_decisions: IntCounterVec,
     local: [(&'static str, GaugeVec); 4],
     reload_success: IntGauge,
     reload_timestamp: Gauge,
@@ -60,6 +62,7 @@ pub struct Metrics {
     cost: MoneyFamily,
     cost_component: MoneyFamily,
     wasted: MoneyFamily,
+    shadow_cost: MoneyFamily,
 }
 
 /// The handles of one (policy, team, route), so that a request does no label look-up.
@@ -302,6 +305,12 @@ impl Metrics {
                 "Routing decisions.",
                 &["policy", "strategy", "model", "reason"],
             ),
+            shadow_decisions: counters(
+                r,
+                "tollway_shadow_decisions_total",
+                "What policies that only watch would have decided.",
+                &["policy", "agrees"],
+            ),
             local: [
                 (
                     "queue_depth",
@@ -366,6 +375,11 @@ impl Metrics {
                 "Cost of what no caller got.",
                 &["provider", "reason"],
             ),
+            shadow_cost: MoneyFamily::new(
+                "tollway_shadow_expected_cost_usd_total",
+                "Expected cost as decided, and as a policy that only watches would have it.",
+                &["policy", "which"],
+            ),
             registry,
         }
     }
@@ -394,7 +408,7 @@ impl Metrics {
         // Encoding into memory fails only for a family without metrics, which gather() leaves out.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut page);
         let mut page = String::from_utf8(page).unwrap_or_default();
-        for family in [&self.cost, &self.cost_component, &self.wasted] {
+        for family in [&self.cost, &self.cost_component, &self.wasted, &self.shadow_cost] {
             family.render(&mut page);
         }
         page
@@ -405,6 +419,16 @@ impl Metrics {
         let mut digits = [0_u8; 5];
         let code = decimal(code, &mut digits);
         self.requests.with_label_values(&[policy, team, provider, model, code, outcome]).inc();
+    }
+
+    /// A policy that only watches decided, too: whether it would ask the same route first, and what both are expected to
+    /// cost, as decided and as it would have it, where both ask somebody with a price.
+    pub fn shadow(&self, policy: &str, agrees: bool, costs: Option<(NanoUsd, NanoUsd)>) {
+        self.shadow_decisions.with_label_values(&[policy, if agrees { "yes" } else { "no" }]).inc();
+        if let Some((live, shadow)) = costs {
+            self.shadow_cost.with(&[policy, "live"]).add(live);
+            self.shadow_cost.with(&[policy, "shadow"]).add(shadow);
+        }
     }
 
     /// How many requests this policy is serving.

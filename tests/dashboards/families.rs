@@ -30,6 +30,7 @@ pub(crate) fn exposed() -> Families {
     metrics.unpriced(p, m);
     metrics.waste(p, "cancelled_stream").add(NanoUsd(1));
     metrics.decision("policy", "cost", m, "model").inc();
+    metrics.shadow("policy", true, Some((NanoUsd(2), NanoUsd(1))));
     metrics.price(p, m, "input", 1.0);
     metrics.price_catalog("book", 1.0);
     metrics.drift(p, m, 0.0);
