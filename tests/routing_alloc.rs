@@ -208,7 +208,7 @@ fn a_record_and_its_line_allocate_nothing() {
         let record =
             Record::new("req_1", Origin { generation: 1, policy: 0 }, &policy, &decision, &facts, NOW);
         record.write_line(&routes, &mut line).unwrap();
-        write!(line, "\n").unwrap();
+        writeln!(line).unwrap();
     });
     assert_eq!(recorded, 0);
     assert!(line.length > 40, "{}", line.length);

@@ -105,5 +105,5 @@ pub(crate) fn examples() -> String {
 fn indented(text: &str, key: &str) -> String {
     let (_, rest) = text.split_once(key).unwrap_or_else(|| panic!("{key:?} is missing in {text}"));
     let lines = rest.lines().take_while(|line| line.is_empty() || line.starts_with("  "));
-    lines.map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line))).collect()
+    lines.fold(String::new(), |text, line| text + line.strip_prefix("  ").unwrap_or(line) + "\n")
 }

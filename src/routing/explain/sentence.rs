@@ -32,6 +32,28 @@ enum But {
     Nothing,
 }
 
+impl But {
+    /// What speaks most against `other`.
+    fn reason(first: &Figures, other: &Figures) -> Self {
+        // A better score that does not come first was overruled.
+        if other.place > first.place {
+            return Self::Place;
+        }
+        if other.ramping && !first.ramping && other.score_usd <= first.score_usd {
+            return Self::New;
+        }
+        let other_than_late = |one: &Figures| f64::from(one.session_usd) + f64::from(one.other_usd);
+        let late = |one: &Figures| one.score_usd - dollars(one.cost) - other_than_late(one);
+        let more = [
+            (late(other) - late(first), Self::Late),
+            (f64::from(other.session_usd) - f64::from(first.session_usd), Self::Session),
+            (f64::from(other.other_usd) - f64::from(first.other_usd), Self::Other),
+        ];
+        let most = more.into_iter().filter(|(usd, _)| *usd > 0.0).max_by(|(a, _), (b, _)| a.total_cmp(b));
+        most.map_or(Self::Nothing, |(_, but)| but)
+    }
+}
+
 struct Teller<'a> {
     routes: &'a Routes,
     view: &'a View<'a>,
@@ -76,13 +98,12 @@ impl<'a> Teller<'a> {
         } else {
             write!(out, ", best of {count}")?;
         }
-        match cheaper.filter(|_| !self.view.gist.by_list && self.view.gist.objective == Objective::Cost) {
-            Some((cheaper, saved)) => self.but(out, first, cheaper, saved),
-            None => {
-                write!(out, "; next {} ", self.name(next.route))?;
-                self.short(out, next)
-            }
+        let by_cost = !self.view.gist.by_list && self.view.gist.objective == Objective::Cost;
+        if let Some((cheaper, saved)) = cheaper.filter(|_| by_cost) {
+            return self.but(out, first, cheaper, saved);
         }
+        write!(out, "; next {} ", self.name(next.route))?;
+        self.short(out, next)
     }
 
     /// With a promise about speed.
@@ -93,7 +114,7 @@ impl<'a> Teller<'a> {
             Some(cost) => write!(out, "{} USD", Usd(cost))?,
             None => out.write_str("price not known")?,
         }
-        self.from_cache(out, first)?;
+        self.cached(out, first)?;
         let chance = gist.hedge.map_or(first.in_time, |hedge| hedge.in_time);
         if first.ttft_ms.is_none() {
             out.write_str(", not measured yet")?;
@@ -150,7 +171,7 @@ impl<'a> Teller<'a> {
     fn but(&self, out: &mut dyn Write, first: &Figures, other: &Figures, saved: NanoUsd) -> fmt::Result {
         write!(out, "; {} is {} cheaper but ", self.name(other.route), Usd(saved))?;
         let gist = self.view.gist;
-        match self.reason(first, other) {
+        match But::reason(first, other) {
             But::Place => out.write_str("comes later in the order asked for"),
             But::New => out.write_str("new: it gets one request in ten until it has answered twenty"),
             But::Late if gist.limit.is_some() => {
@@ -182,26 +203,6 @@ impl<'a> Teller<'a> {
         }
     }
 
-    /// What speaks most against `other`.
-    fn reason(&self, first: &Figures, other: &Figures) -> But {
-        // A better score that does not come first was overruled.
-        if other.place > first.place {
-            return But::Place;
-        }
-        if other.ramping && !first.ramping && other.score_usd <= first.score_usd {
-            return But::New;
-        }
-        let other_than_late = |one: &Figures| f64::from(one.session_usd) + f64::from(one.other_usd);
-        let late = |one: &Figures| one.score_usd - dollars(one.cost) - other_than_late(one);
-        let more = [
-            (late(other) - late(first), But::Late),
-            (f64::from(other.session_usd) - f64::from(first.session_usd), But::Session),
-            (f64::from(other.other_usd) - f64::from(first.other_usd), But::Other),
-        ];
-        let most = more.into_iter().filter(|(usd, _)| *usd > 0.0).max_by(|(a, _), (b, _)| a.total_cmp(b));
-        most.map_or(But::Nothing, |(_, but)| but)
-    }
-
     fn superlative(&self) -> &'static str {
         match self.view.gist.objective {
             Objective::Cost => "cheapest",
@@ -218,7 +219,7 @@ impl<'a> Teller<'a> {
                 Some(cost) => write!(out, "{} USD expected", Usd(cost))?,
                 None => out.write_str("price not known")?,
             }
-            self.from_cache(out, one)?;
+            self.cached(out, one)?;
         }
         if objective == Objective::Balanced {
             out.write_str(" and ")?;
@@ -241,7 +242,7 @@ impl<'a> Teller<'a> {
         }
     }
 
-    fn from_cache(&self, out: &mut dyn Write, one: &Figures) -> fmt::Result {
+    fn cached(&self, out: &mut dyn Write, one: &Figures) -> fmt::Result {
         if one.cached_tokens == 0 {
             return Ok(());
         }
