@@ -407,7 +407,12 @@ fn degraded(decision: &Decision, facts: &RequestFacts<'_>, resting: bool) -> Deg
     let in_time = decision.hedge.map_or(first.in_time, |hedge| hedge.in_time);
     match () {
         () if resting => Degraded::Panic,
-        () if decision.limit.is_some() && (facts.learned.at_ceiling || in_time < HOPE) => Degraded::Slo,
+        // What was only assumed of a route never seen is no finding.
+        () if decision.limit.is_some()
+            && (facts.learned.at_ceiling || (first.ttft_expected.is_some() && in_time < HOPE)) =>
+        {
+            Degraded::Slo
+        }
         () => Degraded::No,
     }
 }

@@ -343,12 +343,6 @@ impl PriceInForce {
     }
 }
 
-/// Dollars without trailing zeros (`0.00021`), for running text.
-fn short_usd(text: &str) -> &str {
-    let short = text.trim_end_matches('0');
-    short.strip_suffix('.').unwrap_or(short)
-}
-
 /// A chance as it is printed: four decimals.
 fn share(chance: f32) -> f64 {
     (f64::from(chance) * 1e4).round() / 1e4

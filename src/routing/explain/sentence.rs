@@ -125,7 +125,7 @@ impl<'a> Teller<'a> {
             out.write_str(", the only route that may serve")?;
         } else if gist.by_list {
             write!(out, ", first of {} in the order asked for", self.view.candidates.len())?;
-        } else if gist.objective != Objective::Cost {
+        } else if gist.objective != Objective::Cost && first.ttft_ms.is_some() {
             write!(out, ", {} of {}", self.superlative(), self.view.candidates.len())?;
         }
         if let Some(hedge) = gist.hedge {

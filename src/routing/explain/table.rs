@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use crate::routing::decision::Degraded;
 
-use super::figures::Percent;
-use super::{Explanation, Offer, PriceInForce, short_usd};
+use super::figures::{Percent, Usd, rough};
+use super::{Explanation, Offer, PriceInForce};
 
 /// How a column stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,11 +81,11 @@ impl Explanation {
                 "promised: {} of first tokens within {} ms; a late one counts {} USD",
                 share_words(promise.attainment),
                 promise.within_ms,
-                short_usd(&promise.lateness_usd)
+                roughly(&promise.lateness_usd)
             );
         }
         if let Some(price) = &self.queue_usd_per_s {
-            let _ = writeln!(text, "local queue: a second of prefill counts {} USD", short_usd(price));
+            let _ = writeln!(text, "local queue: a second of prefill counts {} USD", roughly(price));
         }
         let degraded = Degraded::ALL.into_iter().find(|one| one.code() == self.degraded);
         if let Some(words) = degraded.and_then(Degraded::words) {
@@ -163,6 +163,11 @@ fn provenance(offer: &Offer) -> String {
 /// Whether an amount is other than zero.
 fn is_some_money(text: &str) -> bool {
     text.bytes().any(|byte| (b'1'..=b'9').contains(&byte))
+}
+
+/// An amount of a ranking, to two digits.
+fn roughly(usd: &str) -> Usd {
+    rough(usd.parse().unwrap_or(0.0))
 }
 
 fn share_words(share: f64) -> String {
