@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollway::pricing::{PriceCard, PriceEntry, Rates};
+use tollway::pricing::{PriceCard, PriceEntry, Rates, Version};
 use tollway::routing::choose::decide_into;
 use tollway::routing::explain::{Origin, Record};
 use tollway::routing::learn::prefix::Held;
@@ -62,18 +62,19 @@ fn route(at: u16) -> Route {
         retention: Retention::Unknown,
         quantization: None,
         capabilities: Capabilities::ALL,
-        price: Some(PriceCard {
-            entry: PriceEntry { source: "t".into(), as_of: "2026-11".into(), confidence: "operator".into() },
-            base: Rates {
-                input: price,
-                cached_input: Some(TokenPrice(price.0 / 10)),
-                cache_write: None,
-                output: TokenPrice(price.0 * 3),
-                request: PicoUsd::ZERO,
-            },
-            overrides: Vec::new(),
-            fee_ppm: 0,
-        }),
+        price: Some(PriceCard::new(
+            Version::always(
+                PriceEntry { source: "t".into(), as_of: "2026-11".into(), confidence: "operator".into() },
+                Rates {
+                    input: price,
+                    cached_input: Some(TokenPrice(price.0 / 10)),
+                    cache_write: None,
+                    output: TokenPrice(price.0 * 3),
+                    request: PicoUsd::ZERO,
+                },
+            ),
+            0,
+        )),
         local: at == 3,
         pin_only: false,
     }
@@ -112,6 +113,7 @@ fn policy(objective: Objective, ttft: Option<Duration>) -> Policy {
         mode: Mode::Live,
         allow_unpriced: false,
         output_tokens_assumed: 500,
+        price_age_max: None,
     }
 }
 

@@ -25,7 +25,7 @@ pub use load::{Documents, Location};
 pub use models::{ListedModel, ModelNames, NameKind, Resolved};
 pub use problem::{Problem, Problems, Severity};
 pub use snapshot::{
-    Admin, Auth, Counts, Key, Limits, LocalEngine, Log, LogFormat, Provider, Settings, Snapshot, Tls,
-    Unusable, key_hash,
+    Admin, Auth, Catalog, Counts, Key, Limits, LocalEngine, Log, LogFormat, Provider, Settings, Snapshot,
+    Tls, Unusable, key_hash,
 };
 pub use watch::Snapshots;

@@ -14,6 +14,7 @@ pub mod intake;
 pub mod listener;
 pub mod live;
 pub mod models;
+mod price_watch;
 pub mod reply;
 pub mod target;
 pub mod tasks;

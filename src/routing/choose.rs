@@ -16,6 +16,7 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
+use crate::pricing::Rates;
 use crate::units::{Now, PicoUsd};
 
 use super::cost::{self, Expected, ExpectedTokens};
@@ -89,7 +90,7 @@ pub fn decide_into(
     if resting {
         last_resort(decision);
     }
-    rank(decision, routes, policy, facts, observe, left_s);
+    rank(decision, routes, policy, facts, observe, left_s, now);
     if resting {
         decision.hedge = None;
     }
@@ -181,7 +182,7 @@ fn weigh(
         in_time: offer.in_time,
         session_usd: 0.0,
         score_usd: 0.0,
-        ramping: seen.heard < RAMP_HEARD,
+        ramping: seen.heard < RAMP_HEARD && !route.local,
         offer,
         place: (small(in_policy), small(wanted)),
         eligible: small(place),
@@ -197,10 +198,10 @@ fn rank(
     facts: &RequestFacts<'_>,
     observe: &(impl Observe + ?Sized),
     left_s: f32,
+    now: Now,
 ) {
-    let cheapest = decision.order.iter().map(|one| one.offer.cost_usd()).fold(f64::INFINITY, f64::min);
-    let mean =
-        if facts.learned.mean_cost_usd > 0.0 { facts.learned.mean_cost_usd } else { cheapest.min(1.0) };
+    let cheapest = decision.cheapest_paid().map_or(0.0, usd);
+    let mean = if facts.learned.mean_cost_usd > 0.0 { facts.learned.mean_cost_usd } else { cheapest };
     let learnt = facts.learned.lateness_usd.unwrap_or(dual::START * mean);
     let objective = objective(policy, facts);
     let lateness_usd = match objective {
@@ -220,8 +221,9 @@ fn rank(
         let Some(route) = routes.get(usize::from(candidate.route.0)) else { continue };
         let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);
         if facts.learned.session_rest > 0.01 {
+            let rates = route.price.as_ref().map(|card| &card.at(now.wall).base);
             candidate.session_usd = f64::from(facts.learned.session_rest)
-                * warm_turn(&candidate.offer, route, seen, prompt, limit(policy, facts), lateness_usd);
+                * warm_turn(&candidate.offer, rates, seen, prompt, limit(policy, facts), lateness_usd);
         }
         let offer = &mut candidate.offer;
         offer.other_usd += candidate.session_usd + urge(objective, offer, seen, policy, lateness_usd);
@@ -319,16 +321,15 @@ fn backups<'d>(
 #[expect(clippy::cast_precision_loss, reason = "token counts for a ranking")]
 fn warm_turn(
     offer: &Offer,
-    route: &Route,
+    rates: Option<&Rates>,
     seen: &RouteOutlook,
     prompt: u64,
     limit: Duration,
     lateness_usd: f64,
 ) -> f64 {
     let hit = seen.cache_hits.at(learn::cache_hits::AGES_S[0] / 2.0);
-    let Some(card) = route.price.as_ref() else { return UNPRICED_USD };
-    let cached_share =
-        card.base.cached_input.map_or(1.0, |cached| cached.0 as f64 / card.base.input.0.max(1) as f64);
+    let Some(rates) = rates else { return UNPRICED_USD };
+    let cached_share = rates.cached_input.map_or(1.0, |cached| cached.0 as f64 / rates.input.0.max(1) as f64);
     // What this turn's prompt costs uncached, by what it costs with what is cached of it now.
     let paid_share = {
         let cached = f64::from(offer.hit) * f64::from(offer.uncached_miss - offer.uncached_hit);
@@ -433,6 +434,6 @@ fn nobody(decision: &Decision) -> Degraded {
 
 /// USD for a ranking; no charge rests on it.
 #[expect(clippy::cast_precision_loss, reason = "a ranking needs no last digit")]
-pub(super) fn usd(amount: PicoUsd) -> f64 {
+pub fn usd(amount: PicoUsd) -> f64 {
     amount.0 as f64 * 1e-12
 }

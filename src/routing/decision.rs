@@ -41,6 +41,13 @@ pub struct Candidate {
     pub last_resort: bool,
 }
 
+impl Candidate {
+    /// What its prompt is expected to cost, in USD; for rankings, nothing is charged by it.
+    pub fn offer_prompt_usd(&self) -> f64 {
+        self.offer.prompt_usd
+    }
+}
+
 /// Why a route is not among the candidates.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Exclusion {
@@ -210,6 +217,13 @@ impl Decision {
         self.queue_usd_per_s = 0.0;
         self.limit = None;
         self.degraded = Degraded::No;
+    }
+
+    /// Expected cost of the cheapest candidate that costs anything: what λ is measured in. Hardware of our own costs
+    /// nothing more for one more request, and so is no measure.
+    pub fn cheapest_paid(&self) -> Option<PicoUsd> {
+        let costs = self.order.iter().filter_map(|candidate| candidate.cost_expected);
+        costs.filter(|cost| *cost > PicoUsd::ZERO).min()
     }
 
     /// Why `route` was left out, if it was.

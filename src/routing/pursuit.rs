@@ -85,6 +85,11 @@ impl Pursuit {
         self.look_at.filter(|_| self.running.len() == 1)
     }
 
+    /// Whether a first token would be late now.
+    pub fn is_late(&self, now: Mono) -> bool {
+        self.waited(now) >= self.limit
+    }
+
     /// Time since the request came.
     pub fn waited(&self, now: Mono) -> Duration {
         now.since(self.began)

@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use tollway::routing::RouteOutlook;
 use tollway::routing::learn::cache_hits::BUCKETS;
-use tollway::routing::learn::first_token::{FirstToken, FirstTokenOutlook, Prior};
+use tollway::routing::learn::first_token::{FirstTokenOutlook, PREFILL_LUCK, STRUCK};
 use tollway::routing::learn::pace::PaceOutlook;
 use tollway::routing::learn::prefix::Held;
+use tollway::routing::learn::shape::{LOWEST, WIDTH};
 use tollway::routing::outlook::CacheShares;
 use tollway::units::Mono;
 
@@ -119,32 +120,28 @@ impl SeenCase {
         }
     }
 
-    /// Taught by as many calls, spread around the median; the median itself is then exactly as the case has it.
+    /// Times around the median as the case has it, by the logistic curve, which stands in for the normal one; two in a
+    /// thousand never come. How first tokens are learnt makes no difference here.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         reason = "milliseconds of a case"
     )]
     fn first_token(&self, ttft_ms: u64, prompt_tokens: u64) -> FirstTokenOutlook {
-        let (tokens, median_s) = (prompt_tokens as f64, ttft_ms as f64 / 1e3);
-        // At most half of it is the prompt's.
-        let per_token_s = (f64::from(self.ttft_per_1k_ms) / 1e6).min(median_s / 2.0 / tokens.max(1.0));
-        let base_s = median_s - per_token_s * tokens;
-        let mut first = FirstToken::new(Prior { base_s, per_token_s, samples: f64::from(HEARD) });
-        for call in 0..HEARD {
-            // Every quantile once, in an order that is no order.
-            let share = (f64::from(call * 17 % HEARD) + 0.5) / f64::from(HEARD);
-            // The logistic curve stands in for the normal one.
-            let luck = (self.spread / 1.702 * (share / (1.0 - share)).ln()).exp();
-            first.heard(f64::from(call), tokens, base_s * luck + per_token_s * tokens);
-        }
-        let outlook = first.outlook(f64::from(HEARD), std::iter::empty());
         // A little more, so that whole milliseconds stay whole.
+        let (tokens, median_s) = (prompt_tokens as f32, ttft_ms as f32 / 1e3 + 1e-5);
+        // At most half of it is the prompt's.
+        let per_token_s = (self.ttft_per_1k_ms / 1e6).min(median_s / 2.0 / tokens.max(1.0));
+        let within = std::array::from_fn(|edge| {
+            let z = LOWEST + edge as f32 * WIDTH;
+            0.998 / (1.0 + (-1.702 * z / self.spread as f32).exp())
+        });
         FirstTokenOutlook {
-            base_s: (base_s + 1e-5) as f32,
-            per_token_s: per_token_s as f32,
+            base_s: median_s - per_token_s * tokens,
+            per_token_s,
+            prefill_luck: PREFILL_LUCK,
             level: 1.0,
-            ..outlook
+            within: [within; STRUCK.len()],
         }
     }
 }

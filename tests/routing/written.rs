@@ -19,9 +19,6 @@ impl Environment for Bare {
     fn secret_file(&self, _: &Path) -> Result<SecretString, SecretFileError> {
         Err(SecretFileError::Empty)
     }
-    fn today(&self) -> jiff::civil::Date {
-        jiff::civil::date(2026, 11, 24)
-    }
 }
 
 /// The policies of one file; a remark on any of them is a fault.

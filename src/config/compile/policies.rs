@@ -22,6 +22,8 @@ use super::providers::Made;
 
 /// Answer length that expected costs assume, in tokens.
 const OUTPUT_TOKENS_ASSUMED: u64 = 512;
+/// 45 days.
+const PRICE_AGE_MAX: Duration = Duration::from_hours(45 * 24);
 const ATTAINMENT: f32 = 0.95;
 /// Name of the policy that decides where no other does.
 const BUILT_IN: &str = "default";
@@ -97,6 +99,7 @@ fn built_in(name: &str) -> Policy {
         mode: Mode::Live,
         allow_unpriced: false,
         output_tokens_assumed: OUTPUT_TOKENS_ASSUMED,
+        price_age_max: Some(PRICE_AGE_MAX),
     }
 }
 
@@ -137,6 +140,7 @@ fn policy(reader: &Reader<'_>, typed: &PolicyDocument, name: Arc<str>, made: &Ma
             .output_tokens_assumed
             .as_ref()
             .map_or(OUTPUT_TOKENS_ASSUMED, |count| count.0),
+        price_age_max: price_age_max(typed),
         name,
     }
 }
@@ -263,6 +267,12 @@ fn say_what_lacks_a_promise(reader: &Reader<'_>, typed: &PolicyDocument) {
         let message = "`hedge` does nothing here: without `slo.ttft` no answer is ever late";
         reader.push(Severity::Warning, Some(hedge.spot), message, help());
     }
+}
+
+/// How old a price may be unremarked; zero: as old as it likes.
+fn price_age_max(typed: &PolicyDocument) -> Option<Duration> {
+    let max_age = typed.prices.as_ref().and_then(|prices| prices.max_age.as_ref());
+    Some(max_age.map_or(PRICE_AGE_MAX, |age| age.0)).filter(|age| !age.is_zero())
 }
 
 /// What the format has and this version does not do yet.

@@ -99,13 +99,21 @@ impl Level {
         self.weight.iter().enumerate().map(|(index, weight)| weight * log_of(index)).sum()
     }
 
-    /// Levels that carry weight, as (logarithm, weight).
+    /// The levels as a few points (logarithm, weight): neighbours are taken together, and what carries next to nothing.
     pub fn points(&self) -> impl Iterator<Item = (f32, f32)> + '_ {
-        self.weight
-            .iter()
-            .enumerate()
-            .filter(|(_, weight)| **weight > 2e-3)
-            .map(|(index, weight)| (log_of(index), *weight))
+        let mut index = 0;
+        std::iter::from_fn(move || {
+            let (mut log, mut weight) = (0.0, 0.0);
+            // A point is three levels wide at most, or as wide as it takes to carry two hundredths.
+            let from = index;
+            while index < LEVELS && (weight < 0.02 || index - from < 2) {
+                let own = self.weight[index];
+                log += own * log_of(index);
+                weight += own;
+                index += 1;
+            }
+            (weight > 0.0).then(|| (log / weight, weight))
+        })
     }
 }
 
