@@ -6,7 +6,7 @@
 pub mod compile;
 pub mod document;
 pub mod environment;
-mod excerpt;
+pub(crate) mod excerpt;
 mod expand;
 pub mod load;
 mod mask;
@@ -15,7 +15,8 @@ pub mod naming;
 pub mod node;
 pub mod problem;
 pub mod read;
-mod record;
+pub(crate) mod record;
+pub(crate) mod sheet;
 pub mod snapshot;
 pub mod watch;
 

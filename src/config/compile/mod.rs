@@ -6,7 +6,7 @@ mod keys;
 mod local;
 mod names;
 mod policies;
-mod prices;
+pub(crate) mod prices;
 mod providers;
 mod settings;
 

@@ -12,7 +12,7 @@ use crate::units::{Factor, PicoUsd, TokenPrice};
 const CONFIDENCE: &str = "operator";
 
 /// The prices that `typed` makes, their entry dated `as_of` and traced to `file`.
-pub(super) fn version(
+pub(crate) fn version(
     reader: &Reader<'_>,
     typed: &At<PriceDocument>,
     file: &str,
@@ -102,7 +102,7 @@ fn currency(reader: &Reader<'_>, typed: &At<PriceDocument>, file: &str) -> Optio
 }
 
 /// What local tokens cost: nothing, unless the operator says otherwise.
-pub(super) fn local(typed: Option<&At<LocalCostDocument>>, file: &str) -> PriceCard {
+pub(crate) fn local(typed: Option<&At<LocalCostDocument>>, file: &str) -> PriceCard {
     let price = |pick: fn(&LocalCostDocument) -> Option<&At<values::Price>>| {
         typed.and_then(|cost| pick(cost)).map(|price| price.0)
     };

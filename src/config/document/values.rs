@@ -68,6 +68,8 @@ macro_rules! words {
     )* };
 }
 
+pub(crate) use words;
+
 words! {
     /// Any text.
     Text(Arc<str>) = { "type": ["string", "number", "boolean"] }, |text| Ok(text.into());
