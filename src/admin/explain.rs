@@ -6,7 +6,8 @@ use http::{Response, StatusCode};
 use crate::gateway::target::percent_decoded;
 use crate::relay::RelayBody;
 use crate::routing::explain::ORDINARY;
-use crate::routing::{Endpoint, Explanation, RequestFacts};
+use crate::routing::{Endpoint, Explanation, RequestFacts, select};
+use crate::upstream::Asking;
 
 use super::{Admin, error, json};
 
@@ -59,12 +60,15 @@ impl Admin {
             ..RequestFacts::default()
         };
         let now = self.gateway.books.clock.now();
-        let seen = live.upstreams.observed(facts.eligible);
-        let Some(explanation) =
-            Explanation::decided(&snapshot.routes, &snapshot.policies, &facts, &seen, now)
-        else {
+        let policies = &snapshot.policies;
+        let Some(policy) = select(policies, &facts).and_then(|at| policies.get(at)) else {
             return error(StatusCode::NOT_FOUND, "no_policy", "No policy matches such a request.");
         };
+        let first = facts.eligible.first().and_then(|id| snapshot.route(*id));
+        let asking = Asking::new(facts.key, facts.team, first.map_or("none", |route| &*route.checkpoint));
+        let facts = RequestFacts { learned: live.learned(asking, policy, &facts, now.mono), ..facts };
+        let seen = live.upstreams.observed_by(policy, facts.eligible, now.mono);
+        let explanation = Explanation::decided(&snapshot.routes, policies, &facts, &seen, now);
         // Strings, numbers and lists of them always serialise.
         json(StatusCode::OK, serde_json::to_vec(&explanation).map(Bytes::from).unwrap_or_default())
     }

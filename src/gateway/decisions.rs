@@ -112,9 +112,7 @@ impl Decisions {
         let ticket = self.push(record);
         let first = decision.order.first();
         for (at, shadow) in shadows(&snapshot.policies, facts) {
-            // What a late answer counts is learnt by carrying decisions out: a shadow begins where any new policy does.
-            let mut facts = *facts;
-            (facts.learned.lateness_usd, facts.learned.at_ceiling) = (None, false);
+            let facts = facts.in_the_shadow();
             let would = decide(&snapshot.routes, shadow, &facts, seen, now);
             let other = would.order.first();
             let agrees = first.map(|one| one.route) == other.map(|one| one.route);

@@ -262,14 +262,14 @@ impl Explanation {
         observe: &(impl Observe + ?Sized),
         now: Now,
     ) -> Option<Self> {
-        let explained = |policy: &Policy| {
+        let explained = |policy: &Policy, facts: &RequestFacts<'_>| {
             let decision = choose::decide(routes, policy, facts, observe, now);
             Self::new(routes, policy, &decision, facts, now)
         };
-        let live = explained(policies.get(select(policies, facts)?)?);
+        let live = explained(policies.get(select(policies, facts)?)?, facts);
         let shadows = shadows(policies, facts).map(|(_, policy)| Shadow {
             policy: policy.name.to_string(),
-            sentence: explained(policy).sentence,
+            sentence: explained(policy, &facts.in_the_shadow()).sentence,
         });
         Some(Self { shadows: shadows.collect(), ..live })
     }

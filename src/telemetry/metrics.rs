@@ -47,6 +47,10 @@ pub struct Metrics {
     retries: IntCounterVec,
     retry_budget_exhausted: IntCounterVec,
     fallbacks: IntCounterVec,
+    hedges: IntCounterVec,
+    probes: IntCounterVec,
+    slo_lateness: GaugeVec,
+    slo_degraded: IntGaugeVec,
     client_retries: IntCounterVec,
     breaker_state: IntGaugeVec,
     breaker_transitions: IntCounterVec,
@@ -65,6 +69,7 @@ pub struct Metrics {
     cost_component: MoneyFamily,
     wasted: MoneyFamily,
     shadow_cost: MoneyFamily,
+    probe_cost: MoneyFamily,
 }
 
 /// The handles of one (policy, team, route), so that a request does no label look-up.
@@ -277,6 +282,30 @@ impl Metrics {
                 "Requests that moved to another provider.",
                 &["policy", "from", "to", "reason"],
             ),
+            hedges: counters(
+                r,
+                "tollway_hedges_total",
+                "Second attempts beside a silent one, and those not made for their price.",
+                &["policy", "result"],
+            ),
+            probes: counters(
+                r,
+                "tollway_probes_total",
+                "Requests of our own to routes that nothing was heard of.",
+                &["provider", "model", "outcome"],
+            ),
+            slo_lateness: gauges(
+                r,
+                "tollway_slo_lateness_usd",
+                "What one late first token is worth avoiding.",
+                &["policy", "model"],
+            ),
+            slo_degraded: int_gauges(
+                r,
+                "tollway_slo_degraded",
+                "1 while no price keeps the promised share.",
+                &["policy", "model"],
+            ),
             client_retries: counters(
                 r,
                 "tollway_client_retries_total",
@@ -394,6 +423,11 @@ impl Metrics {
                 "Expected cost as decided, and as a policy that only watches would have it.",
                 &["policy", "which"],
             ),
+            probe_cost: MoneyFamily::new(
+                "tollway_probe_cost_usd_total",
+                "Cost of probes, as estimated.",
+                &["provider", "model"],
+            ),
             registry,
         }
     }
@@ -422,7 +456,7 @@ impl Metrics {
         // Encoding into memory fails only for a family without metrics, which gather() leaves out.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut page);
         let mut page = String::from_utf8(page).unwrap_or_default();
-        for family in [&self.cost, &self.cost_component, &self.wasted, &self.shadow_cost] {
+        for family in [&self.cost, &self.cost_component, &self.wasted, &self.shadow_cost, &self.probe_cost] {
             family.render(&mut page);
         }
         page
@@ -469,6 +503,23 @@ impl Metrics {
     /// A request moved on.
     pub fn fallback(&self, policy: &str, from: &str, to: &str, reason: &str) {
         self.fallbacks.with_label_values(&[policy, from, to, reason]).inc();
+    }
+
+    /// What became of a second attempt: `won`, `lost`, `failed`, or `refused_budget`.
+    pub fn hedge(&self, policy: &str, result: &str) {
+        self.hedges.with_label_values(&[policy, result]).inc();
+    }
+
+    /// A probe ended; where the route has a price, this is its counter.
+    pub fn probe(&self, provider: &str, model: &str, outcome: &str) -> Arc<MoneyCounter> {
+        self.probes.with_label_values(&[provider, model, outcome]).inc();
+        self.probe_cost.with(&[provider, model])
+    }
+
+    /// What a policy's promise for a model costs, and whether it cannot be kept.
+    pub fn promise(&self, policy: &str, model: &str, lateness_usd: f64, degraded: bool) {
+        self.slo_lateness.with_label_values(&[policy, model]).set(lateness_usd);
+        self.slo_degraded.with_label_values(&[policy, model]).set(i64::from(degraded));
     }
 
     /// The caller's own client is retrying.

@@ -21,6 +21,9 @@ pub(crate) fn exposed() -> Families {
     metrics.retry(p, "timeout");
     metrics.retry_refused(p, "timeout");
     metrics.fallback("policy", "one", "two", "timeout");
+    metrics.hedge("policy", "won");
+    metrics.probe(p, m, "ok").add(NanoUsd(1));
+    metrics.promise("policy", m, 0.1, false);
     metrics.client_retry("policy");
     metrics.breaker(p, m, &["closed", "open"], "open", true);
     metrics.disabled(p, m, "bad_key");
