@@ -272,7 +272,66 @@ fn of<'s>(snapshots: &'s [Arc<Snapshot>], record: &Record) -> Option<&'s Arc<Sna
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::config::environment::SecretFileError;
+    use crate::config::{Documents, Environment, compile};
+    use crate::pricing::Book;
+    use crate::units::Mono;
+
+    struct Bare;
+
+    impl Environment for Bare {
+        fn variable(&self, _: &str) -> Option<String> {
+            None
+        }
+        fn secret_file(&self, _: &std::path::Path) -> Result<secrecy::SecretString, SecretFileError> {
+            Err(SecretFileError::Empty)
+        }
+    }
+
+    #[test]
+    fn the_oldest_gives_way_and_an_end_that_comes_too_late_is_nobodys() {
+        let under = |generation| {
+            let snapshot = compile(&Documents::default(), &Bare, Book::shipped()).unwrap();
+            Arc::new(Snapshot { generation, ..snapshot })
+        };
+        let snapshot = under(0);
+        let decisions = Arc::new(Decisions::default());
+        decisions.under(Arc::clone(&snapshot));
+        let (facts, decision) = (RequestFacts { model: "m", ..RequestFacts::default() }, Decision::default());
+        let now = Now { mono: Mono(0), wall: jiff::Timestamp::UNIX_EPOCH };
+        let policy = &snapshot.policies[0];
+        let made =
+            Made { snapshot: &snapshot, policy_at: 0, policy, decision: &decision, facts: &facts, now };
+        let metrics = Metrics::new();
+        let keep = |number: usize| {
+            let id = RequestId::from_caller(number.to_string().as_bytes()).unwrap();
+            decisions.keep(&id, &made, &(), &metrics)
+        };
+        let first = keep(0);
+        let last = (1..=KEPT).map(keep).last().unwrap();
+        assert!(decisions.find("0").is_none() && decisions.find("1").is_some());
+        let all = decisions.list(&Filter { limit: KEPT * 2, ..Filter::default() });
+        assert_eq!(all.len(), KEPT);
+        assert_eq!(all[0].record.id.as_str(), KEPT.to_string());
+        let end =
+            End { outcome: "ok", route: None, attempts: 1, ttft: None, total: Duration::ZERO, cost: None };
+        let mut line = Vec::new();
+        first.ended(&end, &mut line);
+        assert_eq!(line, br#","decision":"""#);
+        line.clear();
+        last.ended(&end, &mut line);
+        assert_eq!(line, br#","decision":"no route may serve m: 0 left out""#);
+        let found = decisions.find(&KEPT.to_string()).unwrap().0;
+        assert_eq!(found.record.outcome.ended, Some("ok"));
+        // Under later configurations the names of the first are forgotten in the end, and its decisions with them.
+        for generation in 1..=SNAPSHOTS as u64 {
+            decisions.under(under(generation));
+        }
+        assert!(decisions.find(&KEPT.to_string()).is_none());
+    }
 
     #[test]
     fn every_ticket_of_a_round_has_a_place_of_its_own() {
