@@ -118,3 +118,38 @@ async fn a_decision_is_kept_with_how_its_request_ended_and_stands_in_its_log_lin
         assert_eq!(gateway.admin().get(path).send().await.status, status, "{path}");
     }
 }
+
+#[tokio::test]
+async fn an_explanation_shows_the_promise_and_what_was_measured() {
+    let (quick, other) = (fake().await, fake().await);
+    let config = Config::new()
+        .provider(provider("quick", &quick, "0.1"))
+        .provider(provider("other", &other, "0.2"))
+        .policy("10.yaml", "{policy: promised, slo: {ttft: 2s, ttft_per_1k: 100ms, attainment: 0.9}}");
+    let gateway = gateway(config).await;
+    let path = format!("/admin/v1/explain?model={MODEL}&prompt_tokens=2000");
+    let before = admin(&gateway, &path).await;
+    assert_eq!(
+        (&before["promise"]["within_ms"], &before["promise"]["attainment"]),
+        (&2_200.into(), &0.9.into())
+    );
+    assert!(before["sentence"].as_str().unwrap().contains("not measured yet"), "{before}");
+    assert_eq!(before["degraded"], "no", "an assumption is no finding");
+    gateway.chat(&streamed("hello")).send().await.events().await;
+    // What is known of a route is looked at anew ten times a second.
+    let mut after = admin(&gateway, &path).await;
+    for _ in 0..500 {
+        if after["candidates"][0]["ttft_ms_expected"].is_u64() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        after = admin(&gateway, &path).await;
+    }
+    let first = &after["candidates"][0];
+    assert_eq!(first["route"], "quick/served");
+    assert!(first["ttft_ms_expected"].is_u64() && first["in_time"].as_f64().unwrap() > 0.5, "{first}");
+    assert!(first["new"].as_bool().unwrap() && after["candidates"][1]["ttft_ms_expected"].is_null());
+    // What a late answer counts is learnt by now: mean costs of requests of this size, not of the one asked about.
+    assert_ne!(after["promise"]["lateness_usd"], before["promise"]["lateness_usd"]);
+    assert!(after["sentence"].as_str().unwrap().contains(" within 2.2 s"), "{after}");
+}
