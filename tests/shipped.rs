@@ -13,7 +13,8 @@ use tollway::config::environment::{Environment, SecretFileError};
 use tollway::config::load::Source;
 use tollway::config::{Location, Severity, Snapshot, compile};
 use tollway::pricing::Book;
-use tollway::routing::{Decision, Exclusion, Observation, Observe, RequestFacts, RouteId, decide, select};
+use tollway::routing::learn::first_token::{FirstToken, Prior};
+use tollway::routing::{Decision, Exclusion, Observe, RequestFacts, RouteOutlook, decide, select};
 use tollway::units::{Mono, Now};
 
 /// Every built-in provider has a key.
@@ -51,7 +52,7 @@ fn decided<'a>(
     model: &str,
     tag: &str,
     time: &str,
-    seen: &impl Observe,
+    seen: &(impl Observe + ?Sized),
 ) -> (&'a str, Vec<&'a str>, Decision) {
     let resolved = snapshot.names.resolve(model).unwrap_or_else(|| panic!("{model} is unknown"));
     let tags = [("policy", tag)];
@@ -60,6 +61,8 @@ fn decided<'a>(
         eligible: resolved.routes,
         prompt_tokens: 1000,
         tags: &tags,
+        may_hedge: true,
+        draw: 0.5,
         ..RequestFacts::default()
     };
     let policy = &snapshot.policies[select(&snapshot.policies, &facts).expect("a policy matches")];
@@ -67,6 +70,13 @@ fn decided<'a>(
     let order =
         decision.order.iter().map(|candidate| &*snapshot.route(candidate.route).unwrap().name).collect();
     (&policy.name, order, decision)
+}
+
+/// A route that is known to answer in about this many seconds.
+fn answering_within(base_s: f64) -> RouteOutlook {
+    let first_token =
+        FirstToken::new(Prior { base_s, per_token_s: 1e-5, samples: 100.0 }).outlook(0.0, std::iter::empty());
+    RouteOutlook { first_token, heard: 100, ..RouteOutlook::default() }
 }
 
 #[test]
@@ -81,6 +91,7 @@ fn they_compile_without_a_remark_on_any_of_them_and_all_are_reached() {
         [
             "cheapest",
             "fastest",
+            "interactive",
             "us-eu",
             "china",
             "local-first",
@@ -90,7 +101,7 @@ fn they_compile_without_a_remark_on_any_of_them_and_all_are_reached() {
             "default"
         ]
     );
-    for tag in ["cheapest", "fastest", "us-eu", "china", "local-first", "batch-overnight"] {
+    for tag in ["cheapest", "fastest", "interactive", "us-eu", "china", "local-first", "batch-overnight"] {
         assert_eq!(decided(&snapshot, "kimi-k2.6", tag, NIGHT, &()).0, tag);
     }
     assert_eq!(decided(&snapshot, "kimi-k2.6", "nothing-of-ours", NIGHT, &()).0, "default");
@@ -134,32 +145,51 @@ fn default_and_cheapest_take_the_lowest_price_of_the_hour() {
 
 #[test]
 fn fastest_goes_by_the_clock_and_buys_no_fast_path_unasked() {
-    struct Seen(Vec<(RouteId, u64)>);
-    impl Observe for Seen {
-        fn of(&self, route: RouteId) -> Observation {
-            let ttft = self
-                .0
-                .iter()
-                .find(|(id, _)| *id == route)
-                .map(|(_, ms)| std::time::Duration::from_millis(*ms));
-            Observation { ttft, ..Observation::default() }
-        }
-    }
     let snapshot = shipped("");
-    let id = |name: &str| {
-        let at = snapshot.routes.iter().position(|route| &*route.name == name).unwrap();
-        RouteId(u16::try_from(at).unwrap())
-    };
-    let seen = Seen(vec![
-        (id("openrouter/moonshotai/kimi-k2.6"), 900),
-        (id("together/moonshotai/Kimi-K2.6"), 300),
-        (id("fireworks/accounts/fireworks/models/kimi-k2p6"), 500),
-    ]);
-    let (_, order, _) = decided(&snapshot, "kimi-k2.6", "fastest", NIGHT, &seen);
+    let seen: Vec<RouteOutlook> = snapshot
+        .routes
+        .iter()
+        .map(|route| match &*route.name {
+            "openrouter/moonshotai/kimi-k2.6" => answering_within(0.9),
+            "together/moonshotai/Kimi-K2.6" => answering_within(0.3),
+            "fireworks/accounts/fireworks/models/kimi-k2p6" => answering_within(0.5),
+            _ => RouteOutlook::default(),
+        })
+        .collect();
+    let (_, order, _) = decided(&snapshot, "kimi-k2.6", "fastest", NIGHT, &seen[..]);
     assert_eq!(order[0], "together/moonshotai/Kimi-K2.6");
     assert!(order.iter().all(|name| !name.contains("-fast")), "{order:?}");
-    let (_, cheapest, _) = decided(&snapshot, "kimi-k2.6", "cheapest", NIGHT, &seen);
+    let (_, cheapest, _) = decided(&snapshot, "kimi-k2.6", "cheapest", NIGHT, &seen[..]);
     assert_ne!(cheapest[0], "together/moonshotai/Kimi-K2.6");
+}
+
+#[test]
+fn interactive_pays_for_time_and_no_more() {
+    let snapshot = shipped("");
+    let seen = |cheapest_s: f64| -> Vec<RouteOutlook> {
+        let of = |route: &tollway::routing::Route| match &*route.name {
+            "deepseek/deepseek-v4-pro" => answering_within(cheapest_s),
+            "together/deepseek-ai/DeepSeek-V4-Pro-0813" => answering_within(0.15),
+            _ => RouteOutlook::default(),
+        };
+        snapshot.routes.iter().map(of).collect()
+    };
+    // Quick enough, the cheapest serves; else the other does, at twice the price.
+    let (_, order, decision) =
+        decided(&snapshot, "deepseek-v4-pro-0813", "interactive", NIGHT, &seen(0.3)[..]);
+    assert_eq!(order[0], "deepseek/deepseek-v4-pro");
+    assert_eq!(decision.limit, Some(std::time::Duration::from_millis(1_100)));
+    let (_, order, _) = decided(&snapshot, "deepseek-v4-pro-0813", "interactive", NIGHT, &seen(2.5)[..]);
+    assert_eq!(order[0], "together/deepseek-ai/DeepSeek-V4-Pro-0813");
+    // In between, it serves with a backup.
+    let (_, order, decision) =
+        decided(&snapshot, "deepseek-v4-pro-0813", "interactive", NIGHT, &seen(0.7)[..]);
+    assert_eq!(order[0], "deepseek/deepseek-v4-pro");
+    let hedge = decision.hedge.expect("a backup");
+    assert_eq!(&*snapshot.route(hedge.route).unwrap().name, "together/deepseek-ai/DeepSeek-V4-Pro-0813");
+    assert!(hedge.in_time > decision.order[0].in_time);
+    // Where cost alone counts nobody is asked twice.
+    assert!(decided(&snapshot, "deepseek-v4-pro-0813", "cheapest", NIGHT, &seen(0.7)[..]).2.hedge.is_none());
 }
 
 #[test]

@@ -104,7 +104,6 @@ const PURE: &[&str] = &[
     "src/units/ids.rs",
     "src/units/money.rs",
     "src/units/tokens.rs",
-    "src/upstream/breaker.rs",
     "src/relay/meter.rs",
     "src/ledger/settle.rs",
 ];
@@ -356,6 +355,11 @@ fn the_page_on_reliability_names_every_numbered_test() {
 }
 
 #[test]
+fn the_page_on_policies_teaches_by_tested_examples() {
+    same_or_bless("docs/policies.md", "examples", &pages::examples());
+}
+
+#[test]
 fn the_catalogue_of_errors_has_every_code() {
     let failure = read("src/gateway/failure.rs");
     let mut codes =
@@ -372,7 +376,7 @@ fn the_catalogue_of_errors_has_every_code() {
         between(&body, "pub const fn code(&self)", "/// A request once parsed"),
         |before, _| before.ends_with("=> "),
     ));
-    for page in ["src/relay/body.rs", "src/admin/mod.rs", "src/admin/explain.rs"] {
+    for page in ["src/relay/body.rs", "src/admin/mod.rs", "src/admin/decisions.rs", "src/admin/explain.rs"] {
         codes.extend(literals(&read(page), |before, after| {
             // An argument of `error(…)`, in the call's line or in one of its own.
             let of_error = before.contains("error(StatusCode::") && before.ends_with(", ");

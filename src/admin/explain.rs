@@ -5,7 +5,9 @@ use http::{Response, StatusCode};
 
 use crate::gateway::target::percent_decoded;
 use crate::relay::RelayBody;
-use crate::routing::{Endpoint, Explanation, RequestFacts, decide, select};
+use crate::routing::explain::ORDINARY;
+use crate::routing::{Endpoint, Explanation, RequestFacts, select};
+use crate::upstream::Asking;
 
 use super::{Admin, error, json};
 
@@ -53,15 +55,20 @@ impl Admin {
             team: key.map_or("default", |key| &*key.team),
             tags: &tags,
             models_allowed: key.map_or(&[][..], |key| &key.models),
+            may_hedge: true,
+            draw: ORDINARY,
             ..RequestFacts::default()
         };
-        let Some(policy) = select(&snapshot.policies, &facts).and_then(|at| snapshot.policies.get(at)) else {
+        let now = self.gateway.books.clock.now();
+        let policies = &snapshot.policies;
+        let Some(policy) = select(policies, &facts).and_then(|at| policies.get(at)) else {
             return error(StatusCode::NOT_FOUND, "no_policy", "No policy matches such a request.");
         };
-        let now = self.gateway.books.clock.now();
-        let decision =
-            decide(&snapshot.routes, policy, &facts, &live.upstreams.observed(facts.eligible), now);
-        let explanation = Explanation::new(&snapshot.routes, policy, &decision, &facts, now);
+        let first = facts.eligible.first().and_then(|id| snapshot.route(*id));
+        let asking = Asking::new(facts.key, facts.team, first.map_or("none", |route| &*route.checkpoint));
+        let facts = RequestFacts { learned: live.learned(asking, policy, &facts, now.mono), ..facts };
+        let seen = live.upstreams.observed_by(policy, facts.eligible, now.mono);
+        let explanation = Explanation::decided(&snapshot.routes, policies, &facts, &seen, now);
         // Strings, numbers and lists of them always serialise.
         json(StatusCode::OK, serde_json::to_vec(&explanation).map(Bytes::from).unwrap_or_default())
     }

@@ -6,10 +6,13 @@
 //! | `GET /healthz` | the process is alive |
 //! | `GET /readyz` | it can serve; JSON detail either way |
 //! | `GET /admin/v1/explain?model=…` | the decision for such a request, from live state |
+//! | `GET /admin/v1/decisions` | the last decisions, newest first (`limit`, `policy`, `degraded`) |
+//! | `GET /admin/v1/decisions/{request id}` | one of them as `explain` has it, with how it ended |
 //! | `GET /admin/v1/routes` | every route with its health |
 //! | `GET /admin/v1/engine` | the local engine's state |
 //! | `POST /admin/v1/reload` | reads the configuration again |
 
+mod decisions;
 mod explain;
 mod routes;
 
@@ -72,12 +75,21 @@ impl Admin {
                 "This needs the admin token: Authorization: Bearer TOKEN.",
             );
         }
+        if let Some(id) = path.strip_prefix("/admin/v1/decisions/") {
+            return if get { self.decision(id) } else { wrong_method("GET") };
+        }
         match path {
             "/admin/v1/explain" if get => self.explain(request.uri().query().unwrap_or_default()),
+            "/admin/v1/decisions" if get => self.decisions(request.uri().query().unwrap_or_default()),
             "/admin/v1/routes" if get => self.routes(),
             "/admin/v1/engine" if get => json(StatusCode::OK, (self.engine)().json),
             "/admin/v1/reload" if post => self.reloaded(),
-            "/healthz" | "/readyz" | "/metrics" | "/admin/v1/explain" | "/admin/v1/routes"
+            "/healthz"
+            | "/readyz"
+            | "/metrics"
+            | "/admin/v1/explain"
+            | "/admin/v1/decisions"
+            | "/admin/v1/routes"
             | "/admin/v1/engine" => wrong_method("GET"),
             "/admin/v1/reload" => wrong_method("POST"),
             _ => error(

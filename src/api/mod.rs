@@ -3,6 +3,7 @@
 pub mod body;
 pub mod chunk;
 pub mod envelope;
+pub mod prefix;
 pub mod scan;
 pub mod splice;
 pub mod sse;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::config::{Location, Problems, Snapshot, Snapshots};
-use crate::routing::{Endpoint, Explanation, RequestFacts, decide, select};
+use crate::routing::explain::ORDINARY;
+use crate::routing::{Endpoint, Explanation, RequestFacts};
 use crate::units::{Clock, Now, SystemClock};
 
 use super::http_get::{self, query_escaped};
@@ -162,13 +163,12 @@ pub fn explain(args: &ExplainArgs, snapshot: &Snapshot, now: Now) -> Result<Expl
         team: key.map_or("default", |key| &*key.team),
         tags: &tags,
         models_allowed: key.map_or(&[][..], |key| &key.models),
+        may_hedge: true,
+        draw: ORDINARY,
         ..RequestFacts::default()
     };
     let now = Now { wall: args.at.unwrap_or(now.wall), ..now };
-    let place = select(&snapshot.policies, &facts).ok_or(Error::NoPolicy)?;
-    let policy = snapshot.policies.get(place).ok_or(Error::NoPolicy)?;
-    let decision = decide(&snapshot.routes, policy, &facts, &(), now);
-    Ok(Explanation::new(&snapshot.routes, policy, &decision, &facts, now))
+    Explanation::decided(&snapshot.routes, &snapshot.policies, &facts, &(), now).ok_or(Error::NoPolicy)
 }
 
 /// Asks a running gateway at `url`: `GET /admin/v1/explain`.

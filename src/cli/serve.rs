@@ -17,7 +17,7 @@ use crate::gateway::framing::{HeadLimits, Refusal};
 use crate::gateway::listener::{self, ConnInfo, ListenerSettings};
 use crate::gateway::tasks::Tasks;
 use crate::gateway::tls::TlsReload;
-use crate::gateway::{Gateway, answer};
+use crate::gateway::{Gateway, answer, probes};
 use crate::relay::account::Books;
 use crate::telemetry::{AccessLog, Metrics};
 use crate::units::{Clock, SystemClock};
@@ -118,6 +118,10 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
         running.engine.until_ready(ENGINE_PATIENCE).await;
         announce(announced, &snapshot, running.tls.is_some());
     };
+
+    running
+        .tasks
+        .spawn("probes", probes::run(Arc::clone(&running.gateway), running.tasks.clone(), stop.clone()));
 
     let mut traffic = std::pin::pin!(traffic);
     let stopping = async {

@@ -1,5 +1,8 @@
 //! THE WAY: one request from its head to its answer, a line a step. Each step's output is the next one's argument.
 
+mod decided;
+mod relayed;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,18 +13,15 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use smallvec::SmallVec;
 
 use crate::api::body::Call;
-use crate::config::NameKind;
-use crate::relay::account::{Account, Answered, Ended, Who, failures_into};
-use crate::relay::body::StreamBody;
-use crate::relay::meter::Meter;
-use crate::relay::{RelayBody, whole};
-use crate::routing::explain::Explanation;
-use crate::routing::{Decision, Endpoint, Policy, RequestFacts, decide, select};
+use crate::relay::RelayBody;
+use crate::relay::account::failures_into;
+use crate::routing::{Capabilities, Decision, Policy, RequestFacts, select};
 use crate::telemetry::InFlight;
 use crate::telemetry::access_log::escape_into;
-use crate::units::{Now, RequestId, Usage};
-use crate::upstream::fallback::{Errand, Served};
-use crate::upstream::{self, Answer};
+use crate::telemetry::kept::{End, Kept};
+use crate::units::{Now, RequestId};
+use crate::upstream;
+use crate::upstream::fallback::Errand;
 
 use super::auth::{self, Caller, Stranger};
 use super::failure::Failure;
@@ -31,6 +31,7 @@ use super::live::{Gateway, Live};
 use super::models;
 use super::reply::{self, Trail};
 use super::target::{self, Target, Unknown};
+use decided::{Asked, nobody};
 
 /// Longest part of a path that an error message repeats, in bytes.
 const PATH_BYTES_SHOWN: usize = 200;
@@ -86,6 +87,7 @@ struct Seen {
     checkpoint: Option<Arc<str>>,
     model: Box<str>,
     endpoint: &'static str,
+    decision: Option<Kept>,
 }
 
 impl Way {
@@ -139,11 +141,13 @@ impl Way {
         let tag_pairs: SmallVec<[(&str, &str); 8]> =
             tags.iter().map(|(name, value)| (&**name, &**value)).collect();
         let limit = patience(&call, snapshot.settings.limits.request_timeout);
+        let now = self.gateway.books.clock.now();
+        let asked = Asked::of(live, &caller, &call, resolved.routes, now.mono);
         let facts = RequestFacts {
             model: &call.model,
             endpoint: call.endpoint,
             eligible: resolved.routes,
-            prompt_tokens: call.prompt_tokens_estimated(),
+            prompt_tokens: asked.prompt_tokens,
             output_tokens_max: call.output_tokens_max,
             needs: call.needs,
             key: caller.name(),
@@ -151,9 +155,14 @@ impl Way {
             tags: &tag_pairs,
             deadline: Some(limit),
             models_allowed: caller.key.map_or(&[][..], |(_, key)| &key.models),
+            held: &asked.held,
+            // A whole answer has no first token to see, and of several choices only one could be raced.
+            may_hedge: call.stream && !call.needs.0.covers(Capabilities::MANY_CHOICES),
+            draw: self.gateway.draw(),
             ..RequestFacts::default()
         };
         let (policy_at, policy) = policy_for(live, &facts)?;
+        let facts = RequestFacts { learned: asked.learned(live, policy, &facts, now.mono), ..facts };
         self.trail.policy = live.policy_names.get(policy_at).cloned();
         self.seen.policy = Some(Arc::clone(&policy.name));
         let metrics = &self.gateway.books.metrics;
@@ -161,138 +170,40 @@ impl Way {
         if intake::is_client_retry(headers) {
             metrics.client_retry(&policy.name);
         }
-        let decision = self.decide(live, policy, &facts, resolved.kind)?;
+        let mut decision = Decision::default();
+        self.decide(live, (policy_at, policy), &facts, resolved.kind, &mut decision)?;
+        let promise = asked.promise(live, policy, &facts, &decision, self.began.mono);
         let errand = Errand {
             call: &call,
             headers,
             routes: &snapshot.routes,
             route_provider: &snapshot.route_provider,
-            decision: &decision,
-            fallback: &policy.fallback,
-            policy: &policy.name,
+            policy,
+            facts,
             began: self.began.mono,
             limit,
         };
-        let asked = self.gateway.books.clock.now();
-        let served =
-            live.upstreams.serve(&errand).await.map_err(|error| self.nobody_answered(live, error))?;
-        self.relayed(live, policy_at, &caller, &call, served, asked, in_flight)
-    }
-
-    fn decide(
-        &self,
-        live: &Live,
-        policy: &Policy,
-        facts: &RequestFacts<'_>,
-        kind: NameKind,
-    ) -> Result<Decision, Failure> {
-        let now = self.gateway.books.clock.now();
-        let decision =
-            decide(&live.snapshot.routes, policy, facts, &live.upstreams.observed(facts.eligible), now);
-        let reason = if decision.order.is_empty() { "none" } else { kind_name(kind) };
-        let first = decision.order.first().and_then(|candidate| live.snapshot.route(candidate.route));
-        let model = first.map_or("none", |route| &*route.checkpoint);
-        self.gateway.books.metrics.decision(&policy.name, policy.objective.name(), model, reason).inc();
-        if !decision.order.is_empty() {
-            return Ok(decision);
-        }
-        if !decision.excluded.is_empty() && decision.excluded.iter().all(|one| one.why.code() == "forbidden")
-        {
-            return Err(Failure::ModelForbidden { model: facts.model.to_owned() });
-        }
-        if let Some(wait) = decision.wait_min() {
-            return Err(Failure::AllLimited { wait });
-        }
-        let explanation = Explanation::new(&live.snapshot.routes, policy, &decision, facts, now);
-        Err(Failure::NoRoute { reasons: left_out(facts.model, policy, &explanation) })
-    }
-
-    /// Turns an answer into the response, its account open until the last byte has gone.
-    #[expect(clippy::too_many_arguments, reason = "what the way has gathered by its last step")]
-    fn relayed(
-        &mut self,
-        live: &Arc<Live>,
-        policy_at: usize,
-        caller: &Caller<'_>,
-        call: &Call,
-        served: Served,
-        asked: Now,
-        in_flight: InFlight,
-    ) -> Result<Response<RelayBody>, Failure> {
-        let Served { answer, candidate, attempts, answered, failures, .. } = served;
-        let snapshot = &live.snapshot;
-        let (Some(route), Some(policy)) = (snapshot.route(candidate.route), snapshot.policies.get(policy_at))
-        else {
-            return Err(Failure::Bug);
-        };
-        let Some(health) = live.upstreams.health.get(usize::from(candidate.route.0)) else {
-            return Err(Failure::Bug);
-        };
-        self.trail.route = live.route_names.get(usize::from(candidate.route.0)).cloned();
-        self.trail.attempts = attempts;
-        let books = self.gateway.books.clone();
-        let who = Who {
-            id: self.id.clone(),
-            model: call.model.clone(),
-            policy: Arc::clone(&policy.name),
-            team: caller.team_arc(),
-            key: caller.key.map_or_else(|| "".into(), |(_, key)| Arc::clone(&key.name)),
-            endpoint: call.endpoint.name(),
-            stream: call.stream,
-        };
-        let waited = answered.since(asked.mono);
-        let by = Answered {
-            provider: Arc::clone(&route.provider),
-            checkpoint: Arc::clone(&route.checkpoint),
-            route: Arc::clone(&route.name),
-            card: route.price.clone(),
-            health: Arc::clone(health),
-            attempts,
-            failures,
-            answered,
-            asked: asked.mono,
-            at: jiff::SignedDuration::try_from(waited)
-                .ok()
-                .and_then(|w| asked.wall.checked_add(w).ok())
-                .unwrap_or(asked.wall),
-        };
-        let series = live.series(
-            &books.metrics,
-            policy_at,
-            caller.key.map(|(place, _)| place),
-            caller.team(),
-            candidate.route,
-        );
-        let clock = Arc::clone(&books.clock);
-        let mut account = Account::open(books, who, by, series, in_flight, self.began.mono);
-        let prompt_tokens = call.prompt_tokens_estimated();
-        Ok(match answer {
-            Answer::Whole(answer) => {
-                let reported = whole::reported(&answer);
-                let counted = Usage {
-                    prompt: prompt_tokens,
-                    completion: answer.body.len() as u64 / 4,
-                    ..Usage::default()
-                };
-                let counted = if call.endpoint == Endpoint::Embeddings {
-                    Usage { completion: 0, ..counted }
-                } else {
-                    counted
-                };
-                let cost = account.price(reported.as_ref(), counted).and_then(|settlement| settlement.cost());
-                let pieces = whole::body_with_cost(&answer, reported.as_ref(), cost);
-                let response = reply::answer(&answer.headers, false, cost, RelayBody::pieces(pieces));
-                account.note(reported.as_ref(), counted);
-                account.close(Ended::Well);
-                response
+        let waits_from = self.gateway.books.clock.now();
+        match live.upstreams.serve(&errand, &mut decision).await {
+            Ok(served) => {
+                if let Some(promise) = promise {
+                    promise.answered(served.answered);
+                }
+                asked.served(live, &served);
+                let lessons = asked.lessons(live, policy, &call, &served).ok_or(Failure::Bug)?;
+                self.relayed(live, policy_at, &caller, &call, served, lessons, waits_from, in_flight)
             }
-            Answer::Streamed(streamed) => {
-                let headers = streamed.headers.clone();
-                let meter = Meter::new(call.include_usage, prompt_tokens);
-                let body = StreamBody::new(*streamed, meter, account, clock, policy.fallback.idle_timeout);
-                reply::answer(&headers, true, None, RelayBody::Stream(Box::new(body)))
+            Err(error) => {
+                if let Some(promise) = promise {
+                    promise.failed(&error);
+                }
+                // It waited for a provider's pause to end, and then nobody was left.
+                if matches!(&error, upstream::Error::Exhausted(reasons) if reasons.is_empty()) {
+                    return Err(nobody(live, policy, &facts, &decision, waits_from));
+                }
+                Err(self.nobody_answered(live, error))
             }
-        })
+        }
     }
 
     fn nobody_answered(&mut self, live: &Live, error: upstream::Error) -> Failure {
@@ -349,6 +260,11 @@ impl Way {
             if let Failure::Upstream(error) = failure {
                 failures_into(line, error.reasons());
             }
+            if let Some(kept) = &seen.decision {
+                let (outcome, attempts) = (failure.outcome(), self.trail.attempts);
+                let route = self.trail.route.as_ref().and_then(|route| route.to_str().ok());
+                kept.ended(&End { outcome, route, attempts, ttft: None, total, cost: None }, line);
+            }
             line.push(b'}');
         });
         reply::error(&told)
@@ -389,26 +305,6 @@ fn unknown_model(live: &Live, model: &str) -> Failure {
     let hint = if near.is_empty() { String::new() } else { format!(" Did you mean {}?", near.join(", ")) };
     Failure::UnknownModel {
         message: format!("The model {shown:?} does not exist here.{hint} GET /v1/models lists what does."),
-    }
-}
-
-fn left_out(model: &str, policy: &Policy, explanation: &Explanation) -> String {
-    if explanation.excluded.is_empty() {
-        return format!(
-            "None of the providers that offer {model:?} is set up here: GET /v1/models lists what is."
-        );
-    }
-    let each: Vec<String> =
-        explanation.excluded.iter().map(|one| format!("{}: {}", one.route, one.why)).collect();
-    format!("Under the policy {:?}: {}", &*policy.name, each.join("; "))
-}
-
-const fn kind_name(kind: NameKind) -> &'static str {
-    match kind {
-        NameKind::Canonical => "canonical",
-        NameKind::Alias => "alias",
-        NameKind::Upstream => "upstream_id",
-        NameKind::Pin => "pinned",
     }
 }
 

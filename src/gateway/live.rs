@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderValue};
@@ -15,27 +15,40 @@ use crate::providers::Kind;
 use crate::relay::account::Books;
 use crate::routing::RouteId;
 use crate::routing::learn::breaker::State;
+use crate::routing::learn::retries::RetryBudget;
 use crate::telemetry::{InFlight, Metrics, Series};
 use crate::units::RequestId;
 use crate::upstream::attempt::Target;
 use crate::upstream::connect::{self, Client, LOCAL_HOST, LinkLocalHosts};
-use crate::upstream::fallback::{RetryBudget, Upstreams};
+use crate::upstream::fallback::Upstreams;
 use crate::upstream::health::Archive;
+use crate::upstream::{Demand, Prefixes, RouteHealth};
 
+use super::decisions::Decisions;
 use super::price_watch::PriceWatch;
 
 /// The gateway: what outlives every configuration.
 pub struct Gateway {
     live: ArcSwap<Live>,
-    client: Client,
-    link_local: LinkLocalHosts,
-    archive: Archive,
-    retries: Arc<RetryBudget>,
+    lasting: Lasting,
     room: Arc<Semaphore>,
     draining: AtomicBool,
     ids: Ids,
+    /// The last decisions.
+    pub decisions: Arc<Decisions>,
     /// Metrics, access log and time.
     pub books: Books,
+}
+
+/// What is learnt and held over every reload.
+struct Lasting {
+    client: Client,
+    link_local: LinkLocalHosts,
+    health: Archive<RouteHealth>,
+    budgets: Archive<Mutex<RetryBudget>>,
+    demand: Arc<Demand>,
+    prefixes: Arc<Prefixes>,
+    attempts: Arc<AtomicU64>,
 }
 
 /// One snapshot, and all that is made from it.
@@ -59,20 +72,25 @@ impl Gateway {
     /// A gateway that serves `snapshot`. `local_socket` is where the local engine listens.
     pub fn new(snapshot: Arc<Snapshot>, local_socket: Option<Arc<Path>>, books: Books) -> Self {
         let link_local: LinkLocalHosts = Arc::new(ArcSwap::from_pointee(HashSet::new()));
-        let client = connect::client(local_socket, Arc::clone(&link_local));
-        let archive = Archive::default();
-        let retries = Arc::new(RetryBudget::default());
-        let room = usize::try_from(snapshot.settings.limits.in_flight_max).unwrap_or(Semaphore::MAX_PERMITS);
-        let live = Live::new(snapshot, &client, &archive, &retries, &books, &link_local);
-        Self {
-            live: ArcSwap::from_pointee(live),
-            client,
+        let decisions = Arc::new(Decisions::default());
+        decisions.under(Arc::clone(&snapshot));
+        let lasting = Lasting {
+            client: connect::client(local_socket, Arc::clone(&link_local)),
             link_local,
-            archive,
-            retries,
+            health: Archive::default(),
+            budgets: Archive::default(),
+            demand: Arc::default(),
+            prefixes: Arc::default(),
+            attempts: Arc::default(),
+        };
+        let room = usize::try_from(snapshot.settings.limits.in_flight_max).unwrap_or(Semaphore::MAX_PERMITS);
+        Self {
+            live: ArcSwap::from_pointee(Live::new(snapshot, &lasting, &books)),
+            lasting,
             room: Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS))),
             draining: AtomicBool::new(false),
             ids: Ids::new(),
+            decisions,
             books,
         }
     }
@@ -84,9 +102,8 @@ impl Gateway {
 
     /// Puts `snapshot` in force. Requests under way end under the one they began with.
     pub fn replace(&self, snapshot: Arc<Snapshot>) {
-        let live =
-            Live::new(snapshot, &self.client, &self.archive, &self.retries, &self.books, &self.link_local);
-        self.live.store(Arc::new(live));
+        self.decisions.under(Arc::clone(&snapshot));
+        self.live.store(Arc::new(Live::new(snapshot, &self.lasting, &self.books)));
     }
 
     /// A place among the requests that may be in flight at once.
@@ -98,6 +115,11 @@ impl Gateway {
     pub fn request_id(&self, headers: &HeaderMap) -> RequestId {
         let own = headers.get("x-request-id").and_then(|value| RequestId::from_caller(value.as_bytes()));
         own.unwrap_or_else(|| self.ids.next())
+    }
+
+    /// A number from 0 to below 1.
+    pub fn draw(&self) -> f32 {
+        self.ids.draw()
     }
 
     /// From now on not ready: the load balancer should send no more.
@@ -112,28 +134,32 @@ impl Gateway {
 }
 
 impl Live {
-    fn new(
-        snapshot: Arc<Snapshot>,
-        client: &Client,
-        archive: &Archive,
-        retries: &Arc<RetryBudget>,
-        books: &Books,
-        link_local: &LinkLocalHosts,
-    ) -> Self {
-        let health = archive.of(snapshot.routes.iter().map(|route| (&route.name, route.local)));
+    fn new(snapshot: Arc<Snapshot>, lasting: &Lasting, books: &Books) -> Self {
+        let routes = snapshot.routes.iter();
         let upstreams = Upstreams {
-            client: client.clone(),
+            client: lasting.client.clone(),
             targets: snapshot.providers.iter().map(target).collect(),
-            health,
-            retries: Arc::clone(retries),
+            health: lasting
+                .health
+                .of(routes.clone().map(|route| (&route.name, route.local)), |queues, number| {
+                    RouteHealth::new(queues, RouteId(number))
+                }),
+            budgets: lasting
+                .budgets
+                .of(routes.map(|route| (&route.checkpoint, ())), |(), _| Mutex::default()),
+            demand: Arc::clone(&lasting.demand),
+            prefixes: Arc::clone(&lasting.prefixes),
             metrics: Arc::clone(&books.metrics),
             clock: Arc::clone(&books.clock),
-            attempts: Arc::default(),
+            attempts: Arc::clone(&lasting.attempts),
         };
+        lasting
+            .demand
+            .keep_only(&snapshot.policies, |name| snapshot.routes.iter().any(|route| *route.name == *name));
         let allowed = snapshot.providers.iter().filter(|provider| provider.allow_link_local);
         let hosts =
             allowed.filter_map(|provider| provider.base_url.as_ref()?.host().map(str::to_owned)).collect();
-        link_local.store(Arc::new(hosts));
+        lasting.link_local.store(Arc::new(hosts));
         let prices = PriceWatch::default();
         books.metrics.forget_prices();
         prices.tell(&snapshot, &books.metrics, books.clock.now().wall);
@@ -147,8 +173,10 @@ impl Live {
         }
     }
 
-    /// Sets the gauges of every breaker to the state it is in now: an open one becomes half open by time alone.
+    /// Sets the gauges of every breaker to the state it is in now, since an open one becomes half open by time alone, and
+    /// those of every promise.
     pub fn tell_breakers(&self) {
+        self.upstreams.demand.tell(&self.upstreams.metrics);
         let now = self.upstreams.clock.now().mono;
         let states = State::ALL.map(State::name);
         for (route, health) in self.snapshot.routes.iter().zip(&self.upstreams.health) {
@@ -226,5 +254,13 @@ impl Ids {
         let count = self.counter.fetch_add(1, Ordering::Relaxed);
         let [high, low] = self.keys.each_ref().map(|key| u128::from(key.hash_one(count)));
         RequestId::from_bits(high << 64 | low)
+    }
+
+    fn draw(&self) -> f32 {
+        let count = self.counter.fetch_add(1, Ordering::Relaxed);
+        // Of a pair, so that it tells nothing of the ids.
+        #[expect(clippy::cast_precision_loss, reason = "24 bits are exact")]
+        let share = (self.keys[0].hash_one((count, "draw")) >> 40) as f32 / (1 << 24) as f32;
+        share
     }
 }

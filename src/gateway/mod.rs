@@ -2,10 +2,13 @@
 //!
 //! `listener` accepts and hands over, `framing` decides what is one request and what is refused before anybody sees it,
 //! `answer` is the way itself, a line a step; `failure` is the one map from what went wrong to a status.
-//! `tls` holds the certificate in force, and `tasks` is the only place that starts tasks.
+//! `decisions` keeps the last decisions for whoever asks why.
+//! `probes` asks routes that nothing was heard of; `tls` holds the certificate in force, and `tasks` is the only place that
+//! starts tasks.
 
 pub mod answer;
 pub mod auth;
+pub mod decisions;
 pub mod failure;
 pub mod framing;
 pub mod intake;
@@ -13,6 +16,7 @@ pub mod listener;
 pub mod live;
 pub mod models;
 mod price_watch;
+pub mod probes;
 pub mod reply;
 pub mod target;
 pub mod tasks;

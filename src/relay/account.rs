@@ -12,9 +12,11 @@ use jiff::Timestamp;
 use crate::ledger::{Settlement, Source, components, settle};
 use crate::pricing::PriceCard;
 use crate::telemetry::access_log::{AccessLog, escape_into};
+use crate::telemetry::kept::{End, Kept};
 use crate::telemetry::{InFlight, Metrics, Series};
 use crate::units::{Clock, Mono, Reported, RequestId, Usage};
-use crate::upstream::{Reason, RouteHealth};
+use crate::upstream::trial::tell_breaker;
+use crate::upstream::{Lessons, Reason, Underway};
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub struct Who {
     pub endpoint: &'static str,
     /// Whether it asked for a stream.
     pub stream: bool,
+    /// Why it went where it went.
+    pub decision: Option<Kept>,
 }
 
 /// Who answered.
@@ -57,8 +61,10 @@ pub struct Answered {
     pub route: Arc<str>,
     /// Its prices as they were when the decision was made.
     pub card: Option<PriceCard>,
-    /// Its health, which learns the pace.
-    pub health: Arc<RouteHealth>,
+    /// Keeps it counted as running there, and tells the route how it ended.
+    pub underway: Underway,
+    /// What else is learnt from it.
+    pub lessons: Lessons,
     /// How many tries it took.
     pub attempts: u32,
     /// What failed before.
@@ -153,15 +159,37 @@ impl Drop for Account {
 }
 
 impl Open {
-    fn close(self, ended: Ended) {
+    fn close(mut self, ended: Ended) {
         let now = self.books.clock.now();
         let whole = ended == Ended::Well;
         let card = self.answered.card.as_ref();
         let settlement = settle(card, self.reported.as_ref(), self.counted, whole, self.answered.at);
         let total = now.mono.since(self.began);
         let ttft = self.answered.answered.since(self.began);
+        self.teach(ended, &settlement, now.mono);
         self.count(ended, &settlement, total, ttft, now.mono);
         self.log(ended, &settlement, total, ttft, now.wall);
+    }
+
+    /// Tells the route and the tables of requests what became of the answer.
+    fn teach(&mut self, ended: Ended, settlement: &Settlement, now: Mono) {
+        let by = &mut self.answered;
+        let rest_s = now.since(by.answered).as_secs_f32();
+        match ended {
+            Ended::Well => {
+                let paced = self.who.stream && settlement.usage.completion > 1;
+                by.underway.ended(paced.then_some((settlement.usage.completion, rest_s)));
+            }
+            Ended::CallerLeft => by.underway.ended(None),
+            Ended::Broken(_) => {
+                let change = by.underway.broke();
+                let metrics = &self.books.metrics;
+                tell_breaker(metrics, &by.provider, &by.checkpoint, &by.route, change, "broken_stream");
+            }
+        }
+        let known = matches!(settlement.source, Source::Reported | Source::Stated);
+        let cost = settlement.charge.map(|charge| charge.total());
+        by.lessons.learn(now, known.then_some(&settlement.usage), ended == Ended::Well, cost);
     }
 
     /// Time in the gateway before the caller's answer began: all but the wait for upstreams.
@@ -191,7 +219,6 @@ impl Open {
             if whole_pace(ended, usage.completion) {
                 #[expect(clippy::cast_precision_loss, reason = "a mean, not a count")]
                 series.per_token.observe(rest.as_secs_f64() / (usage.completion - 1) as f64);
-                self.answered.health.ended(now, Some((usage.completion, rest.as_secs_f32())));
             }
         } else {
             series.duration_whole.observe(total.as_secs_f64());
@@ -279,6 +306,10 @@ impl Open {
                 let _ = write!(line, ",\"reason\":\"{reason}\"");
             }
             failures_into(line, &by.failures);
+            if let Some(kept) = &who.decision {
+                let (attempts, cost) = (by.attempts, settlement.cost());
+                kept.ended(&End { outcome, route: Some(&by.route), attempts, ttft: Some(ttft), total, cost }, line);
+            }
             line.push(b'}');
         });
     }

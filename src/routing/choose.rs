@@ -288,6 +288,7 @@ fn rank(
         after: facts.waited.saturating_add(plan::duration(second.after_s)),
         chance: second.chance,
         in_time: second.in_time,
+        score_usd: second.score_usd,
     });
     if at > 0
         && let Some(front) = decision.order.get_mut(..=at)
@@ -415,7 +416,12 @@ fn degraded(decision: &Decision, facts: &RequestFacts<'_>, resting: bool) -> Deg
     let in_time = decision.hedge.map_or(first.in_time, |hedge| hedge.in_time);
     match () {
         () if resting => Degraded::Panic,
-        () if decision.limit.is_some() && (facts.learned.at_ceiling || in_time < HOPE) => Degraded::Slo,
+        // What was only assumed of a route never seen is no finding.
+        () if decision.limit.is_some()
+            && (facts.learned.at_ceiling || (first.ttft_expected.is_some() && in_time < HOPE)) =>
+        {
+            Degraded::Slo
+        }
         () => Degraded::No,
     }
 }

@@ -145,6 +145,8 @@ pub struct Hedge {
     pub chance: f32,
     /// Chance of a first token in time with it, 0..1.
     pub in_time: f32,
+    /// What the plan is ranked by, in USD, as `Candidate::score_usd`.
+    pub score_usd: f64,
 }
 
 /// In which way less was possible than the policy wants.
@@ -168,6 +170,10 @@ pub enum Degraded {
 }
 
 impl Degraded {
+    /// All there are.
+    pub const ALL: [Self; 7] =
+        [Self::No, Self::Slo, Self::Limited, Self::Price, Self::Residency, Self::Panic, Self::NoRoute];
+
     /// A stable name for logs, metrics and records.
     pub const fn code(self) -> &'static str {
         match self {

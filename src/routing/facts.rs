@@ -108,6 +108,16 @@ pub struct RequestFacts<'a> {
     pub draw: f32,
 }
 
+impl RequestFacts<'_> {
+    /// As a policy that only watches has them. What a late answer counts is learnt by carrying decisions out, so that a
+    /// shadow begins where any new policy does.
+    #[must_use]
+    pub const fn in_the_shadow(&self) -> Self {
+        let learned = Learned { lateness_usd: None, at_ceiling: false, ..self.learned };
+        Self { learned, ..*self }
+    }
+}
+
 /// What was learnt of requests like this one.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Learned {

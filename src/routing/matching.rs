@@ -1,12 +1,22 @@
 //! Which policy decides a request, and whom it names: globs without allocation.
 
 use super::facts::RequestFacts;
-use super::policy::{Glob, Matcher, Policy};
+use super::policy::{Glob, Matcher, Mode, Policy};
 use super::route::Route;
 
-/// The place of the first policy that matches; files apply in name order.
+/// The place of the first policy that acts and matches; files apply in name order.
 pub fn select(policies: &[Policy], facts: &RequestFacts<'_>) -> Option<usize> {
-    policies.iter().position(|policy| policy.matcher.matches(facts))
+    policies.iter().position(|policy| policy.mode == Mode::Live && policy.matcher.matches(facts))
+}
+
+/// Every policy that matches and only watches, with its place, in order: what each would decide is recorded beside what is
+/// done.
+pub fn shadows<'p>(
+    policies: &'p [Policy],
+    facts: &RequestFacts<'_>,
+) -> impl Iterator<Item = (usize, &'p Policy)> {
+    let policies = policies.iter().enumerate();
+    policies.filter(|(_, policy)| policy.mode == Mode::Shadow && policy.matcher.matches(facts))
 }
 
 impl Matcher {

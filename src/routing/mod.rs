@@ -23,7 +23,7 @@ pub use choose::decide;
 pub use decision::{Candidate, Decision, Degraded, Excluded, Exclusion, Hedge};
 pub use explain::Explanation;
 pub use facts::{Endpoint, Learned, Needs, RequestFacts, Wants};
-pub use matching::select;
+pub use matching::{select, shadows};
 pub use outlook::{Observe, RouteOutlook};
 pub use policy::{
     Budgeted, Constraints, Fallback, Glob, HedgeAfter, Hedging, Matcher, Midstream, Mode, Objective, Policy,

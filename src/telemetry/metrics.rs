@@ -8,6 +8,7 @@ use prometheus::{
 };
 
 use super::money::{MoneyCounter, MoneyFamily};
+use crate::units::NanoUsd;
 
 /// Kinds of tokens, disjoint: their sum is what is billed.
 pub const TOKEN_KINDS: [&str; 5] = ["input", "cache_read", "cache_write", "output", "reasoning"];
@@ -46,6 +47,10 @@ pub struct Metrics {
     retries: IntCounterVec,
     retry_budget_exhausted: IntCounterVec,
     fallbacks: IntCounterVec,
+    hedges: IntCounterVec,
+    probes: IntCounterVec,
+    slo_lateness: GaugeVec,
+    slo_degraded: IntGaugeVec,
     client_retries: IntCounterVec,
     breaker_state: IntGaugeVec,
     breaker_transitions: IntCounterVec,
@@ -53,6 +58,7 @@ pub struct Metrics {
     rate_limited: IntCounterVec,
     provider_limit_remaining: GaugeVec,
     decisions: IntCounterVec,
+    shadow_decisions: IntCounterVec,
     local: [(&'static str, GaugeVec); 4],
     reload_success: IntGauge,
     reload_timestamp: Gauge,
@@ -62,6 +68,8 @@ pub struct Metrics {
     cost: MoneyFamily,
     cost_component: MoneyFamily,
     wasted: MoneyFamily,
+    shadow_cost: MoneyFamily,
+    probe_cost: MoneyFamily,
 }
 
 /// The handles of one (policy, team, route), so that a request does no label look-up.
@@ -274,6 +282,30 @@ impl Metrics {
                 "Requests that moved to another provider.",
                 &["policy", "from", "to", "reason"],
             ),
+            hedges: counters(
+                r,
+                "tollway_hedges_total",
+                "Second attempts beside a silent one, and those not made for their price.",
+                &["policy", "result"],
+            ),
+            probes: counters(
+                r,
+                "tollway_probes_total",
+                "Requests of our own to routes that nothing was heard of.",
+                &["provider", "model", "outcome"],
+            ),
+            slo_lateness: gauges(
+                r,
+                "tollway_slo_lateness_usd",
+                "What one late first token is worth avoiding.",
+                &["policy", "model"],
+            ),
+            slo_degraded: int_gauges(
+                r,
+                "tollway_slo_degraded",
+                "1 while no price keeps the promised share.",
+                &["policy", "model"],
+            ),
             client_retries: counters(
                 r,
                 "tollway_client_retries_total",
@@ -315,6 +347,12 @@ impl Metrics {
                 "tollway_routing_decisions_total",
                 "Routing decisions.",
                 &["policy", "strategy", "model", "reason"],
+            ),
+            shadow_decisions: counters(
+                r,
+                "tollway_shadow_decisions_total",
+                "What policies that only watch would have decided.",
+                &["policy", "agrees"],
             ),
             local: [
                 (
@@ -380,6 +418,16 @@ impl Metrics {
                 "Cost of what no caller got.",
                 &["provider", "reason"],
             ),
+            shadow_cost: MoneyFamily::new(
+                "tollway_shadow_expected_cost_usd_total",
+                "Expected cost as decided, and as a policy that only watches would have it.",
+                &["policy", "which"],
+            ),
+            probe_cost: MoneyFamily::new(
+                "tollway_probe_cost_usd_total",
+                "Cost of probes, as estimated.",
+                &["provider", "model"],
+            ),
             registry,
         }
     }
@@ -408,7 +456,7 @@ impl Metrics {
         // Encoding into memory fails only for a family without metrics, which gather() leaves out.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut page);
         let mut page = String::from_utf8(page).unwrap_or_default();
-        for family in [&self.cost, &self.cost_component, &self.wasted] {
+        for family in [&self.cost, &self.cost_component, &self.wasted, &self.shadow_cost, &self.probe_cost] {
             family.render(&mut page);
         }
         page
@@ -419,6 +467,16 @@ impl Metrics {
         let mut digits = [0_u8; 5];
         let code = decimal(code, &mut digits);
         self.requests.with_label_values(&[policy, team, provider, model, code, outcome]).inc();
+    }
+
+    /// A policy that only watches decided, too: whether it would ask the same route first, and what both are expected to
+    /// cost, as decided and as it would have it, where both ask somebody with a price.
+    pub fn shadow(&self, policy: &str, agrees: bool, costs: Option<(NanoUsd, NanoUsd)>) {
+        self.shadow_decisions.with_label_values(&[policy, if agrees { "yes" } else { "no" }]).inc();
+        if let Some((live, shadow)) = costs {
+            self.shadow_cost.with(&[policy, "live"]).add(live);
+            self.shadow_cost.with(&[policy, "shadow"]).add(shadow);
+        }
     }
 
     /// How many requests this policy is serving.
@@ -445,6 +503,23 @@ impl Metrics {
     /// A request moved on.
     pub fn fallback(&self, policy: &str, from: &str, to: &str, reason: &str) {
         self.fallbacks.with_label_values(&[policy, from, to, reason]).inc();
+    }
+
+    /// What became of a second attempt: `won`, `lost`, `failed`, or `refused_budget`.
+    pub fn hedge(&self, policy: &str, result: &str) {
+        self.hedges.with_label_values(&[policy, result]).inc();
+    }
+
+    /// A probe ended; where the route has a price, this is its counter.
+    pub fn probe(&self, provider: &str, model: &str, outcome: &str) -> Arc<MoneyCounter> {
+        self.probes.with_label_values(&[provider, model, outcome]).inc();
+        self.probe_cost.with(&[provider, model])
+    }
+
+    /// What a policy's promise for a model costs, and whether it cannot be kept.
+    pub fn promise(&self, policy: &str, model: &str, lateness_usd: f64, degraded: bool) {
+        self.slo_lateness.with_label_values(&[policy, model]).set(lateness_usd);
+        self.slo_degraded.with_label_values(&[policy, model]).set(i64::from(degraded));
     }
 
     /// The caller's own client is retrying.

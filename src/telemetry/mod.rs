@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod in_flight;
+pub mod kept;
 pub mod metrics;
 pub mod money;
 

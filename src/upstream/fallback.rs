@@ -1,49 +1,39 @@
-//! From one route to the next until one answers: before the caller has seen anything, so that a failure is replaced unseen.
+//! A decision carried out: one route is asked, a second beside it while it is silent, the next one when it fails, until one
+//! answers. `routing::pursuit` says which step is due; here it is taken. The caller has seen nothing yet, so that failures
+//! are replaced unseen, and the slower of two is cancelled unseen.
 //!
-//! Retries come from a budget, not a count alone. Going on to a route that has just answered others is free; going to one
-//! that nobody has seen work lately draws on the budget (a fifth of the requests, plus a few a second), so that an outage
-//! of everything costs hardly more upstream requests than there are callers' requests.
+//! Extra attempts come from a budget, not a count alone. Going on to a route that has just answered others is free; going to
+//! one that nobody has seen work lately draws on the budget (a fifth of the requests, plus a few a second), so that an outage
+//! of everything costs hardly more upstream requests than there are callers' requests. A second attempt beside a silent one
+//! always draws on it, and on what the policy allows such attempts to cost.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
-use tower::retry::budget::{Budget, TpsBudget};
+use http::HeaderMap;
 
 use crate::api::body::Call;
-use crate::providers::fault::{Class, Weight};
-use crate::providers::headroom;
-use crate::routing::learn::breaker::State;
-use crate::routing::learn::route::{AttemptId, Change};
-use crate::routing::{Candidate, Decision, Fallback, Route, RouteId};
+use crate::providers::fault::Class;
+use crate::routing::choose::{decide_into, limit};
+use crate::routing::cost::{self, ExpectedTokens};
+use crate::routing::learn::prefix::Held;
+use crate::routing::learn::retries::RetryBudget;
+use crate::routing::pursuit::{Pursuit, Step};
+use crate::routing::{Candidate, Decision, Policy, RequestFacts, Route, RouteId};
 use crate::telemetry::Metrics;
-use crate::units::{Clock, Mono};
+use crate::units::{Clock, Mono, PicoUsd};
 
 use super::answer::Answer;
-use super::attempt::{Failed, Target, attempt};
+use super::attempt::{Failed, Target};
 use super::connect::Client;
+use super::demand::Demand;
 use super::error::{Error, Reason};
 use super::health::{RouteHealth, Table};
-
-/// Retries a second that are always allowed, and the share of requests that may be retried beyond that.
-const RETRIES_PER_SECOND_MIN: u32 = 10;
-const RETRY_SHARE: f32 = 0.2;
-const RETRY_WINDOW: Duration = Duration::from_secs(10);
-/// A whole answer is given the time of its first token and then of its tokens at this slowest acceptable rate.
-const TOKENS_PER_SECOND_MIN: u64 = 30;
-/// Tokens a whole answer may have when its caller set no bound.
-const TOKENS_UNBOUNDED: u64 = 8_192;
-
-/// The gateway's budget for retries, shared by all requests.
-#[derive(Debug)]
-pub struct RetryBudget(TpsBudget);
-
-impl Default for RetryBudget {
-    fn default() -> Self {
-        Self(TpsBudget::new(RETRY_WINDOW, RETRIES_PER_SECOND_MIN, RETRY_SHARE))
-    }
-}
+use super::prefix::Prefixes;
+use super::trial::{Brought, Patience, Trial, Underway};
 
 /// All that attempts need, made once per snapshot.
 pub struct Upstreams {
@@ -53,13 +43,17 @@ pub struct Upstreams {
     pub targets: Vec<Option<Target>>,
     /// By route.
     pub health: Vec<Arc<RouteHealth>>,
-    /// For retries.
-    pub retries: Arc<RetryBudget>,
+    /// For extra attempts: by route, one for all routes of a checkpoint.
+    pub budgets: Vec<Arc<Mutex<RetryBudget>>>,
+    /// What is learnt of requests.
+    pub demand: Arc<Demand>,
+    /// Which prompts were served where.
+    pub prefixes: Arc<Prefixes>,
     /// Where attempts are counted.
     pub metrics: Arc<Metrics>,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// Numbers attempts.
+    /// Numbers attempts, also over reloads.
     pub attempts: Arc<AtomicU64>,
 }
 
@@ -73,12 +67,10 @@ pub struct Errand<'a> {
     pub routes: &'a [Route],
     /// By route.
     pub route_provider: &'a [u16],
-    /// The order of attempts.
-    pub decision: &'a Decision,
-    /// How attempts are replaced.
-    pub fallback: &'a Fallback,
-    /// Name of the policy, for the metrics.
-    pub policy: &'a str,
+    /// The policy that decides.
+    pub policy: &'a Policy,
+    /// What it decides by; each further decision adds what has happened since.
+    pub facts: RequestFacts<'a>,
     /// When the request came, and how long it may take in all.
     pub began: Mono,
     /// As above.
@@ -94,236 +86,328 @@ pub struct Served {
     pub candidate: Candidate,
     /// How many tries it took.
     pub attempts: u32,
-    /// When the last try began.
+    /// When the try that brought it began.
     pub sent: Mono,
     /// When its first token, or the whole of it, was here.
     pub answered: Mono,
     /// What failed before.
     pub failures: Vec<Reason>,
+    /// What its route was expected to hold of the prompt.
+    pub held: Held,
+    /// Keeps it counted as running at its route.
+    pub underway: Underway,
+}
+
+type Outcome = Result<Brought, Failed>;
+
+/// What ends a wait.
+#[expect(clippy::large_enum_variant, reason = "one lives at a time")]
+enum Event {
+    /// The attempt in this lane is over.
+    Over(usize, Outcome),
+    /// The one attempt under way is still silent at the time it is looked at.
+    Silent,
+}
+
+/// What has happened so far.
+#[derive(Default)]
+struct Story {
+    failures: Vec<Reason>,
+    /// Routes with no more room than this have no room for the prompt.
+    context_wanted: u64,
+    /// Whether a second attempt was wanted and not paid for: told once.
+    hedge_refused: bool,
 }
 
 impl Upstreams {
     /// What is known of the routes of a request.
     pub fn observed(&self, eligible: &[RouteId]) -> Table {
-        let outlook = |id: &RouteId| self.health.get(usize::from(id.0)).map(|health| health.outlook());
-        Table(eligible.iter().map(|id| outlook(id).unwrap_or_default()).collect())
+        Table::of(&self.health, eligible, self.clock.now().mono, false)
     }
 
-    /// Tries routes in the decision's order until one answers. Dropping the future cancels the attempt that is under way.
-    pub async fn serve(&self, errand: &Errand<'_>) -> Result<Served, Error> {
-        self.retries.0.deposit();
-        let mut failures: Vec<Reason> = Vec::new();
-        let mut context_wanted = 0_u64;
-        for candidate in &errand.decision.order {
-            if failures.len() as u64 >= u64::from(errand.fallback.attempts.max(1)) {
-                break;
-            }
-            if candidate.last_resort && !failures.is_empty() {
-                // Nobody is known to work: one gamble a request, or an outage of everything would be amplified.
-                break;
-            }
-            let Some((route, target, health)) = self.parts(errand, candidate.route) else { continue };
-            if context_wanted > 0 && route.context_tokens.is_none_or(|tokens| tokens <= context_wanted) {
-                continue;
-            }
-            let now = self.clock.now().mono;
-            let left = errand.limit.saturating_sub(now.since(errand.began));
-            if left.is_zero() {
-                return Err(Error::DeadlinePassed { limit: errand.limit, reasons: failures });
-            }
-            if let Some(last) = failures.last()
-                && !self.may_retry(errand, last, route, health, now)
-            {
-                continue;
-            }
-            let patience = Patience::of(errand, left);
-            match self.try_route(errand, route, target, health, patience).await {
-                Ok((answer, sent, answered)) => {
-                    let attempts = u32::try_from(failures.len()).unwrap_or(u32::MAX).saturating_add(1);
-                    return Ok(Served { answer, candidate: *candidate, attempts, sent, answered, failures });
+    /// The same for a request that `policy` decides: where it probes, routes whose breaker waits for a trial are left to
+    /// the probe.
+    pub fn observed_by(&self, policy: &Policy, eligible: &[RouteId], now: Mono) -> Table {
+        Table::of(&self.health, eligible, now, policy.probe)
+    }
+
+    /// Asks by `decision`, and decides again into it whenever a step is due, until a route answers. Dropping the future
+    /// cancels the attempts under way.
+    pub async fn serve(&self, errand: &Errand<'_>, decision: &mut Decision) -> Result<Served, Error> {
+        let began = self.clock.now().mono;
+        if let Some(mut budget) = errand.facts.eligible.first().and_then(|id| self.budget(*id)) {
+            budget.deposit(began);
+        }
+        let due = limit(errand.policy, &errand.facts);
+        let mut pursuit = Pursuit::new(errand.began, due, errand.policy, errand.facts.may_hedge);
+        let mut story = Story::default();
+        let beaten = AtomicBool::new(false);
+        // The first lane is part of this future; a second one, which few requests need, is made when it is.
+        let mut front = pin!(None);
+        let mut back = None;
+        let mut lanes: [Option<Candidate>; 2] = [None; 2];
+        let mut is_fresh = true;
+        loop {
+            if pursuit.running().is_empty() {
+                if !std::mem::take(&mut is_fresh) {
+                    self.decide_again(errand, &pursuit, &story, decision);
                 }
-                Err(failed) => {
-                    let class = failed.fault.class;
-                    let reason =
-                        Reason { route: Arc::clone(&route.name), fault: failed.fault, answer: failed.answer };
-                    if !class.elsewhere() {
-                        return Err(Error::Refused(Box::new(reason)));
+                let now = self.clock.now().mono;
+                let left = errand.limit.saturating_sub(now.since(errand.began));
+                if left.is_zero() {
+                    let reasons = story.failures;
+                    return Err(Error::DeadlinePassed { limit: errand.limit, reasons });
+                }
+                match self.open(errand, &pursuit, &story, decision, now) {
+                    Step::Ask(candidate) => {
+                        let Some(trial) = self.trial(errand, &candidate, left, &beaten, false) else {
+                            return Err(Error::Exhausted(story.failures));
+                        };
+                        front.set(Some(self.try_route(trial)));
+                        lanes[0] = Some(candidate);
+                        pursuit.asked(candidate, decision, now);
                     }
-                    if class == Class::ContextOverflow {
-                        context_wanted = context_wanted.max(route.context_tokens.unwrap_or(0));
+                    Step::Pause(until) => {
+                        tokio::time::sleep(until.since(now).min(left)).await;
+                        continue;
                     }
-                    failures.push(reason);
+                    Step::GiveUp | Step::Wait => return Err(Error::Exhausted(story.failures)),
+                }
+            }
+            let look = self.until(pursuit.look_at());
+            match event(front.as_mut(), &mut back, look).await {
+                Event::Over(at, Ok(brought)) => {
+                    let Some(candidate) = lanes.get_mut(at).and_then(Option::take) else { continue };
+                    // Dropped, the other one is cancelled: its connection closed or its stream reset.
+                    beaten.store(true, Ordering::Relaxed);
+                    front.set(None);
+                    drop(back.take());
+                    let attempts = u32::try_from(pursuit.tried().len()).unwrap_or(u32::MAX);
+                    return Ok(served(errand, brought, candidate, attempts, story.failures));
+                }
+                Event::Over(at, Err(failed)) => {
+                    if at == 0 {
+                        front.set(None);
+                    } else {
+                        back = None;
+                    }
+                    let Some(candidate) = lanes.get_mut(at).and_then(Option::take) else { continue };
+                    pursuit.lost(candidate.route);
+                    story.failed(errand, candidate.route, failed)?;
+                }
+                Event::Silent => {
+                    let Some(candidate) = self.second(errand, &mut pursuit, &mut story, decision) else {
+                        continue;
+                    };
+                    let now = self.clock.now().mono;
+                    let left = errand.limit.saturating_sub(now.since(errand.began));
+                    let Some(trial) = self.trial(errand, &candidate, left, &beaten, true) else { continue };
+                    let second = self.try_route(trial);
+                    if lanes[0].is_none() {
+                        front.set(Some(second));
+                        lanes[0] = Some(candidate);
+                    } else {
+                        back = Some(Box::pin(second));
+                        lanes[1] = Some(candidate);
+                    }
+                    pursuit.asked(candidate, decision, now);
                 }
             }
         }
-        let elapsed = self.clock.now().mono.since(errand.began);
-        if elapsed >= errand.limit {
-            return Err(Error::DeadlinePassed { limit: errand.limit, reasons: failures });
+    }
+
+    fn budget(&self, route: RouteId) -> Option<MutexGuard<'_, RetryBudget>> {
+        // A panic while it was held can only have left a credit half counted.
+        Some(self.budgets.get(usize::from(route.0))?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Ends at `look`, or never.
+    async fn until(&self, look: Option<Mono>) {
+        match look {
+            Some(at) => tokio::time::sleep(at.since(self.clock.now().mono)).await,
+            None => std::future::pending().await,
         }
-        Err(Error::Exhausted(failures))
+    }
+
+    fn decide_again(&self, errand: &Errand<'_>, pursuit: &Pursuit, story: &Story, decision: &mut Decision) {
+        let now = self.clock.now();
+        let facts = RequestFacts { waited: pursuit.waited(now.mono), tried: pursuit.tried(), ..errand.facts };
+        let observed = self.observed_by(errand.policy, facts.eligible, now.mono);
+        decide_into(decision, errand.routes, errand.policy, &facts, &observed, now);
+        if story.context_wanted > 0 {
+            let has_room = |id: RouteId| {
+                let route = errand.routes.get(usize::from(id.0));
+                route.and_then(|route| route.context_tokens).is_some_and(|room| room > story.context_wanted)
+            };
+            decision.order.retain(|candidate| has_room(candidate.route));
+        }
+    }
+
+    /// Whom to ask with nobody under way, as far as the budget allows.
+    fn open(
+        &self,
+        errand: &Errand<'_>,
+        pursuit: &Pursuit,
+        story: &Story,
+        decision: &mut Decision,
+        now: Mono,
+    ) -> Step {
+        loop {
+            let step = pursuit.open(decision, now);
+            let Step::Ask(candidate) = step else { return step };
+            let Some((route, _, health)) = self.parts(errand, candidate.route) else { return Step::GiveUp };
+            let Some(last) = story.failures.last() else { return step };
+            if self.may_retry(errand, last, route, candidate.route, health, now) {
+                return step;
+            }
+            decision.order.remove(0);
+            if decision.order.is_empty() {
+                return Step::GiveUp;
+            }
+        }
+    }
+
+    /// Whether another try may be made after a failure, and what it is counted as.
+    fn may_retry(
+        &self,
+        errand: &Errand<'_>,
+        last: &Reason,
+        route: &Route,
+        id: RouteId,
+        health: &RouteHealth,
+        now: Mono,
+    ) -> bool {
+        let from = last.route.split('/').next().unwrap_or_default();
+        let reason = last.fault.class.code();
+        if !health.is_known_good(now) && !self.budget(id).is_some_and(|mut budget| budget.withdraw(now)) {
+            self.metrics.retry_refused(from, reason);
+            return false;
+        }
+        self.metrics.retry(from, reason);
+        self.metrics.fallback(&errand.policy.name, from, &route.provider, reason);
+        true
+    }
+
+    /// Whom to ask beside the one that is silent, if it is worth its price and paid for.
+    fn second(
+        &self,
+        errand: &Errand<'_>,
+        pursuit: &mut Pursuit,
+        story: &mut Story,
+        decision: &mut Decision,
+    ) -> Option<Candidate> {
+        let silent = pursuit.running().first()?.candidate.route;
+        self.decide_again(errand, pursuit, story, decision);
+        let now = self.clock.now().mono;
+        let known = self.health.get(usize::from(silent.0))?.outlook_at(now);
+        let Step::Ask(candidate) = pursuit.silence(decision, &known, now) else { return None };
+        let route = errand.routes.get(usize::from(candidate.route.0))?;
+        // What has no price is never free: nobody could say what it adds.
+        let may = self.prompt_cost(errand, route, &candidate).is_some_and(|prompt| {
+            let whole = candidate.cost_expected.unwrap_or(prompt);
+            self.demand.may_hedge(errand.policy, now, prompt, whole)
+        });
+        if may && self.budget(candidate.route).is_some_and(|mut budget| budget.withdraw(now)) {
+            return Some(candidate);
+        }
+        if !std::mem::replace(&mut story.hedge_refused, true) {
+            self.metrics.hedge(&errand.policy.name, "refused_budget");
+        }
+        None
     }
 
     fn parts<'a>(
         &'a self,
         errand: &Errand<'a>,
         id: RouteId,
-    ) -> Option<(&'a Route, &'a Target, &'a RouteHealth)> {
+    ) -> Option<(&'a Route, &'a Target, &'a Arc<RouteHealth>)> {
         let index = usize::from(id.0);
         let provider = usize::from(*errand.route_provider.get(index)?);
         Some((errand.routes.get(index)?, self.targets.get(provider)?.as_ref()?, self.health.get(index)?))
     }
 
-    /// Whether another try may be made, and what it is counted as.
-    fn may_retry(
-        &self,
-        errand: &Errand<'_>,
-        last: &Reason,
-        route: &Route,
-        health: &RouteHealth,
-        now: Mono,
-    ) -> bool {
-        let from = last.route.split('/').next().unwrap_or_default();
-        let reason = last.fault.class.code();
-        if !health.is_known_good(now) && !self.retries.0.withdraw() {
-            self.metrics.retry_refused(from, reason);
-            return false;
-        }
-        self.metrics.retry(from, reason);
-        self.metrics.fallback(errand.policy, from, &route.provider, reason);
-        true
+    /// What reading the prompt is expected to cost at `route`.
+    fn prompt_cost(&self, errand: &Errand<'_>, route: &Route, candidate: &Candidate) -> Option<PicoUsd> {
+        let card = route.price.as_ref()?;
+        let prompt = errand.facts.prompt_tokens;
+        let cached = candidate.cached_expected.min(prompt);
+        let tokens = ExpectedTokens { uncached: prompt - cached, cached, output: 0 };
+        Some(cost::expected(card, card.rates(prompt, self.clock.now().wall), tokens).prompt)
     }
 
-    async fn try_route(
-        &self,
-        errand: &Errand<'_>,
-        route: &Route,
-        target: &Target,
-        health: &RouteHealth,
-        patience: Patience,
-    ) -> Result<(Answer, Mono, Mono), Failed> {
-        let sent = self.clock.now().mono;
-        let id = AttemptId(self.attempts.fetch_add(1, Ordering::Relaxed));
-        health.began(sent, id, errand.call.prompt_tokens_estimated() as f64);
-        let mut count =
-            Counted { metrics: &self.metrics, clock: &*self.clock, route, sent, outcome: "cancelled" };
-        let outcome =
-            attempt(&self.client, target, errand.call, &route.upstream_model, errand.headers, patience.limit)
-                .await;
-        let answered = self.clock.now().mono;
-        count.outcome = outcome.as_ref().map_or_else(outcome_of, |_| "ok");
-        drop(count);
-        match outcome {
-            Ok(answer) => {
-                let streamed = matches!(answer, Answer::Streamed(_));
-                let change = health.answered(answered, id, streamed);
-                self.tell(route, change, None);
-                self.heed_headroom(route, health, answer.headers());
-                Ok((answer, sent, answered))
-            }
-            Err(mut failed) => {
-                if failed.fault.class == Class::Rate && failed.fault.retry_after.is_none() {
-                    failed.fault.retry_after =
-                        failed.headers.as_ref().and_then(|h| headroom::reset(h, self.clock.now().wall));
-                }
-                let hurried =
-                    failed.fault.class == Class::Timeout && failed.answer.is_none() && !patience.full;
-                let change = if hurried {
-                    health.abandoned(answered, id);
-                    Change::None
-                } else {
-                    health.failed(answered, id, &failed.fault)
-                };
-                self.tell(route, change, Some(&failed));
-                Err(failed)
-            }
-        }
-    }
-
-    /// A provider that says nothing is left is left alone until it says there is more.
-    fn heed_headroom(&self, route: &Route, health: &RouteHealth, headers: &HeaderMap) {
-        if !headroom::is_stated(headers) {
-            return;
-        }
-        let now = self.clock.now();
-        for left in headroom::left(headers, now.wall) {
-            self.metrics.provider_remaining(&route.provider, left.limit, left.remaining);
-            if let Some(reset) = left.reset.filter(|_| left.remaining == 0.0) {
-                health.exhausted(now.mono, reset);
-            }
-        }
-    }
-
-    /// What an operator must hear of.
-    fn tell(&self, route: &Route, change: Change, failed: Option<&Failed>) {
-        let provider = &*route.provider;
-        if let Some(failed) = failed {
-            let (reason, message) = (failed.fault.class.code(), failed.fault.message.as_str());
-            tracing::debug!(route = &*route.name, reason, message, "an attempt failed");
-            if change == Change::Disabled && failed.fault.class.weight() == Weight::Disabled {
-                self.metrics.disabled(provider, &route.checkpoint, reason);
-                tracing::error!(
-                    provider,
-                    route = &*route.name,
-                    reason,
-                    message,
-                    "this provider refuses our account or the model: check its key, its credit and the model id; other routes serve meanwhile"
-                );
-            }
-        }
-        if let Change::Breaker(state) = change {
-            let states = State::ALL.map(State::name);
-            self.metrics.breaker(provider, &route.checkpoint, &states, state.name(), true);
-            let reason = failed.map_or("recovered", |failed| failed.fault.class.code());
-            tracing::warn!(provider, route = &*route.name, state = state.name(), reason, "circuit breaker");
-        }
+    fn trial<'a>(
+        &'a self,
+        errand: &Errand<'a>,
+        candidate: &Candidate,
+        left: Duration,
+        beaten: &'a AtomicBool,
+        is_hedge: bool,
+    ) -> Option<Trial<'a>> {
+        let (route, target, health) = self.parts(errand, candidate.route)?;
+        Some(Trial {
+            route,
+            target,
+            health,
+            call: errand.call,
+            headers: errand.headers,
+            uncached: errand.facts.prompt_tokens.saturating_sub(candidate.cached_expected),
+            prompt_cost: self.prompt_cost(errand, route, candidate),
+            patience: Patience::of(errand.call, errand.policy.fallback.first_token_timeout, left),
+            beaten: Some(beaten),
+            hedge_of: is_hedge.then_some(&*errand.policy.name),
+        })
     }
 }
 
-/// How long one attempt may stay silent.
-#[derive(Debug, Clone, Copy)]
-struct Patience {
-    limit: Duration,
-    /// Whether that is the route's full time, so that silence is its fault. A caller in a hurry proves nothing.
-    full: bool,
-}
-
-impl Patience {
-    fn of(errand: &Errand<'_>, left: Duration) -> Self {
-        let first_token = errand.fallback.first_token_timeout;
-        let granted = if errand.call.stream {
-            first_token
-        } else {
-            let tokens = errand.call.output_tokens_max.unwrap_or(TOKENS_UNBOUNDED).min(1 << 20);
-            first_token.saturating_add(Duration::from_millis(tokens * 1000 / TOKENS_PER_SECOND_MIN))
-        };
-        Self { limit: granted.min(left), full: granted <= left }
+impl Story {
+    /// An attempt failed. An error where no other route would differ.
+    fn failed(&mut self, errand: &Errand<'_>, id: RouteId, failed: Failed) -> Result<(), Error> {
+        let Some(route) = errand.routes.get(usize::from(id.0)) else { return Ok(()) };
+        let class = failed.fault.class;
+        let reason = Reason { route: Arc::clone(&route.name), fault: failed.fault, answer: failed.answer };
+        if !class.elsewhere() {
+            return Err(Error::Refused(Box::new(reason)));
+        }
+        if class == Class::ContextOverflow {
+            self.context_wanted = self.context_wanted.max(route.context_tokens.unwrap_or(0));
+        }
+        self.failures.push(reason);
+        Ok(())
     }
 }
 
-fn outcome_of(failed: &Failed) -> &'static str {
-    match (failed.fault.class, failed.answer.as_ref().map(|answer| answer.0)) {
-        (_, Some(StatusCode::TOO_MANY_REQUESTS)) => "http_429",
-        (_, Some(status)) if status.is_client_error() => "http_4xx",
-        (_, Some(_)) => "http_5xx",
-        (Class::Timeout, None) => "timeout",
-        (Class::Connect, None) => "connect",
-        (Class::BrokenStream, None) => "stream_cut",
-        (_, None) => "malformed",
-    }
+fn served(
+    errand: &Errand<'_>,
+    brought: Brought,
+    candidate: Candidate,
+    attempts: u32,
+    failures: Vec<Reason>,
+) -> Served {
+    let Brought { answer, sent, answered, underway } = brought;
+    let place = errand.facts.eligible.iter().position(|id| *id == candidate.route);
+    let held = place.and_then(|place| errand.facts.held.get(place)).copied().unwrap_or_default();
+    Served { answer, candidate, attempts, sent, answered, failures, held, underway }
 }
 
-/// Counts an attempt once, also when its future is dropped.
-struct Counted<'a> {
-    metrics: &'a Metrics,
-    clock: &'a dyn Clock,
-    route: &'a Route,
-    sent: Mono,
-    outcome: &'static str,
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        let seconds = self.clock.now().mono.since(self.sent).as_secs_f64();
-        self.metrics.attempt(&self.route.provider, &self.route.checkpoint, self.outcome, seconds);
-    }
+/// Waits for whichever comes first: either lane's outcome, or the time to look.
+async fn event<F: Future<Output = Outcome>>(
+    mut front: Pin<&mut Option<F>>,
+    back: &mut Option<Pin<Box<F>>>,
+    look: impl Future<Output = ()>,
+) -> Event {
+    let mut look = pin!(look);
+    std::future::poll_fn(move |cx| {
+        if let Some(front) = front.as_mut().as_pin_mut()
+            && let Poll::Ready(outcome) = front.poll(cx)
+        {
+            return Poll::Ready(Event::Over(0, outcome));
+        }
+        if let Some(back) = back.as_mut()
+            && let Poll::Ready(outcome) = back.as_mut().poll(cx)
+        {
+            return Poll::Ready(Event::Over(1, outcome));
+        }
+        look.as_mut().poll(cx).map(|()| Event::Silent)
+    })
+    .await
 }

@@ -4,6 +4,7 @@
 //! decisions read immutable outlooks behind one pointer each, and wait for nobody.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,58 +12,125 @@ use arc_swap::ArcSwap;
 
 use crate::providers::fault::{Class, Fault, Weight};
 use crate::routing::learn::breaker::State;
+use crate::routing::learn::prefix::Held;
 use crate::routing::learn::route::{AttemptId, Change, Failing, RouteMind};
 use crate::routing::{Observe, RouteId, RouteOutlook};
 use crate::units::Mono;
 
-/// How old an outlook may be before evidence that is not urgent renews it.
+/// How old an outlook may be before evidence that is not urgent renews it, or a look at it does.
 const OUTLOOK_LASTS: Duration = Duration::from_millis(100);
+/// How long a route that is left to its probe looks closed to a caller's request, at each look.
+const LEFT_TO_PROBE: Duration = Duration::from_secs(1);
 
 /// One route's health.
 #[derive(Debug)]
 pub struct RouteHealth {
-    mind: Mutex<Minding>,
+    mind: Mutex<RouteMind>,
     outlook: ArcSwap<RouteOutlook>,
+    shown_at: Moment,
     /// Whether prompts are read one after the other there: an engine of our own.
     queues: bool,
+    /// The same as long as this lives: what the prefix ledger knows the route by, whatever its place in a snapshot.
+    number: RouteId,
+    /// When an attempt was last answered or failed.
+    pub(super) heard_at: Moment,
+    /// When a request last could have gone there under a policy that probes.
+    pub(super) wanted_at: Moment,
+    /// No probe before then.
+    pub(super) probe_from: Moment,
+    /// Until then a probe proves nothing there, since the provider refuses it as a bad request.
+    pub(super) unprobeable_until: Moment,
 }
 
+/// A moment that many may read and set; never, at first.
 #[derive(Debug, Default)]
-struct Minding {
-    mind: RouteMind,
-    shown_at: Mono,
+pub(super) struct Moment(AtomicU64);
+
+impl Moment {
+    pub(super) fn set(&self, at: Mono) {
+        self.0.store(at.0.max(1), Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> Option<Mono> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|at| *at > 0).map(Mono)
+    }
 }
 
 impl RouteHealth {
     /// Health of a route of which nothing is known.
-    pub fn new(queues: bool) -> Self {
-        Self { mind: Mutex::default(), outlook: ArcSwap::default(), queues }
+    pub fn new(queues: bool, number: RouteId) -> Self {
+        Self {
+            mind: Mutex::default(),
+            outlook: ArcSwap::default(),
+            shown_at: Moment::default(),
+            queues,
+            number,
+            heard_at: Moment::default(),
+            wanted_at: Moment::default(),
+            probe_from: Moment::default(),
+            unprobeable_until: Moment::default(),
+        }
     }
 
-    /// What routing may know.
+    /// What the prefix ledger knows the route by.
+    pub const fn number(&self) -> RouteId {
+        self.number
+    }
+
+    /// What routing may know, as last shown.
     pub fn outlook(&self) -> Arc<RouteOutlook> {
         self.outlook.load_full()
     }
 
+    /// What routing may know at `now`: silence and time tell something too, so that an old outlook is made anew, unless
+    /// somebody is teaching at this moment and will show what comes of it.
+    pub fn outlook_at(&self, now: Mono) -> Arc<RouteOutlook> {
+        if self.shown_at.get().is_some_and(|at| now.since(at) >= OUTLOOK_LASTS)
+            && let Ok(mut mind) = self.mind.try_lock()
+        {
+            self.show(&mut mind, now);
+        }
+        self.outlook.load_full()
+    }
+
+    /// The same for a caller's request while a probe is due to find out whether the breaker may close.
+    fn outlook_beside_probe(&self, now: Mono) -> Arc<RouteOutlook> {
+        let mut outlook = self.outlook_at(now);
+        let half_open = outlook.open_until.is_some_and(|until| until <= now);
+        if half_open && self.is_probed(now) {
+            Arc::make_mut(&mut outlook).open_until = Some(now.plus(LEFT_TO_PROBE));
+        }
+        outlook
+    }
+
+    /// Whether probes are told of this route: somebody wants it, and they prove something.
+    pub(super) fn is_probed(&self, now: Mono) -> bool {
+        self.wanted_at.get().is_some() && self.unprobeable_until.get().is_none_or(|until| until <= now)
+    }
+
     /// The breaker's state at `now`.
     pub fn breaker_state(&self, now: Mono) -> State {
-        self.lock().mind.breaker_state(now)
+        self.lock().breaker_state(now)
     }
 
     /// Whether it answered within the last seconds and nothing is wrong with it: going there is no gamble.
     pub fn is_known_good(&self, now: Mono) -> bool {
-        self.lock().mind.is_known_good(now)
+        self.lock().is_known_good(now)
     }
 
     /// An attempt with `uncached` prompt tokens begins.
     pub fn began(&self, now: Mono, id: AttemptId, uncached: f64) {
-        self.teach(now, true, |mind| mind.began(now, id, uncached));
+        // Where prompts queue, each one changes what the next can expect.
+        self.teach(now, self.queues, |mind| mind.began(now, id, uncached));
     }
 
     /// An attempt brought its first token (`streamed`) or its whole answer.
     pub fn answered(&self, now: Mono, id: AttemptId, streamed: bool) -> Change {
         let queues = self.queues;
-        self.teach(now, false, |mind| mind.answered(now, id, queues, streamed))
+        self.heard_at.set(now);
+        // A breaker that closes is news that the next decision should have.
+        let urgent = self.outlook.load().open_until.is_some();
+        self.teach(now, urgent, |mind| mind.answered(now, id, queues, streamed))
     }
 
     /// An answer that had begun is over; `well`: after so many tokens in so many seconds since the first.
@@ -86,6 +154,7 @@ impl RouteHealth {
             (Weight::Disabled, _) => Failing::Disabled,
         };
         let queues = self.queues;
+        self.heard_at.set(now);
         self.teach(now, true, |mind| mind.failed(now, id, failing, fault.retry_after, queues))
     }
 
@@ -94,18 +163,38 @@ impl RouteHealth {
         self.teach(now, true, |mind| mind.exhausted(now, wait));
     }
 
+    /// A stream broke after its first token.
+    pub fn broke(&self, now: Mono) -> Change {
+        self.heard_at.set(now);
+        self.teach(now, true, |mind| mind.broke(now))
+    }
+
+    /// Of what the route should have held of a prompt, `cached` tokens were billed as cached.
+    pub fn billed(&self, now: Mono, held: Held, cached: u64) {
+        self.teach(now, false, |mind| mind.billed(held, cached));
+    }
+
     /// Teaches the mind and shows what it thinks now: at once if `urgent`, else when what is shown is old.
     fn teach<T>(&self, now: Mono, urgent: bool, lesson: impl FnOnce(&mut RouteMind) -> T) -> T {
-        let mut minding = self.lock();
-        let told = lesson(&mut minding.mind);
-        if urgent || now.since(minding.shown_at) >= OUTLOOK_LASTS {
-            minding.shown_at = now;
-            self.outlook.store(Arc::new(minding.mind.outlook(now, self.queues)));
+        let mut mind = self.lock();
+        let told = lesson(&mut mind);
+        if urgent || self.shown_at.get().is_none_or(|at| now.since(at) >= OUTLOOK_LASTS) {
+            self.show(&mut mind, now);
         }
         told
     }
 
-    fn lock(&self) -> MutexGuard<'_, Minding> {
+    fn show(&self, mind: &mut RouteMind, now: Mono) {
+        self.shown_at.set(now);
+        let mut outlook = mind.outlook(now, self.queues);
+        if outlook.open_until.is_none() && mind.breaker_state(now) == State::HalfOpen {
+            // In the past: open to all, and known to wait for a trial.
+            outlook.open_until = Some(now);
+        }
+        self.outlook.store(Arc::new(outlook));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, RouteMind> {
         // A panic while it was held can only have left a sample half counted.
         self.mind.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -121,22 +210,50 @@ impl Observe for Table {
     }
 }
 
-/// All health ever kept, by route name, so that a reload finds what was known. Bounded by what configurations name.
-#[derive(Debug, Default)]
-pub struct Archive {
-    by_name: Mutex<HashMap<Arc<str>, Arc<RouteHealth>>>,
+impl Table {
+    /// What is known at `now` of the routes `eligible`, by `health`; with `probing`, routes that a probe will try are left to
+    /// it.
+    pub(super) fn of(health: &[Arc<RouteHealth>], eligible: &[RouteId], now: Mono, probing: bool) -> Self {
+        let outlook = |id: &RouteId| {
+            let health = health.get(usize::from(id.0))?;
+            Some(if probing { health.outlook_beside_probe(now) } else { health.outlook_at(now) })
+        };
+        Self(eligible.iter().map(|id| outlook(id).unwrap_or_default()).collect())
+    }
 }
 
-impl Archive {
-    /// The health of these routes (name, whether it queues), kept where known; what no route names any more is forgotten.
-    pub fn of<'n>(&self, names: impl Iterator<Item = (&'n Arc<str>, bool)>) -> Vec<Arc<RouteHealth>> {
+/// What is kept by name over reloads. Bounded by what configurations name.
+#[derive(Debug)]
+pub struct Archive<T> {
+    by_name: Mutex<HashMap<Arc<str>, Arc<T>>>,
+    made: AtomicU16,
+}
+
+impl<T> Default for Archive<T> {
+    fn default() -> Self {
+        Self { by_name: Mutex::default(), made: AtomicU16::default() }
+    }
+}
+
+impl<T> Archive<T> {
+    /// What is kept of these names, each with what `make` needs of it and a number of its own; what no name stands for any
+    /// more is forgotten.
+    pub fn of<'n, N>(
+        &self,
+        names: impl Iterator<Item = (&'n Arc<str>, N)>,
+        make: impl Fn(N, u16) -> T,
+    ) -> Vec<Arc<T>> {
         let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut kept = HashMap::new();
+        let mut kept: HashMap<Arc<str>, Arc<T>> = HashMap::new();
         let table = names
-            .map(|(name, queues)| {
-                let health = by_name.get(name).cloned().unwrap_or_else(|| Arc::new(RouteHealth::new(queues)));
-                kept.insert(Arc::clone(name), Arc::clone(&health));
-                health
+            .map(|(name, needs)| {
+                let known = by_name.get(name).or_else(|| kept.get(name)).cloned();
+                let one = known.unwrap_or_else(|| {
+                    // Numbers come round after 65,536 names in the life of a process.
+                    Arc::new(make(needs, self.made.fetch_add(1, Ordering::Relaxed)))
+                });
+                kept.insert(Arc::clone(name), Arc::clone(&one));
+                one
             })
             .collect();
         *by_name = kept;
@@ -148,13 +265,52 @@ impl Archive {
 mod tests {
     use super::*;
 
+    fn archive() -> impl Fn(&[(&Arc<str>, bool)]) -> Vec<Arc<RouteHealth>> {
+        let archive = Archive::default();
+        move |names| {
+            archive.of(names.iter().copied(), |queues, number| RouteHealth::new(queues, RouteId(number)))
+        }
+    }
+
     #[test]
     fn a_reload_keeps_what_was_known() {
-        let archive = Archive::default();
+        let of = archive();
         let (a, b): (Arc<str>, Arc<str>) = ("p/a".into(), "p/b".into());
-        let before = archive.of([(&a, false), (&b, false)].into_iter());
-        let after = archive.of([(&b, false)].into_iter());
+        let before = of(&[(&a, false), (&b, false)]);
+        let after = of(&[(&b, false)]);
         assert!(Arc::ptr_eq(&before[1], &after[0]));
-        assert!(!Arc::ptr_eq(&before[0], &archive.of([(&a, false)].into_iter())[0]));
+        assert_ne!(before[0].number(), before[1].number());
+        assert!(!Arc::ptr_eq(&before[0], &of(&[(&a, false)])[0]));
+    }
+
+    #[test]
+    fn a_half_open_route_is_left_to_its_probe_where_there_is_one() {
+        let health = RouteHealth::new(false, RouteId(0));
+        let at = |ms: u64| Mono(ms * 1_000_000);
+        let fault = Fault { class: Class::Server, retry_after: None, message: String::new() };
+        for id in 0..3 {
+            health.began(at(1), AttemptId(id), 1.0);
+            health.failed(at(1), AttemptId(id), &fault);
+        }
+        let closed = |outlook: &RouteOutlook, now| outlook.open_until.is_some_and(|until| until > now);
+        assert!(closed(&health.outlook_beside_probe(at(10)), at(10)));
+        let later = at(2_500);
+        assert!(!closed(&health.outlook_beside_probe(later), later), "nobody probes it");
+        health.wanted_at.set(at(1));
+        assert!(closed(&health.outlook_beside_probe(later), later));
+        assert!(!closed(&health.outlook_at(later), later));
+        health.unprobeable_until.set(at(600_000));
+        assert!(!closed(&health.outlook_beside_probe(later), later), "its probe proves nothing");
+        health.answered(later, AttemptId(9), true);
+        assert_eq!(health.outlook().open_until, None);
+    }
+
+    #[test]
+    fn silence_shows_without_any_lesson() {
+        let health = RouteHealth::new(false, RouteId(0));
+        health.began(Mono(1), AttemptId(1), 100.0);
+        let hopeful = health.outlook_at(Mono(2)).first_token.within(2.0, 100.0);
+        let later = Mono(20_000_000_000);
+        assert!(health.outlook_at(later).first_token.within(2.0, 100.0) < hopeful);
     }
 }

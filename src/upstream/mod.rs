@@ -1,13 +1,26 @@
-//! A decision in, a response out: fallback > breaker > attempt. Retries and time-outs live here, once, for every provider.
+//! A decision in, an answer out: whom to ask next, beside whom, and what is learnt from it. Time-outs and extra attempts live
+//! here, once, for every provider.
+//!
+//! `fallback` drives the steps of `routing::pursuit`, `trial` makes one attempt and counts it, `attempt` is the bare exchange.
+//! `health` keeps what is learnt of routes, `demand` what is learnt of requests (with `sizes` and `spend`), `prefix` which
+//! prompts were served where; `probe` asks routes that nothing was heard of.
 
 pub mod answer;
 pub mod attempt;
 pub mod connect;
+pub mod demand;
 pub mod error;
 pub mod fallback;
-
 pub mod health;
+pub mod prefix;
+pub mod probe;
+pub mod sizes;
+pub mod spend;
+pub mod trial;
 
 pub use answer::{Answer, Streamed, Whole};
+pub use demand::{Asking, Demand, Lessons};
 pub use error::{Error, Reason};
 pub use health::{RouteHealth, Table};
+pub use prefix::Prefixes;
+pub use trial::Underway;

@@ -72,12 +72,12 @@ fn scripts_get_json_and_github_gets_annotations() {
 
 #[test]
 fn warnings_are_shown_and_accepted() {
-    let folder = folder("policy: chat\nhedge: {after: p95}\n");
+    let folder = folder("policy: chat\ncache: {ttl: 5m}\n");
     let (text, status) = printed(folder.path(), &["check"]);
     assert_eq!(status, 0);
     assert!(
         text.contains(
-            "10-chat.yaml:2:8: warning: `hedge` is accepted, but this version does not act on it yet"
+            "10-chat.yaml:2:14: warning: `cache` is accepted, but this version does not act on it yet"
         ),
         "{text}"
     );

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 use tollway::config::{Auth, Unusable, key_hash};
-use tollway::routing::Capabilities;
+use tollway::routing::{Capabilities, HedgeAfter, Hedging, Mode};
 
 use crate::world::{World, compiled, good, said};
 
@@ -162,4 +162,36 @@ output_tokens_assumed: 100
     assert_eq!(policy.constraints.output_price_max.unwrap().to_string(), "1.5");
     assert_eq!((policy.fallback.attempts, policy.fallback.idle_timeout), (4, Duration::from_millis(1500)));
     assert_eq!((policy.in_order, policy.allow_unpriced, policy.output_tokens_assumed), (true, true, 100));
+}
+
+#[test]
+fn promises_hedges_probes_and_modes_mean_what_they_say() {
+    let text = "
+- {policy: plain}
+- {policy: promised, slo: {ttft: 800ms, ttft_per_1k: 100ms, attainment: 0.99}, hedge: {after: p95, max_extra_cost: 0.1}}
+- {policy: silence, slo: {ttft: 1s}, hedge: {after: 800ms}, probe: off}
+- {policy: single, hedge: off, probe: on, mode: shadow}
+";
+    let snapshot = compiled("", &[text], &nothing()).unwrap();
+    let [plain, promised, silence, single] = &snapshot.policies[..] else { panic!("four policies") };
+    assert_eq!((plain.hedging, plain.probe, plain.mode), (Hedging::default(), true, Mode::Live));
+    assert!(plain.hedging.on);
+    assert_eq!(plain.slo.ttft_per_1k, Duration::ZERO);
+    assert_eq!(promised.slo.ttft_per_1k, Duration::from_millis(100));
+    let hedging = Hedging { on: true, after: HedgeAfter::Quantile(0.95), max_extra_cost: 0.1 };
+    assert_eq!(promised.hedging, hedging);
+    assert_eq!(silence.hedging.after, HedgeAfter::Silence(Duration::from_millis(800)));
+    assert!(!silence.probe && !single.hedging.on && single.probe);
+    assert_eq!(single.mode, Mode::Shadow);
+}
+
+#[test]
+fn beside_shadows_alone_the_built_in_policy_decides() {
+    let names = |text: &str| {
+        let snapshot = compiled("", &[text], &nothing()).unwrap();
+        snapshot.policies.iter().map(|policy| policy.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("{policy: watches, mode: shadow}"), ["watches", "default"]);
+    assert_eq!(names("{policy: default, mode: shadow}"), ["default", "built-in"]);
+    assert_eq!(names("[{policy: watches, mode: shadow}, {policy: decides}]"), ["watches", "decides"]);
 }

@@ -21,6 +21,9 @@ pub(crate) fn exposed() -> Families {
     metrics.retry(p, "timeout");
     metrics.retry_refused(p, "timeout");
     metrics.fallback("policy", "one", "two", "timeout");
+    metrics.hedge("policy", "won");
+    metrics.probe(p, m, "ok").add(NanoUsd(1));
+    metrics.promise("policy", m, 0.1, false);
     metrics.client_retry("policy");
     metrics.breaker(p, m, &["closed", "open"], "open", true);
     metrics.disabled(p, m, "bad_key");
@@ -30,6 +33,7 @@ pub(crate) fn exposed() -> Families {
     metrics.unpriced(p, m);
     metrics.waste(p, "cancelled_stream").add(NanoUsd(1));
     metrics.decision("policy", "cost", m, "model").inc();
+    metrics.shadow("policy", true, Some((NanoUsd(2), NanoUsd(1))));
     metrics.price(p, m, "input", 1.0);
     metrics.price_catalog("book", 1.0);
     metrics.price_age(p, m, 1.0);

@@ -20,6 +20,7 @@ mod isolation;
 mod kill;
 mod overload;
 mod reload;
+mod shadow;
 mod stopping;
 
 use serde_json::{Value, json};

@@ -1,28 +1,38 @@
 //! A case as it stands in a file, and its way through `decide`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Deserialize;
 use tollway::pricing::{Book, PriceCard, PriceEntry, Rates, Version};
+use tollway::routing::learn::prefix::Held;
 use tollway::routing::{
-    Capabilities, Constraints, Endpoint, Explanation, Glob, Matcher, Needs, Objective, Observation, Observe,
-    Policy, RequestFacts, Retention, Route, RouteId, Slo, Wants, decide,
+    Capabilities, Constraints, Endpoint, Explanation, Fallback, Glob, Hedging, Learned, Matcher, Mode, Needs,
+    Objective, Policy, RequestFacts, Retention, Route, RouteId, RouteOutlook, Slo, Wants,
 };
-use tollway::units::{Mono, Now, PicoUsd, TokenPrice};
+use tollway::units::{Now, PicoUsd, TokenPrice};
+
+use super::seen::{MONO, SeenCase};
+use super::written;
 
 /// One case.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Case {
+    /// Its heading on the page that teaches by it.
+    #[serde(default, rename = "title")]
+    _title: Option<String>,
     /// What the case is about; for its reader.
     #[serde(rename = "about")]
     _about: String,
     at: String,
     routes: Vec<RouteCase>,
+    /// A policy in few words, or
     #[serde(default)]
     policy: PolicyCase,
+    /// policies as an operator writes them.
+    policies: Option<String>,
     #[serde(default)]
     request: RequestCase,
     #[serde(default)]
@@ -57,6 +67,7 @@ struct PolicyCase {
     in_order: bool,
     allow_unpriced: bool,
     ttft_ms: Option<u64>,
+    hedge: bool,
     input_max: Option<String>,
     output_max: Option<String>,
     regions: Vec<String>,
@@ -64,12 +75,12 @@ struct PolicyCase {
     quantizations: Vec<String>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RequestCase {
     model: Option<String>,
     endpoint: Option<String>,
-    prompt_tokens: Option<u64>,
+    prompt_tokens: u64,
     max_tokens: Option<u64>,
     needs: Vec<String>,
     allowed: Vec<String>,
@@ -78,37 +89,74 @@ struct RequestCase {
     order: Vec<String>,
     sort: Option<String>,
     output_max: Option<String>,
+    tags: BTreeMap<String, String>,
+    team: String,
+    /// What is learnt of such requests.
+    lateness_usd: Option<f64>,
+    mean_cost_usd: f64,
+    at_ceiling: bool,
+    session_rest: f32,
+    queue_usd_per_s: f64,
+    may_hedge: bool,
+    draw: f32,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct SeenCase {
-    ttft_ms: Option<u64>,
-    tokens_per_second: Option<f32>,
-    error_rate: f32,
-    open_s: Option<u64>,
-    limited_s: Option<u64>,
-    disabled_s: Option<u64>,
+impl Default for RequestCase {
+    fn default() -> Self {
+        Self {
+            model: None,
+            endpoint: None,
+            prompt_tokens: 1_000,
+            max_tokens: None,
+            needs: Vec::new(),
+            allowed: Vec::new(),
+            only: Vec::new(),
+            ignore: Vec::new(),
+            order: Vec::new(),
+            sort: None,
+            output_max: None,
+            tags: BTreeMap::new(),
+            team: "default".to_owned(),
+            lateness_usd: None,
+            mean_cost_usd: 0.0,
+            at_ceiling: false,
+            session_rest: 0.0,
+            queue_usd_per_s: 0.0,
+            may_hedge: true,
+            draw: 0.5,
+        }
+    }
 }
-
-const MONO: Mono = Mono(1_000_000_000_000);
 
 impl Case {
     /// The decision in words.
     pub(crate) fn decide(&self) -> String {
         let routes: Vec<Route> = self.routes.iter().map(RouteCase::route).collect();
         let eligible: Vec<RouteId> = (0..).take(routes.len()).map(RouteId).collect();
-        let policy = self.policy.policy();
         let request = &self.request;
         let (only, ignore, order) = (refs(&request.only), refs(&request.ignore), refs(&request.order));
         let allowed = globs(&request.allowed);
+        let tags: Vec<(&str, &str)> = request.tags.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let unknown = self.seen.keys().find(|name| routes.iter().all(|route| *route.name != ***name));
+        assert!(unknown.is_none(), "`seen` has {unknown:?}, which is none of the routes");
+        let seen_of = |route: &Route| self.seen.get(&*route.name);
+        let held: Vec<Held> =
+            routes.iter().map(|r| seen_of(r).map_or(Held::default(), SeenCase::held)).collect();
+        let seen: Vec<RouteOutlook> = routes
+            .iter()
+            .map(|r| {
+                seen_of(r).map_or_else(RouteOutlook::default, |seen| seen.outlook(request.prompt_tokens))
+            })
+            .collect();
         let facts = RequestFacts {
             model: request.model.as_deref().unwrap_or("some-model"),
             endpoint: request.endpoint.as_deref().map_or(Endpoint::Chat, endpoint),
             eligible: &eligible,
-            prompt_tokens: request.prompt_tokens.unwrap_or(1_000),
+            prompt_tokens: request.prompt_tokens,
             output_tokens_max: request.max_tokens,
             needs: Needs(capabilities(&request.needs)),
+            tags: &tags,
+            team: &request.team,
             models_allowed: &allowed,
             wants: Wants {
                 only: &only,
@@ -118,38 +166,31 @@ impl Case {
                 output_price_max: request.output_max.as_deref().map(price),
                 ..Wants::default()
             },
+            held: &held,
+            learned: Learned {
+                lateness_usd: request.lateness_usd,
+                mean_cost_usd: request.mean_cost_usd,
+                at_ceiling: request.at_ceiling,
+                session_rest: request.session_rest,
+                queue_usd_per_s: request.queue_usd_per_s,
+                ..Learned::default()
+            },
+            may_hedge: request.may_hedge,
+            draw: request.draw,
             ..RequestFacts::default()
         };
         let now = Now { mono: MONO, wall: self.at.parse().expect("a timestamp") };
-        let seen = Seen { routes: &routes, seen: &self.seen };
-        let decision = decide(&routes, &policy, &facts, &seen, now);
-        let mut text = Explanation::new(&routes, &policy, &decision, &facts, now).to_text();
-        if let Some(wait) = decision.wait_min() {
-            text.push_str(&format!("\ndecide again in {} s\n", wait.as_secs()));
+        let policies = match &self.policies {
+            Some(text) => written::policies(text),
+            None => vec![self.policy.policy()],
+        };
+        let explanation =
+            Explanation::decided(&routes, &policies, &facts, &seen[..], now).expect("a policy matches");
+        let mut text = explanation.to_text();
+        if let Some(wait) = explanation.wait_s {
+            writeln!(text, "\ndecide again in {wait} s").unwrap();
         }
         text
-    }
-}
-
-struct Seen<'a> {
-    routes: &'a [Route],
-    seen: &'a BTreeMap<String, SeenCase>,
-}
-
-impl Observe for Seen<'_> {
-    fn of(&self, route: RouteId) -> Observation {
-        let Some(seen) = self.seen.get(&*self.routes[usize::from(route.0)].name) else {
-            return Observation::default();
-        };
-        let until = |seconds: Option<u64>| seconds.map(|seconds| MONO.plus(Duration::from_secs(seconds)));
-        Observation {
-            ttft: seen.ttft_ms.map(Duration::from_millis),
-            tokens_per_second: seen.tokens_per_second,
-            error_rate: seen.error_rate,
-            open_until: until(seen.open_s),
-            limited_until: until(seen.limited_s),
-            disabled_until: until(seen.disabled_s),
-        }
     }
 }
 
@@ -191,7 +232,11 @@ impl PolicyCase {
             routes: globs(&self.routes),
             objective: self.objective.as_deref().map_or(Objective::Cost, objective),
             in_order: self.in_order,
-            slo: Slo { ttft: self.ttft_ms.map(Duration::from_millis), ..Slo::default() },
+            slo: Slo {
+                ttft: self.ttft_ms.map(std::time::Duration::from_millis),
+                attainment: 0.95,
+                ..Slo::default()
+            },
             constraints: Constraints {
                 input_price_max: self.input_max.as_deref().map(price),
                 output_price_max: self.output_max.as_deref().map(price),
@@ -199,7 +244,10 @@ impl PolicyCase {
                 retention_max: self.retention_max.as_deref().map(retention),
                 quantizations: self.quantizations.iter().map(|one| one.as_str().into()).collect(),
             },
-            fallback: tollway::routing::Fallback::default(),
+            fallback: Fallback::default(),
+            hedging: Hedging { on: self.hedge, ..Hedging::default() },
+            probe: true,
+            mode: Mode::Live,
             allow_unpriced: self.allow_unpriced,
             output_tokens_assumed: 500,
             price_age_max: None,

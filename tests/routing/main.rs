@@ -10,6 +10,8 @@
 
 mod case;
 mod properties;
+mod seen;
+mod written;
 
 use std::fs;
 use std::path::Path;
@@ -20,14 +22,24 @@ const EXPECT: &str = "\nexpect: |\n";
 
 #[test]
 fn every_case_is_decided_as_written() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/routing");
+    decided_as_written("tests/routing", 30);
+}
+
+/// These are what docs/policies.md teaches by.
+#[test]
+fn every_example_of_the_page_on_policies_is_decided_as_written() {
+    decided_as_written("tests/routing/examples", 11);
+}
+
+fn decided_as_written(folder: &str, least: usize) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
         .collect();
     files.sort();
-    assert!(files.len() >= 15, "only {} cases found", files.len());
+    assert!(files.len() >= least, "only {} cases found", files.len());
     let wrong: Vec<String> = files.iter().filter_map(|file| check(file)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -5,25 +5,19 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use tollway::pricing::PriceCard;
+use tollway::routing::choose::decide_into;
+use tollway::routing::learn::prefix::Held;
 use tollway::routing::{
-    Candidate, Capabilities, Constraints, Decision, Endpoint, Fallback, Glob, Matcher, Objective,
-    Observation, Observe, Policy, RequestFacts, Retention, Route, RouteId, Slo, decide, select,
+    Capabilities, Constraints, Decision, Endpoint, Fallback, Glob, HedgeAfter, Hedging, Learned, Matcher,
+    Mode, Objective, Policy, RequestFacts, Retention, Route, RouteId, RouteOutlook, Slo, decide, select,
+    shadows,
 };
-use tollway::units::{Mono, Now, PicoUsd, TokenPrice};
+use tollway::units::{Mono, Now, TokenPrice};
 
 use super::case::card;
+use super::seen::SeenCase;
 
 const NOW: Now = Now { mono: Mono(60_000_000_000), wall: jiff::Timestamp::UNIX_EPOCH };
-
-/// Observations by route id.
-#[derive(Debug, Clone)]
-struct Table(Vec<Observation>);
-
-impl Observe for Table {
-    fn of(&self, route: RouteId) -> Observation {
-        self.0[usize::from(route.0)]
-    }
-}
 
 fn price_card() -> impl Strategy<Value = PriceCard> {
     (1..2_000_000_u64, 1..4_000_000_u64, prop::sample::select(vec![0, 55_000])).prop_map(
@@ -67,19 +61,85 @@ fn routes() -> impl Strategy<Value = Vec<Route>> {
     })
 }
 
-fn observation() -> impl Strategy<Value = Observation> {
-    let until = || prop::option::weighted(0.3, (0..120_000_000_000_u64).prop_map(Mono));
+fn outlook() -> impl Strategy<Value = (RouteOutlook, Held)> {
+    let until = || prop::option::weighted(0.2, (0..120_000_000_000_u64).prop_map(Mono));
     (
-        prop::option::of((1..5_000_u64).prop_map(Duration::from_millis)),
+        prop::option::weighted(0.8, (20..5_000_u64, 0.02..0.6_f64)),
         prop::option::of(1.0..400.0_f32),
-        0.0..1.0_f32,
+        prop_oneof![Just(0.0_f32), Just(1.0), 0.0..1.0_f32],
         (until(), until(), until()),
+        (0..5_000_u32, 0.0..5_000.0_f32, 0.0..=1.0_f32, 0..60_u32),
+        (prop::option::weighted(0.2, 0.0..9e3_f32), 0.0..9e3_f32, 0.0..50_000.0_f32),
     )
         .prop_map(
-            |(ttft, tokens_per_second, error_rate, (open_until, limited_until, disabled_until))| {
-                Observation { ttft, tokens_per_second, error_rate, open_until, limited_until, disabled_until }
+            |(
+                ttft,
+                rate,
+                error,
+                (open, limited, disabled),
+                (held, age_s, share, heard),
+                (cap, asked, queued),
+            )| {
+                let seen = SeenCase::random(ttft, rate, error, share);
+                let outlook = RouteOutlook {
+                    open_until: open,
+                    limited_until: limited,
+                    disabled_until: disabled,
+                    heard,
+                    cap,
+                    rate: asked,
+                    queued_tokens: queued,
+                    ..seen.outlook(1_000)
+                };
+                (outlook, Held { tokens: held, age_s })
             },
         )
+}
+
+fn learned() -> impl Strategy<Value = Learned> {
+    (
+        prop::option::weighted(0.8, 0.0..0.1_f64),
+        prop_oneof![Just(0.0), 1e-6..0.01_f64],
+        any::<bool>(),
+        prop::option::of(0..4_000_u64),
+        prop_oneof![Just(0.0_f32), 0.0..20.0_f32],
+        prop_oneof![Just(0.0), 0.0..0.02_f64],
+    )
+        .prop_map(
+            |(lateness_usd, mean_cost_usd, at_ceiling, output_tokens, session_rest, queue_usd_per_s)| {
+                Learned {
+                    lateness_usd,
+                    mean_cost_usd,
+                    at_ceiling,
+                    output_tokens,
+                    session_rest,
+                    queue_usd_per_s,
+                }
+            },
+        )
+}
+
+fn hedging() -> impl Strategy<Value = Hedging> {
+    let after = prop_oneof![
+        2 => Just(HedgeAfter::Worth),
+        1 => (0.5..0.99_f32).prop_map(HedgeAfter::Quantile),
+        1 => (0..2_000_u64).prop_map(|ms| HedgeAfter::Silence(Duration::from_millis(ms))),
+    ];
+    (prop::bool::weighted(0.8), after).prop_map(|(on, after)| Hedging { on, after, ..Hedging::default() })
+}
+
+fn slo() -> impl Strategy<Value = Slo> {
+    (
+        prop::option::weighted(0.7, (50..3_000_u64).prop_map(Duration::from_millis)),
+        (0..200_u64).prop_map(Duration::from_millis),
+        prop::option::of(1.0..300.0_f32),
+    )
+        .prop_map(|(ttft, ttft_per_1k, tokens_per_second)| Slo {
+            ttft,
+            ttft_per_1k,
+            tokens_per_second,
+            attainment: 0.95,
+        })
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
@@ -87,28 +147,47 @@ fn policy() -> impl Strategy<Value = Policy> {
     (
         prop::sample::select(objectives.to_vec()),
         prop::sample::subsequence(vec!["p0", "p1", "p2*", "*"], 0..=3),
-        any::<bool>(),
-        any::<bool>(),
-        prop::option::of(500_000..2_000_000_u64),
+        (prop::bool::weighted(0.3), any::<bool>()),
+        prop::option::weighted(0.3, 500_000..2_000_000_u64),
         prop::sample::subsequence(vec!["us", "eu"], 0..=2),
+        (slo(), hedging()),
     )
-        .prop_map(|(objective, routes, in_order, allow_unpriced, input_max, regions)| Policy {
-            name: "p".into(),
-            matcher: Matcher::default(),
-            routes: routes.into_iter().map(|name| Glob(name.into())).collect(),
-            objective,
-            in_order,
-            slo: Slo::default(),
-            constraints: Constraints {
-                input_price_max: input_max.map(TokenPrice),
-                regions: regions.into_iter().map(Into::into).collect(),
-                ..Constraints::default()
+        .prop_map(
+            |(objective, routes, (in_order, allow_unpriced), input_max, regions, (slo, hedging))| Policy {
+                routes: routes.into_iter().map(|name| Glob(name.into())).collect(),
+                objective,
+                in_order,
+                slo,
+                constraints: Constraints {
+                    input_price_max: input_max.map(TokenPrice),
+                    regions: regions.into_iter().map(Into::into).collect(),
+                    ..Constraints::default()
+                },
+                hedging,
+                allow_unpriced,
+                ..plain("p")
             },
-            fallback: Fallback::default(),
-            allow_unpriced,
-            output_tokens_assumed: 500,
-            price_age_max: None,
-        })
+        )
+}
+
+/// A policy that takes everything and wants it cheap.
+fn plain(name: &str) -> Policy {
+    Policy {
+        name: name.into(),
+        matcher: Matcher::default(),
+        routes: Vec::new(),
+        objective: Objective::Cost,
+        in_order: false,
+        slo: Slo::default(),
+        constraints: Constraints::default(),
+        fallback: Fallback::default(),
+        hedging: Hedging::default(),
+        probe: true,
+        mode: Mode::Live,
+        allow_unpriced: false,
+        output_tokens_assumed: 500,
+        price_age_max: None,
+    }
 }
 
 fn ids(decision: &Decision, last_resort: bool) -> Vec<RouteId> {
@@ -122,57 +201,81 @@ proptest! {
     #[test]
     fn a_decision_keeps_its_promises(
         routes in routes(),
-        seen in prop::collection::vec(observation(), 20),
+        seen in prop::collection::vec(outlook(), 20),
         policy in policy(),
+        learned in learned(),
         prompt_tokens in 0..4_000_u64,
         output_tokens_max in prop::option::of(1..1_000_u64),
+        (may_hedge, draw, waited_ms, tried) in (any::<bool>(), 0.0..1.0_f32, 0..2_000_u64, 0..3_u16),
     ) {
         let eligible: Vec<RouteId> = (0..).take(routes.len()).map(RouteId).collect();
+        let (seen, held): (Vec<RouteOutlook>, Vec<Held>) = seen.into_iter().unzip();
+        let tried: Vec<RouteId> = (0..tried).map(RouteId).collect();
         let facts = RequestFacts {
-            model: "m", eligible: &eligible, prompt_tokens, output_tokens_max, ..RequestFacts::default()
+            model: "m",
+            eligible: &eligible,
+            prompt_tokens,
+            output_tokens_max,
+            held: &held,
+            learned,
+            waited: Duration::from_millis(waited_ms),
+            tried: &tried,
+            may_hedge,
+            draw,
+            ..RequestFacts::default()
         };
-        let seen = Table(seen);
-        let decision = decide(&routes, &policy, &facts, &seen, NOW);
-        everyone_is_asked_or_left_out_once(&decision, &eligible)?;
+        let decision = decide(&routes, &policy, &facts, &seen[..], NOW);
+        everyone_is_asked_or_left_out_once(&decision, &eligible, &tried)?;
         hard_limits_hold(&decision, &routes, &policy, &facts)?;
+        every_figure_is_a_number(&decision)?;
         for id in ids(&decision, false) {
-            let seen = seen.of(id);
+            let seen = &seen[usize::from(id.0)];
             let held = [seen.open_until, seen.limited_until, seen.disabled_until];
             prop_assert!(held.iter().all(|until| until.is_none_or(|until| until <= NOW.mono)));
+            prop_assert!(seen.cap.is_none_or(|cap| seen.rate <= cap));
         }
         if ids(&decision, true).is_empty() {
-            for pair in decision.order.windows(2) {
-                let place = |at: usize| policy.place_of(&routes[usize::from(pair[at].route.0)]);
-                prop_assert!(!policy.in_order || place(0) <= place(1));
-                if !policy.in_order || place(0) == place(1) {
-                    not_worse(policy.objective, (&pair[0], &seen), (&pair[1], &seen))?;
-                }
-            }
+            the_order_is_by_score(&decision, &routes, &policy, draw)?;
+        } else {
+            prop_assert!(decision.hedge.is_none());
         }
-        prop_assert_eq!(decide(&routes, &policy, &facts, &seen, NOW), decision);
+        a_hedge_names_another(&decision, &policy, &facts)?;
+        prop_assert_eq!(&decide(&routes, &policy, &facts, &seen[..], NOW), &decision);
+        // Room that held quite another decision makes no difference.
+        let everyone = RequestFacts { model: "other", eligible: &eligible, ..RequestFacts::default() };
+        let mut room = decide(&routes, &plain("other"), &everyone, &seen[..], NOW);
+        decide_into(&mut room, &routes, &policy, &facts, &seen[..], NOW);
+        prop_assert_eq!(room.hedge, decision.hedge);
+        prop_assert_eq!(&room.order, &decision.order);
+        prop_assert_eq!(&room.excluded, &decision.excluded);
+        prop_assert_eq!(room.degraded, decision.degraded);
+        prop_assert_eq!(room.limit, decision.limit);
     }
 
     #[test]
-    fn the_first_policy_that_matches_decides(patterns in prop::collection::vec("[ab*]{0,3}", 0..6), model in "[ab]{0,3}") {
-        let policies: Vec<Policy> = patterns
+    fn the_first_policy_that_acts_and_matches_decides_and_shadows_only_watch(
+        written in prop::collection::vec(("[ab*]{0,3}", any::<bool>()), 0..6),
+        model in "[ab]{0,3}",
+    ) {
+        let policies: Vec<Policy> = written
             .iter()
-            .map(|pattern| Policy {
-                name: pattern.as_str().into(),
+            .map(|(pattern, watches)| Policy {
                 matcher: Matcher { models: vec![Glob(pattern.as_str().into())], ..Matcher::default() },
-                routes: Vec::new(),
-                objective: Objective::Cost,
-                in_order: false,
-                slo: Slo::default(),
-                constraints: Constraints::default(),
-                fallback: Fallback::default(),
-                allow_unpriced: false,
-                output_tokens_assumed: 500,
-                price_age_max: None,
+                mode: if *watches { Mode::Shadow } else { Mode::Live },
+                ..plain(pattern)
             })
             .collect();
         let facts = RequestFacts { model: &model, endpoint: Endpoint::Chat, ..RequestFacts::default() };
-        let first = patterns.iter().position(|pattern| fits(pattern.as_bytes(), model.as_bytes()));
+        let matches = |pattern: &str| fits(pattern.as_bytes(), model.as_bytes());
+        let first = written.iter().position(|(pattern, watches)| !watches && matches(pattern));
         prop_assert_eq!(select(&policies, &facts), first);
+        let watching: Vec<&str> = shadows(&policies, &facts).map(|(_, policy)| &*policy.name).collect();
+        let expected: Vec<&str> = written
+            .iter()
+            .filter(|(pattern, watches)| *watches && matches(pattern))
+            .map(|(pattern, _)| pattern.as_str())
+            .collect();
+        prop_assert_eq!(watching, expected);
     }
 }
 
@@ -187,13 +290,18 @@ fn fits(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// A last resort is both asked and left out.
-fn everyone_is_asked_or_left_out_once(decision: &Decision, eligible: &[RouteId]) -> TestCaseResult {
+/// A last resort is both asked and left out; one that was tried is neither.
+fn everyone_is_asked_or_left_out_once(
+    decision: &Decision,
+    eligible: &[RouteId],
+    tried: &[RouteId],
+) -> TestCaseResult {
     let (asked, resorts) = (ids(decision, false), ids(decision, true));
     let left_out: Vec<RouteId> = decision.excluded.iter().map(|excluded| excluded.route).collect();
     let mut everyone: Vec<RouteId> = asked.iter().chain(&left_out).copied().collect();
     everyone.sort_unstable();
-    prop_assert_eq!(&everyone, &eligible);
+    let expected: Vec<RouteId> = eligible.iter().copied().filter(|id| !tried.contains(id)).collect();
+    prop_assert_eq!(&everyone, &expected);
     prop_assert!(resorts.iter().all(|id| left_out.contains(id)));
     prop_assert!(asked.is_empty() || resorts.is_empty());
     Ok(())
@@ -223,39 +331,66 @@ fn hard_limits_hold(
     Ok(())
 }
 
-/// Recomputed in floats, so with a little slack where the decision counts in whole nanoseconds.
-fn not_worse(
-    objective: Objective,
-    first: (&Candidate, &Table),
-    next: (&Candidate, &Table),
+/// By the policy's list if it counts, then those that are known, then by score; a plan with a second route may put its
+/// first one before all of its rank.
+fn the_order_is_by_score(
+    decision: &Decision,
+    routes: &[Route],
+    policy: &Policy,
+    draw: f32,
 ) -> TestCaseResult {
-    const SLACK: f64 = 1.0 + 1e-6;
-    let errors = |seen: &Observation| 1.0 - f64::from(seen.error_rate).min(0.9);
-    let wait = |(one, table): (&Candidate, &Table)| {
-        let seen = table.of(one.route);
-        seen.ttft.map_or(0.5, |ttft| ttft.as_secs_f64()) / errors(&seen)
+    let known = decision.order.iter().any(|one| !one.ramping);
+    let rank = |at: usize| {
+        let one = &decision.order[at];
+        let place = if policy.in_order { policy.place_of(&routes[usize::from(one.route.0)]) } else { None };
+        (place, known && draw >= 0.1 && one.ramping)
     };
-    let rate = |(one, table): (&Candidate, &Table)| {
-        let seen = table.of(one.route);
-        seen.tokens_per_second.map_or(80.0, f64::from) * errors(&seen)
-    };
-    let (cost, next_cost) = (first.0.cost_expected, next.0.cost_expected);
-    match objective {
-        Objective::Latency => prop_assert!(wait(first) <= wait(next) * SLACK),
-        Objective::Throughput => prop_assert!(rate(first) * SLACK >= rate(next)),
-        Objective::Cost | Objective::Balanced => {
-            // A price that is not known comes last.
-            prop_assert!(cost.is_some() || next_cost.is_none());
-            if let Some((cost, next_cost)) = cost.zip(next_cost) {
-                if objective == Objective::Cost {
-                    prop_assert!(cost <= next_cost);
-                } else {
-                    #[expect(clippy::cast_precision_loss, reason = "pico-dollars here are far below 2^53")]
-                    let scaled = |cost: PicoUsd, wait: f64| cost.0 as f64 * (1.0 + wait);
-                    prop_assert!(scaled(cost, wait(first)) <= scaled(next_cost, wait(next)) * SLACK + 2.0);
-                }
-            }
+    let after_first = usize::from(decision.hedge.is_some());
+    for at in 1..decision.order.len() {
+        prop_assert!(rank(at - 1) <= rank(at));
+        let (before, this) = (&decision.order[at - 1], &decision.order[at]);
+        if rank(at - 1) == rank(at) && at > after_first {
+            prop_assert!(before.score_usd <= this.score_usd);
         }
+        if let Some(hedge) = decision.hedge.filter(|_| rank(0) == rank(at)) {
+            prop_assert!(hedge.score_usd <= this.score_usd);
+        }
+        // What is not known to cost little is never taken for cheap.
+        prop_assert!(
+            before.cost_expected.is_some()
+                || this.cost_expected.is_none()
+                || rank(at - 1) < rank(at)
+                || at == after_first
+        );
+    }
+    Ok(())
+}
+
+fn a_hedge_names_another(decision: &Decision, policy: &Policy, facts: &RequestFacts<'_>) -> TestCaseResult {
+    let Some(hedge) = decision.hedge else { return Ok(()) };
+    prop_assert!(facts.may_hedge && policy.hedging.on && policy.slo.ttft.is_some());
+    let first = &decision.order[0];
+    prop_assert!(hedge.route != first.route);
+    prop_assert!(decision.order.iter().any(|one| one.route == hedge.route && !one.last_resort));
+    prop_assert!(hedge.in_time >= first.in_time - 1e-6 && hedge.in_time <= 1.0);
+    prop_assert!((0.0..=1.0).contains(&hedge.chance));
+    prop_assert!(hedge.score_usd <= first.score_usd);
+    let limit = decision.limit.expect("a promise");
+    let left = if facts.waited < limit { limit } else { facts.waited + limit };
+    prop_assert!(hedge.after > facts.waited && hedge.after < left);
+    if let HedgeAfter::Silence(least) = policy.hedging.after {
+        prop_assert!(hedge.after + Duration::from_micros(10) >= least);
+    }
+    Ok(())
+}
+
+fn every_figure_is_a_number(decision: &Decision) -> TestCaseResult {
+    prop_assert!(decision.lateness_usd.is_finite() && decision.lateness_usd >= 0.0);
+    for one in &decision.order {
+        prop_assert!((0.0..=1.0).contains(&one.in_time), "{}", one.in_time);
+        prop_assert!(one.score_usd.is_finite() && one.score_usd >= 0.0, "{}", one.score_usd);
+        prop_assert!(one.session_usd.is_finite() && one.session_usd >= 0.0, "{}", one.session_usd);
+        prop_assert!(one.ttft_expected.is_none_or(|ttft| ttft < Duration::MAX));
     }
     Ok(())
 }

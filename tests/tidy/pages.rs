@@ -76,3 +76,34 @@ pub(crate) fn same_or_bless(page: &str, name: &str, wanted: &str) {
     }
     panic!("{page} is not what the code says: UPDATE=1 cargo test --test tidy writes it anew");
 }
+
+/// The examples of the page on policies: each as its test decides it.
+pub(crate) fn examples() -> String {
+    let folder = root().join("tests/routing/examples");
+    let mut paths: Vec<_> = fs::read_dir(folder)
+        .expect("the examples")
+        .map(|entry| entry.expect("an example").path())
+        .filter(|path| path.extension().is_some_and(|end| end == "yaml"))
+        .collect();
+    paths.sort();
+    let mut page = String::new();
+    for (at, path) in paths.iter().enumerate() {
+        let text = fs::read_to_string(path).expect("an example is text");
+        let title =
+            text.lines().find_map(|line| line.strip_prefix("title: ")).expect("an example has a title");
+        let [about, policies, decision] =
+            ["about: >-\n", "policies: |\n", "expect: |\n"].map(|key| indented(&text, key));
+        page = format!(
+            "{page}\n### {}. {title}\n\n{about}\n```yaml\n{policies}```\n\n```\n{decision}```\n",
+            at + 1
+        );
+    }
+    page
+}
+
+/// The lines under `key`, without their indentation.
+fn indented(text: &str, key: &str) -> String {
+    let (_, rest) = text.split_once(key).unwrap_or_else(|| panic!("{key:?} is missing in {text}"));
+    let lines = rest.lines().take_while(|line| line.is_empty() || line.starts_with("  "));
+    lines.fold(String::new(), |text, line| text + line.strip_prefix("  ").unwrap_or(line) + "\n")
+}

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::config::document::PolicyDocument;
 use crate::config::document::gateway::RetentionWord;
 use crate::config::document::policy::{
-    EndpointWord, FallbackDocument, MatchDocument, MidstreamWord, ObjectiveWord,
+    EndpointWord, FallbackDocument, HedgeSetting, MatchDocument, MidstreamWord, ModeWord, ObjectiveWord,
+    OnOff,
 };
 use crate::config::document::values::Pattern;
 use crate::config::node::Spot;
@@ -24,6 +25,8 @@ const OUTPUT_TOKENS_ASSUMED: u64 = 512;
 /// 45 days.
 const PRICE_AGE_MAX: Duration = Duration::from_hours(45 * 24);
 const ATTAINMENT: f32 = 0.95;
+/// Name of the policy that decides where no other does.
+const BUILT_IN: &str = "default";
 /// More tries than this in one request are a mistake.
 const ATTEMPTS_MAX: u64 = 20;
 
@@ -49,7 +52,11 @@ pub(super) fn compile(reader: &Reader<'_>, typed: &[At<PolicyDocument>], made: &
             reader.error(name.spot, &message, Some("names are unique over all files".to_owned()));
         }
         let policy = policy(reader, document, Arc::clone(&name.0), made);
-        if let Some(all) = policies.iter().find(|earlier: &&Policy| matches_everything(&earlier.matcher)) {
+        let decides_all =
+            |earlier: &&Policy| earlier.mode == Mode::Live && matches_everything(&earlier.matcher);
+        if policy.mode == Mode::Live
+            && let Some(all) = policies.iter().find(decides_all)
+        {
             let message =
                 format!("no request reaches this policy: `{}` stands before it and matches all", all.name);
             reader.push(
@@ -61,8 +68,9 @@ pub(super) fn compile(reader: &Reader<'_>, typed: &[At<PolicyDocument>], made: &
         }
         policies.push(policy);
     }
-    if typed.is_empty() {
-        policies.push(built_in());
+    // Shadows decide nothing: beside them alone the built-in policy serves.
+    if policies.iter().all(|policy| policy.mode == Mode::Shadow) {
+        policies.push(built_in(if names.contains_key(BUILT_IN) { "built-in" } else { BUILT_IN }));
     }
     policies
 }
@@ -76,9 +84,9 @@ const fn matches_everything(matcher: &Matcher) -> bool {
 }
 
 /// What decides where nobody wrote a policy: the cheapest route that has the model.
-fn built_in() -> Policy {
+fn built_in(name: &str) -> Policy {
     Policy {
-        name: "default".into(),
+        name: name.into(),
         matcher: Matcher::default(),
         routes: Vec::new(),
         objective: Objective::Cost,
@@ -97,6 +105,7 @@ fn built_in() -> Policy {
 
 fn policy(reader: &Reader<'_>, typed: &PolicyDocument, name: Arc<str>, made: &Made) -> Policy {
     say_what_waits(reader, typed);
+    say_what_lacks_a_promise(reader, typed);
     let slo = typed.slo.as_ref();
     Policy {
         matcher: typed.matches.as_ref().map(|matches| matcher(reader, matches)).unwrap_or_default(),
@@ -110,7 +119,7 @@ fn policy(reader: &Reader<'_>, typed: &PolicyDocument, name: Arc<str>, made: &Ma
         in_order: typed.in_order.as_ref().is_some_and(|flag| flag.0),
         slo: Slo {
             ttft: slo.and_then(|slo| slo.ttft.as_ref()).map(|ttft| ttft.0),
-            ttft_per_1k: Duration::ZERO,
+            ttft_per_1k: slo.and_then(|slo| slo.ttft_per_1k.as_ref()).map_or(Duration::ZERO, |span| span.0),
             tokens_per_second: slo.and_then(|slo| slo.tokens_per_second.as_ref()).map(|speed| speed.0),
             attainment: slo.and_then(|slo| slo.attainment.as_ref()).map_or(ATTAINMENT, |share| share.0),
         },
@@ -120,9 +129,12 @@ fn policy(reader: &Reader<'_>, typed: &PolicyDocument, name: Arc<str>, made: &Ma
             .as_ref()
             .map(|fallback| self::fallback(reader, fallback))
             .unwrap_or_default(),
-        hedging: Hedging::default(),
-        probe: true,
-        mode: Mode::Live,
+        hedging: hedging(typed.hedge.as_ref().map(|hedge| &hedge.value)),
+        probe: typed.probe.as_ref().is_none_or(|word| word.value == OnOff::On),
+        mode: match typed.mode.as_ref().map(|word| word.value) {
+            None | Some(ModeWord::Live) => Mode::Live,
+            Some(ModeWord::Shadow) => Mode::Shadow,
+        },
         allow_unpriced: typed.allow_unpriced.as_ref().is_some_and(|flag| flag.0),
         output_tokens_assumed: typed
             .output_tokens_assumed
@@ -228,6 +240,35 @@ fn fallback(reader: &Reader<'_>, typed: &FallbackDocument) -> Fallback {
     }
 }
 
+fn hedging(typed: Option<&HedgeSetting>) -> Hedging {
+    let defaults = Hedging::default();
+    match typed {
+        None | Some(HedgeSetting::Word(OnOff::On)) => defaults,
+        Some(HedgeSetting::Word(OnOff::Off)) => Hedging { on: false, ..defaults },
+        Some(HedgeSetting::Terms(terms)) => Hedging {
+            on: true,
+            after: terms.after.as_ref().map_or(defaults.after, |after| after.0),
+            max_extra_cost: terms.max_extra_cost.as_ref().map_or(defaults.max_extra_cost, |share| share.0),
+        },
+    }
+}
+
+/// What rests on a promise of a first token, and does nothing without one.
+fn say_what_lacks_a_promise(reader: &Reader<'_>, typed: &PolicyDocument) {
+    let slo = typed.slo.as_ref();
+    if slo.is_some_and(|slo| slo.ttft.is_some()) {
+        return;
+    }
+    let help = || Some("add a time to first token, such as `slo: {ttft: 800ms}`".to_owned());
+    if let Some(per_1k) = slo.and_then(|slo| slo.ttft_per_1k.as_ref()) {
+        reader.error(per_1k.spot, "`ttft_per_1k` adds to `ttft`, which is not set", help());
+    }
+    if let Some(hedge) = typed.hedge.as_ref().filter(|hedge| matches!(hedge.value, HedgeSetting::Terms(_))) {
+        let message = "`hedge` does nothing here: without `slo.ttft` no answer is ever late";
+        reader.push(Severity::Warning, Some(hedge.spot), message, help());
+    }
+}
+
 /// How old a price may be unremarked; zero: as old as it likes.
 fn price_age_max(typed: &PolicyDocument) -> Option<Duration> {
     let max_age = typed.prices.as_ref().and_then(|prices| prices.max_age.as_ref());
@@ -244,9 +285,6 @@ fn say_what_waits(reader: &Reader<'_>, typed: &PolicyDocument) {
             "`midstream: resume`",
             "a stream that breaks ends with an error event",
         );
-    }
-    if let Some(hedge) = &typed.hedge {
-        super::not_yet(reader, hedge.spot, "`hedge`", "one route is asked at a time");
     }
     if let Some(budget) = &typed.budget {
         if let Some(when) = &budget.when_spent {

@@ -1,10 +1,13 @@
 //! A policy file: what people edit every week.
 
-use crate::config::read::{At, Pairs};
+use crate::config::node::{Node, Value};
+use crate::config::read::{At, Decode, Pairs, Reader};
 use crate::config::record::{choice, record};
 
 use super::gateway::RetentionWord;
-use super::values::{Count, Flag, Name, Pattern, Price, Share, Span, Speed, TagValue, Usd};
+use super::values::{
+    Count, Flag, HedgeMoment, Name, Pattern, Price, Share, Span, Speed, TagValue, Usd, Word as _,
+};
 
 record! {
     /// A policy: which requests it decides, who may serve them, and what it wants least of. Files apply in name order; the
@@ -31,8 +34,14 @@ record! {
         constraints: ConstraintsDocument,
         /// What happens when a route fails.
         fallback: FallbackDocument,
-        /// Asks a second route when the first is slow.
-        hedge: HedgeDocument,
+        /// Whether a second route is asked while the first is silent, and when: `off`, `on`, or terms. Needs `slo.ttft`.
+        /// Default: on, whenever it is worth its price.
+        hedge: HedgeSetting,
+        /// Whether routes without fresh evidence are asked for one token now and then, so that one that has recovered is
+        /// seen. Default: on.
+        probe: OnOff,
+        /// Whether its decisions are carried out, or only recorded beside those that are. Default: live.
+        mode: ModeWord,
         /// Money that these requests may cost.
         budget: BudgetDocument,
         /// Keeps answers.
@@ -100,8 +109,10 @@ choice! {
 record! {
     /// The promise about speed.
     pub struct SloDocument {
-        /// Time to first token.
+        /// Time to first token, from the request's arrival.
         ttft: Span,
+        /// What each thousand prompt tokens adds to `ttft`. Default: 0s.
+        ttft_per_1k: Span,
         /// Answer tokens a second.
         tokens_per_second: Speed,
         /// Share of requests that must keep it, from 0 to 1. Default 0.95.
@@ -158,12 +169,62 @@ choice! {
 }
 
 record! {
-    /// A second route for slow requests.
+    /// When a second route is asked, and what that may cost.
     pub struct HedgeDocument {
-        /// When the second is asked: a percentile of the first one's usual time, or a duration.
-        after: Pattern,
-        /// What hedging may add to the cost, as a share.
+        /// The earliest moment: `worth` (whenever it is worth its price), a percentile of the first one's own time to first
+        /// token (`p50` to `p99`), or a silence (`800ms`). Default: worth.
+        after: HedgeMoment,
+        /// What second attempts may cost, as a share of the spend of the last ten minutes. Default 0.05.
         max_extra_cost: Share,
+    }
+}
+
+/// A second route for a silent first one: `on`, `off`, or its terms.
+#[derive(Debug, Clone, schemars::JsonSchema)]
+#[schemars(untagged)]
+pub enum HedgeSetting {
+    /// `on` or `off`.
+    Word(OnOff),
+    /// On, with these terms.
+    Terms(HedgeDocument),
+}
+
+impl Decode for HedgeSetting {
+    fn decode(node: &Node, reader: &Reader<'_>) -> Option<Self> {
+        match node.value {
+            Value::Scalar { .. } => {
+                let text = reader.text(node)?;
+                // `hedge: p95` says when, and only lacks the key for it.
+                if HedgeMoment::read(&text).is_ok() {
+                    let message =
+                        format!("`{}` must be `on`, `off` or a mapping, not `{text}`", reader.key(node.spot));
+                    reader.error(node.spot, &message, Some(format!("write {{after: {text}}}")));
+                    return None;
+                }
+                OnOff::decode(node, reader).map(Self::Word)
+            }
+            _ => HedgeDocument::decode(node, reader).map(Self::Terms),
+        }
+    }
+}
+
+choice! {
+    /// Yes or no.
+    pub enum OnOff {
+        /// Yes.
+        On = "on",
+        /// No.
+        Off = "off",
+    }
+}
+
+choice! {
+    /// Whether a policy acts.
+    pub enum ModeWord {
+        /// It decides the requests that it matches.
+        Live = "live",
+        /// It decides nothing: what it would have decided is recorded beside what was done.
+        Shadow = "shadow",
     }
 }
 

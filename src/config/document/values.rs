@@ -16,6 +16,7 @@ use crate::config::expand::{Unfilled, expand};
 use crate::config::naming;
 use crate::config::node::{Node, Value};
 use crate::config::read::{Decode, Reader};
+use crate::routing::HedgeAfter;
 use crate::units::{Factor, MoneyError, TokenPrice};
 
 /// A value that stands in one scalar.
@@ -138,6 +139,8 @@ words! {
         Ok(speed) if speed.is_finite() && speed > 0.0 => Ok(speed),
         _ => Err("a number above 0".to_owned()),
     };
+    /// When a second route may be asked: `worth`, a percentile of the first one's own time (`p95`), or a silence (`800ms`).
+    HedgeMoment(HedgeAfter) = { "type": "string", "pattern": "^(worth|p[5-9][0-9]|[0-9]+(\\.[0-9]+)?(ms|s|m|h|d))$|\\$\\{", "examples": ["worth", "p95", "800ms"] }, hedge_moment;
     /// A calendar day: `2026-10-01`.
     Day(Date) = { "type": "string", "format": "date" }, |text| {
         text.parse::<Date>().map_err(|_| "a day such as `2026-10-01`".to_owned())
@@ -235,6 +238,22 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| wanted())
 }
 
+fn hedge_moment(text: &str) -> Result<HedgeAfter, String> {
+    let wanted = || "`worth`, a percentile from `p50` to `p99`, or a duration such as `800ms`".to_owned();
+    if text == "worth" {
+        return Ok(HedgeAfter::Worth);
+    }
+    if let Some(percent) = text.strip_prefix('p') {
+        let percent: u8 = percent.parse().map_err(|_| wanted())?;
+        return if (50..=99).contains(&percent) {
+            Ok(HedgeAfter::Quantile(f32::from(percent) / 100.0))
+        } else {
+            Err(wanted())
+        };
+    }
+    duration(text).map(HedgeAfter::Silence).map_err(|_| wanted())
+}
+
 fn size(text: &str) -> Result<u64, String> {
     let wanted = || "a size such as `512KiB`, `8MiB` or `1GiB`".to_owned();
     let (number, unit) = split(text);
@@ -307,6 +326,16 @@ mod tests {
         assert_eq!(listen("localhost:80").unwrap().to_string(), "127.0.0.1:80");
         for odd in ["8080", ":8080", "127.0.0.1", "example.com:80", "1.2.3.4:99999"] {
             assert!(listen(odd).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_hedge_begins_when_it_is_worth_it_or_by_a_quantile_or_a_silence() {
+        assert_eq!(hedge_moment("worth"), Ok(HedgeAfter::Worth));
+        assert_eq!(hedge_moment("p95"), Ok(HedgeAfter::Quantile(0.95)));
+        assert_eq!(hedge_moment("800ms"), Ok(HedgeAfter::Silence(Duration::from_millis(800))));
+        for odd in ["", "p", "p49", "p100", "p9.5", "p-5", "95", "P95", "soon", "800"] {
+            assert!(hedge_moment(odd).is_err(), "{odd}");
         }
     }
 

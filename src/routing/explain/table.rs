@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::{Explanation, Offer};
+use crate::routing::decision::Degraded;
+
+use super::figures::{Percent, Usd, rough};
+use super::{Explanation, Offer, PriceInForce};
 
 /// How a column stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,27 +18,45 @@ pub enum Align {
 
 /// Rows under a heading, each column as wide as its widest cell, two blanks between columns, none at a line's end.
 pub fn columns<const N: usize>(heading: [(&str, Align); N], rows: &[[String; N]]) -> String {
-    let mut widths = heading.map(|(title, _)| title.chars().count());
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let titles = heading.map(|(title, _)| title.to_owned());
+    let columns = heading.iter().enumerate().map(|(at, (title, align))| Column {
+        title,
+        align: *align,
+        cells: rows.iter().filter_map(|row| row.get(at).cloned()).collect(),
+    });
+    beside(&columns.collect::<Vec<_>>())
+}
+
+/// A column of a table.
+struct Column<'t> {
+    title: &'t str,
+    align: Align,
+    cells: Vec<String>,
+}
+
+/// Columns side by side, all of one length.
+fn beside(columns: &[Column<'_>]) -> String {
+    let wide = |text: &str| text.chars().count();
+    let widths: Vec<usize> = columns
+        .iter()
+        .map(|column| column.cells.iter().map(|cell| wide(cell)).fold(wide(column.title), usize::max))
+        .collect();
     let mut text = String::new();
-    for row in std::iter::once(&titles).chain(rows) {
-        let mut line = String::new();
-        for ((cell, width), (_, align)) in row.iter().zip(widths).zip(heading) {
-            if !line.is_empty() {
-                line.push_str("  ");
+    let height = columns.first().map_or(0, |column| column.cells.len());
+    for line in 0..=height {
+        let before = text.len();
+        for (column, width) in columns.iter().zip(&widths) {
+            let cell =
+                if line == 0 { column.title } else { column.cells.get(line - 1).map_or("", String::as_str) };
+            if text.len() > before {
+                text.push_str("  ");
             }
-            let blanks = " ".repeat(width.saturating_sub(cell.chars().count()));
-            match align {
-                Align::Left => line.extend([cell.as_str(), &blanks]),
-                Align::Right => line.extend([blanks.as_str(), cell]),
+            let blanks = " ".repeat(width.saturating_sub(wide(cell)));
+            match column.align {
+                Align::Left => text.extend([cell, &blanks]),
+                Align::Right => text.extend([blanks.as_str(), cell]),
             }
         }
-        text.push_str(line.trim_end());
+        text.truncate(text.trim_end().len().max(before));
         text.push('\n');
     }
     text
@@ -53,6 +74,23 @@ impl Explanation {
             self.output_tokens_assumed,
             self.at
         );
+        // Writing to a String cannot fail.
+        if let Some(promise) = &self.promise {
+            let _ = writeln!(
+                text,
+                "promised: {} of first tokens within {} ms; a late one counts {} USD",
+                share_words(promise.attainment),
+                promise.within_ms,
+                roughly(&promise.lateness_usd)
+            );
+        }
+        if let Some(price) = &self.queue_usd_per_s {
+            let _ = writeln!(text, "local queue: a second of prefill counts {} USD", roughly(price));
+        }
+        let degraded = Degraded::ALL.into_iter().find(|one| one.code() == self.degraded);
+        if let Some(words) = degraded.and_then(Degraded::words) {
+            let _ = writeln!(text, "degraded ({}): {words}", self.degraded);
+        }
         if !self.candidates.is_empty() {
             text.push('\n');
             text.push_str(&self.candidates_text());
@@ -60,57 +98,80 @@ impl Explanation {
         if !self.excluded.is_empty() {
             text.push_str("\nleft out\n");
             for left in &self.excluded {
-                // Writing to a String cannot fail.
                 let _ = writeln!(text, "  {}: {}", left.route, left.why);
             }
+        }
+        for shadow in &self.shadows {
+            let _ = writeln!(text, "\nin the shadow, {}: {}", shadow.policy, shadow.sentence);
         }
         text
     }
 
+    /// The table; a column that says nothing is left out.
     fn candidates_text(&self) -> String {
         use Align::{Left, Right};
-        let rows: Vec<[String; 9]> =
-            self.candidates.iter().enumerate().map(|(index, offer)| row(index + 1, offer)).collect();
-        columns(
-            [
-                ("#", Right),
-                ("route", Left),
-                ("checkpoint", Left),
-                ("expected USD", Right),
-                ("first token", Right),
-                ("input", Right),
-                ("cached", Right),
-                ("output", Right),
-                ("price", Left),
-            ],
-            &rows,
-        )
+        let any = |says: fn(&Offer) -> bool| self.candidates.iter().any(says);
+        let (promised, session) = (self.promise.is_some(), any(|one| is_some_money(&one.session_usd)));
+        let queue = self.objective == "cost" && any(|one| is_some_money(&one.other_usd));
+        let unknown = || "?".to_owned();
+        let mut columns = Vec::new();
+        let mut add = |shown: bool, title, align, cell: &dyn Fn(usize, &Offer) -> String| {
+            if shown {
+                let cells = self.candidates.iter().enumerate().map(|(at, offer)| cell(at, offer)).collect();
+                columns.push(Column { title, align, cells });
+            }
+        };
+        add(true, "#", Right, &|at, one| format!("{}{}", at + 1, if one.last_resort { "!" } else { "" }));
+        add(true, "route", Left, &|_, one| one.route.clone());
+        add(true, "checkpoint", Left, &|_, one| one.checkpoint.clone());
+        add(true, "expected USD", Right, &|_, one| one.cost_usd_expected.clone().unwrap_or_else(unknown));
+        add(true, "first token", Right, &|_, one| {
+            one.ttft_ms_expected.map_or_else(unknown, |ms| format!("{ms} ms"))
+        });
+        add(promised && any(|one| one.ttft_ms_expected.is_some()), "in time", Right, &|_, one| {
+            one.ttft_ms_expected.map_or_else(unknown, |_| share_words(one.in_time))
+        });
+        add(any(|one| one.cached_tokens_expected > 0), "from cache", Right, &|_, one| {
+            one.cached_tokens_expected.to_string()
+        });
+        add(session, "session", Right, &|_, one| one.session_usd.clone());
+        add(queue, "queue", Right, &|_, one| one.other_usd.clone());
+        add(promised || session || queue, "score", Right, &|_, one| {
+            one.score_usd.clone().unwrap_or_else(unknown)
+        });
+        let price = |of: fn(&PriceInForce) -> Option<&str>| {
+            move |_: usize, one: &Offer| {
+                one.price.as_ref().map_or_else(unknown, |price| of(price).unwrap_or("-").to_owned())
+            }
+        };
+        add(true, "input", Right, &price(|price| Some(&price.input)));
+        add(true, "cached", Right, &price(|price| price.cached_input.as_deref()));
+        add(true, "output", Right, &price(|price| Some(&price.output)));
+        add(true, "price", Left, &|_, one| provenance(one));
+        beside(&columns)
     }
 }
 
-fn row(place: usize, offer: &Offer) -> [String; 9] {
-    let price = offer.price.as_ref();
-    let unknown = || "?".to_owned();
-    let provenance = price.map_or_else(
-        || "not known".to_owned(),
-        |price| {
-            let because = price.because.as_ref().map_or(String::new(), |words| format!("{words}; "));
-            let fee =
-                if price.fee_ppm == 0 { String::new() } else { format!("{} fee; ", percent(price.fee_ppm)) };
-            format!("{because}{fee}{} {}", price.confidence, price.as_of)
-        },
-    );
-    [
-        format!("{place}{}", if offer.last_resort { "!" } else { "" }),
-        offer.route.clone(),
-        offer.checkpoint.clone(),
-        offer.cost_usd_expected.clone().unwrap_or_else(unknown),
-        offer.ttft_ms_expected.map_or_else(unknown, |ms| format!("{ms} ms")),
-        price.map_or_else(unknown, |price| price.input.clone()),
-        price.map_or_else(unknown, |price| price.cached_input.clone().unwrap_or_else(|| "-".to_owned())),
-        price.map_or_else(unknown, |price| price.output.clone()),
-        provenance,
-    ]
+/// Why these prices are in force, and how sure they are.
+fn provenance(offer: &Offer) -> String {
+    let Some(price) = &offer.price else { return "not known".to_owned() };
+    let because = price.because.as_ref().map_or(String::new(), |words| format!("{words}; "));
+    let fee = if price.fee_ppm == 0 { String::new() } else { format!("{} fee; ", percent(price.fee_ppm)) };
+    format!("{because}{fee}{} {}", price.confidence, price.as_of)
+}
+
+/// Whether an amount is other than zero.
+fn is_some_money(text: &str) -> bool {
+    text.bytes().any(|byte| (b'1'..=b'9').contains(&byte))
+}
+
+/// An amount of a ranking, to two digits.
+fn roughly(usd: &str) -> Usd {
+    rough(usd.parse().unwrap_or(0.0))
+}
+
+fn share_words(share: f64) -> String {
+    Percent(share).to_string()
 }
 
 /// Parts per million as percent (`5.5%`).

@@ -1,0 +1,169 @@
+//! Probes: tiny requests of our own to routes that somebody wants and nothing was heard of, so that a route that was once
+//! judged bad is seen again, and the trial of a half-open breaker is not a caller's.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body_util::BodyExt as _;
+
+use crate::api::body::Call;
+use crate::providers::fault::Weight;
+use crate::routing::cost::{self, ExpectedTokens};
+use crate::routing::learn::breaker::State;
+use crate::routing::{Capabilities, Decision, Endpoint, Exclusion, Policy, Route};
+use crate::units::{Mono, PicoUsd};
+
+use super::answer::Answer;
+use super::fallback::Upstreams;
+use super::health::RouteHealth;
+use super::trial::{Patience, Trial};
+
+/// A route unheard for this long is probed, and at most so often.
+pub const INTERVAL: Duration = Duration::from_secs(15);
+/// Probes are spread over this much more.
+const JITTER: Duration = Duration::from_secs(3);
+/// How long after the last request that could have gone there a route is still wanted.
+const WANTED_FOR: Duration = Duration::from_mins(10);
+/// How long a probe may stay silent, and how long its end is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+const REST: Duration = Duration::from_secs(5);
+/// How long a route that refuses probes as bad requests is left to callers' requests.
+const USELESS_FOR: Duration = Duration::from_mins(10);
+
+const BODY: &str = r#"{"model":"probe","stream":true,"max_tokens":1,"temperature":0,"messages":[{"role":"system","content":"You check whether a service can be reached. You answer with one word and nothing else: no greeting, no explanation, no punctuation marks and no formatting."},{"role":"user","content":"Say yes."}]}"#;
+
+/// The request that every probe sends. Its own text is well formed, as a test shows.
+static PROBE: LazyLock<Option<Call>> =
+    LazyLock::new(|| Call::parse(Endpoint::Chat, Bytes::from_static(BODY.as_bytes()), 16).ok());
+
+/// Whether probes may go there at all: never to our own engine, nor where nobody knows what they cost.
+fn may_be_probed(route: &Route) -> bool {
+    !route.local && route.price.is_some() && route.capabilities.covers(Capabilities::CHAT)
+}
+
+/// Whether the moment alone leaves the route out, so that a caller's request would go there at another.
+const fn passes(why: &Exclusion) -> bool {
+    matches!(
+        why,
+        Exclusion::BreakerOpen { .. }
+            | Exclusion::RateLimited { .. }
+            | Exclusion::OverCap { .. }
+            | Exclusion::Full { .. }
+            | Exclusion::Disabled { .. }
+    )
+}
+
+impl Upstreams {
+    /// A request came that could go to these routes, now or at another moment: where its policy probes, they are worth it.
+    pub fn wanted(&self, policy: &Policy, routes: &[Route], decision: &Decision, now: Mono) {
+        if !policy.probe {
+            return;
+        }
+        let could = decision.order.iter().map(|one| one.route);
+        let later = decision.excluded.iter().filter(|one| passes(&one.why)).map(|one| one.route);
+        for id in could.chain(later) {
+            let index = usize::from(id.0);
+            if routes.get(index).is_some_and(may_be_probed)
+                && let Some(health) = self.health.get(index)
+            {
+                health.wanted_at.set(now);
+            }
+        }
+    }
+
+    /// Whether the route is to be probed at `now`; if so, the next probe is put off.
+    pub fn is_probe_due(&self, route: usize, now: Mono) -> bool {
+        let Some(health) = self.health.get(route) else { return false };
+        let wanted = health.wanted_at.get().is_some_and(|at| now.since(at) < WANTED_FOR);
+        if !wanted || !health.is_probed(now) {
+            return false;
+        }
+        let seen = health.outlook_at(now);
+        let rests = [seen.limited_until, seen.disabled_until].into_iter().flatten().any(|until| until > now);
+        let (open, half_open) = match health.breaker_state(now) {
+            State::Closed => (false, false),
+            State::Open => (true, false),
+            // A trial under way is one already.
+            State::HalfOpen => (seen.open_until.is_some_and(|until| until > now), true),
+        };
+        let unheard = health.heard_at.get().is_none_or(|at| now.since(at) >= INTERVAL);
+        let rested = health.probe_from.get().is_none_or(|from| from <= now);
+        // The trial of a breaker is due when the breaker says so.
+        let due = !rests && !open && (half_open || (unheard && rested));
+        if due {
+            health.probe_from.set(now.plus(INTERVAL + jitter(health, now)));
+        }
+        due
+    }
+
+    /// Probes the route at this place. Dropping the future cancels the probe.
+    pub async fn probe(&self, routes: &[Route], route_provider: &[u16], place: usize) {
+        let (Some(call), Some(route)) = (PROBE.as_ref(), routes.get(place)) else { return };
+        let provider = route_provider.get(place).map(|at| usize::from(*at));
+        let target = provider.and_then(|at| self.targets.get(at)?.as_ref());
+        let (Some(target), Some(health)) = (target, self.health.get(place)) else { return };
+        let trial = Trial {
+            route,
+            target,
+            health,
+            call,
+            headers: &HeaderMap::new(),
+            uncached: call.prompt_tokens_estimated(),
+            prompt_cost: None,
+            patience: Patience::of(call, PATIENCE, PATIENCE),
+            beaten: None,
+            hedge_of: None,
+        };
+        let (outcome, cost) = match self.try_route(trial).await {
+            Ok(brought) => {
+                let mut underway = brought.underway;
+                if let Answer::Streamed(streamed) = brought.answer {
+                    let mut body = streamed.body;
+                    // To its end, so that the connection serves again.
+                    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+                    let _ = tokio::time::timeout(REST, rest).await;
+                }
+                underway.ended(None);
+                ("ok", self.cost_of_probe(route, call))
+            }
+            Err(failed) => {
+                if failed.fault.class.weight() == Weight::None {
+                    health.unprobeable_until.set(self.clock.now().mono.plus(USELESS_FOR));
+                }
+                (failed.fault.class.code(), PicoUsd::ZERO)
+            }
+        };
+        self.metrics.probe(&route.provider, &route.checkpoint, outcome).add(cost.to_nanos());
+    }
+
+    fn cost_of_probe(&self, route: &Route, call: &Call) -> PicoUsd {
+        let tokens = ExpectedTokens { uncached: call.prompt_tokens_estimated(), cached: 0, output: 1 };
+        let at = self.clock.now().wall;
+        route.price.as_ref().map_or(PicoUsd::ZERO, |card| {
+            cost::expected(card, card.rates(tokens.uncached, at), tokens).total()
+        })
+    }
+}
+
+/// A part of [`JITTER`] that differs from route to route and from time to time.
+fn jitter(health: &Arc<RouteHealth>, now: Mono) -> Duration {
+    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    #[expect(clippy::cast_possible_truncation, reason = "sixteen bits")]
+    let share = u32::from(KEYS.hash_one((health.number().0, now.0)) as u16);
+    JITTER * share / u32::from(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_is_a_small_call() {
+        let call = PROBE.as_ref().expect("it is well formed");
+        assert!(call.stream && call.output_tokens_max == Some(1));
+        assert!((50..80).contains(&call.prompt_tokens_estimated()), "{}", call.prompt_tokens_estimated());
+    }
+}

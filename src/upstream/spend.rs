@@ -1,0 +1,95 @@
+//! What second attempts may cost: a policy's hedged spend over ten minutes, held to a share of all its spend in them.
+
+use std::time::Duration;
+
+use crate::units::{Mono, PicoUsd};
+
+/// The window, and how finely it moves on.
+const SLICES: usize = 10;
+const SLICE: Duration = Duration::from_mins(1);
+/// As many requests like the one that asks count as paid for already, so that the first ones of a policy may be hedged.
+const AS_IF_PAID: i128 = 20;
+
+/// The spend of one policy, in whole pico-dollars.
+#[derive(Debug, Clone, Default)]
+pub struct HedgeSpend {
+    slices: [Slice; SLICES],
+    /// The number of the slice that is being filled.
+    slice: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Slice {
+    hedged: PicoUsd,
+    total: PicoUsd,
+}
+
+impl HedgeSpend {
+    /// A request was answered for `cost`.
+    pub fn spent(&mut self, now: Mono, cost: PicoUsd) {
+        self.pass(now);
+        let slice = self.current();
+        slice.total += cost;
+    }
+
+    /// Whether a second attempt whose prompt costs `prompt` may be made for a request that is expected to cost `whole`
+    /// there; if so, it is counted. `share_ppm`: the policy's `max_extra_cost`, in parts per million.
+    pub fn take(&mut self, now: Mono, prompt: PicoUsd, whole: PicoUsd, share_ppm: u32) -> bool {
+        self.pass(now);
+        let hedged: PicoUsd = self.slices.iter().map(|slice| slice.hedged).sum();
+        let total: PicoUsd = self.slices.iter().map(|slice| slice.total).sum();
+        let allowed = (total + PicoUsd(whole.0.saturating_mul(AS_IF_PAID))).times_ppm(share_ppm);
+        let may = share_ppm > 0 && hedged + prompt <= allowed;
+        if may {
+            self.current().hedged += prompt;
+        }
+        may
+    }
+
+    fn current(&mut self) -> &mut Slice {
+        #[expect(clippy::cast_possible_truncation, reason = "below the number of slices")]
+        let at = (self.slice % SLICES as u64) as usize;
+        &mut self.slices[at]
+    }
+
+    fn pass(&mut self, now: Mono) {
+        let slice = Duration::from_nanos(now.0).as_secs() / SLICE.as_secs();
+        for _ in 0..slice.saturating_sub(self.slice).min(SLICES as u64) {
+            self.slice += 1;
+            *self.current() = Slice::default();
+        }
+        self.slice = self.slice.max(slice);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(s: u64) -> Mono {
+        Mono(s * 1_000_000_000)
+    }
+
+    #[test]
+    fn hedges_are_held_to_their_share_and_the_window_moves_on() {
+        let mut spend = HedgeSpend::default();
+        let (prompt, whole, share) = (PicoUsd(600), PicoUsd(1_000), 50_000);
+        let mut taken = 0;
+        for i in 0..1_000_u64 {
+            spend.spent(at(i / 10), whole);
+            taken += u32::from(spend.take(at(i / 10), prompt, whole, share));
+        }
+        // A twentieth of 1,020 requests, in prompts of six tenths of one.
+        assert_eq!(taken, 85);
+        assert!(spend.take(at(1_000), prompt, whole, share), "the old is forgotten");
+        assert!(!spend.take(at(1_000), prompt, whole, share));
+        assert!(!HedgeSpend::default().take(at(0), PicoUsd::ZERO, whole, 0), "no share, no hedge");
+    }
+
+    #[test]
+    fn a_clock_that_stands_late_still_has_one_window() {
+        let mut spend = HedgeSpend::default();
+        spend.spent(at(1_000_000), PicoUsd(1_000_000));
+        assert!(spend.take(at(1_000_300), PicoUsd(49_000), PicoUsd(1_000), 50_000));
+    }
+}

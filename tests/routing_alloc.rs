@@ -1,0 +1,217 @@
+//! A decision takes no memory once it has room: counted by an allocator, in a binary of its own.
+#![allow(unsafe_code, reason = "an allocator that counts is one by its nature")]
+#![allow(clippy::unwrap_used, reason = "tests: what cannot go on should stop")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tollway::pricing::{PriceCard, PriceEntry, Rates, Version};
+use tollway::routing::choose::decide_into;
+use tollway::routing::explain::{Origin, Record};
+use tollway::routing::learn::prefix::Held;
+use tollway::routing::learn::route::{AttemptId, RouteMind};
+use tollway::routing::{
+    Capabilities, Constraints, Decision, Degraded, Fallback, Hedging, Learned, Matcher, Mode, Objective,
+    Policy, RequestFacts, Retention, Route, RouteId, RouteOutlook, Slo,
+};
+use tollway::units::{Mono, Now, PicoUsd, TokenPrice};
+
+thread_local! {
+    /// Counted by thread: the test harness has threads of its own.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(place, layout) }
+    }
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: as the caller promises.
+        unsafe { System.realloc(place, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+const NOW: Now = Now { mono: Mono(1_000_000_000_000), wall: jiff::Timestamp::UNIX_EPOCH };
+
+fn route(at: u16) -> Route {
+    let price = TokenPrice(100_000 + u64::from(at) * 100_000);
+    Route {
+        provider: format!("p{at}").into(),
+        upstream_model: "m".into(),
+        name: format!("p{at}/m").into(),
+        checkpoint: "c".into(),
+        context_tokens: None,
+        // Some are left out, for several reasons.
+        region: (at % 5 != 4).then(|| "us".into()),
+        retention: Retention::Unknown,
+        quantization: None,
+        capabilities: Capabilities::ALL,
+        price: Some(PriceCard::new(
+            Version::always(
+                PriceEntry { source: "t".into(), as_of: "2026-11".into(), confidence: "operator".into() },
+                Rates {
+                    input: price,
+                    cached_input: Some(TokenPrice(price.0 / 10)),
+                    cache_write: None,
+                    output: TokenPrice(price.0 * 3),
+                    request: PicoUsd::ZERO,
+                },
+            ),
+            0,
+        )),
+        local: at == 3,
+        pin_only: false,
+    }
+}
+
+/// A mind that has heard a hundred answers; dearer routes are quicker.
+fn outlook(at: u16) -> RouteOutlook {
+    let mut mind = RouteMind::default();
+    for call in 0..100_u64 {
+        let began = Mono(call * 1_000_000_000);
+        mind.began(began, AttemptId(call), 900.0);
+        let ms = 600 / (1 + u64::from(at) / 2) + call % 7 * 60;
+        mind.answered(began.plus(Duration::from_millis(ms)), AttemptId(call), false, true);
+        mind.ended(Some((200, 2.0)));
+    }
+    mind.outlook(Mono(100_000_000_000), false)
+}
+
+fn policy(objective: Objective, ttft: Option<Duration>) -> Policy {
+    Policy {
+        name: "p".into(),
+        matcher: Matcher::default(),
+        routes: Vec::new(),
+        objective,
+        in_order: false,
+        slo: Slo {
+            ttft,
+            ttft_per_1k: Duration::from_millis(50),
+            tokens_per_second: Some(30.0),
+            attainment: 0.99,
+        },
+        constraints: Constraints { regions: vec![Arc::from("us")], ..Constraints::default() },
+        fallback: Fallback::default(),
+        hedging: Hedging::default(),
+        probe: true,
+        mode: Mode::Live,
+        allow_unpriced: false,
+        output_tokens_assumed: 500,
+        price_age_max: None,
+    }
+}
+
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+#[test]
+fn the_allocator_counts() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(7)))), 1);
+}
+
+#[test]
+fn a_decision_allocates_nothing_once_warmed() {
+    for count in [4, 16, 64] {
+        let routes: Vec<Route> = (0..count).map(route).collect();
+        let seen: Vec<RouteOutlook> = (0..count).map(outlook).collect();
+        let eligible: Vec<RouteId> = (0..count).map(RouteId).collect();
+        let held = vec![Held { tokens: 800, age_s: 20.0 }; usize::from(count)];
+        let learned = Learned {
+            lateness_usd: Some(0.004),
+            mean_cost_usd: 0.001,
+            output_tokens: Some(200),
+            session_rest: 2.0,
+            queue_usd_per_s: 0.001,
+            ..Learned::default()
+        };
+        let facts = RequestFacts {
+            model: "m",
+            eligible: &eligible,
+            prompt_tokens: 1_000,
+            held: &held,
+            learned,
+            may_hedge: true,
+            draw: 0.5,
+            ..RequestFacts::default()
+        };
+        let none_left = RequestFacts { tried: &eligible, ..facts };
+        let policies = [
+            policy(Objective::Cost, Some(Duration::from_millis(900))),
+            policy(Objective::Latency, Some(Duration::from_millis(900))),
+            policy(Objective::Balanced, None),
+            policy(Objective::Throughput, None),
+        ];
+        let mut decision = Decision::default();
+        let mut hedged = false;
+        let mut decide_all = || {
+            for policy in &policies {
+                decide_into(&mut decision, &routes, policy, &none_left, &seen[..], NOW);
+                assert_eq!(decision.degraded, Degraded::NoRoute);
+                decide_into(&mut decision, &routes, policy, &facts, &seen[..], NOW);
+                assert!(!decision.order.is_empty());
+                hedged |= decision.hedge.is_some();
+            }
+        };
+        decide_all();
+        assert_eq!(allocations(decide_all), 0, "{count} candidates");
+        assert!(hedged, "plans with a second route were among them");
+    }
+}
+
+/// A line of fixed room, as the log's buffer has it.
+struct Line {
+    length: usize,
+}
+
+impl std::fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.length += text.len();
+        Ok(())
+    }
+}
+
+#[test]
+fn a_record_and_its_line_allocate_nothing() {
+    let routes: Vec<Route> = (0..16).map(route).collect();
+    let seen: Vec<RouteOutlook> = (0..16).map(outlook).collect();
+    let eligible: Vec<RouteId> = (0..16).map(RouteId).collect();
+    let facts = RequestFacts {
+        model: "m",
+        eligible: &eligible,
+        prompt_tokens: 1_000,
+        may_hedge: true,
+        draw: 0.5,
+        ..RequestFacts::default()
+    };
+    let policy = policy(Objective::Cost, Some(Duration::from_millis(900)));
+    let mut decision = Decision::default();
+    decide_into(&mut decision, &routes, &policy, &facts, &seen[..], NOW);
+    let mut line = Line { length: 0 };
+    let recorded = allocations(|| {
+        let record =
+            Record::new("req_1", Origin { generation: 1, policy: 0 }, &policy, &decision, &facts, NOW);
+        record.write_line(&routes, &mut line).unwrap();
+        writeln!(line).unwrap();
+    });
+    assert_eq!(recorded, 0);
+    assert!(line.length > 40, "{}", line.length);
+}
