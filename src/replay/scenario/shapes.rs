@@ -123,7 +123,7 @@ impl Shapes {
 
 /// Measurements as multiples of their median, ascending; `None`: too few, or not times at all.
 #[expect(clippy::cast_possible_truncation, reason = "a multiplier needs no more than a float's 24 bits")]
-pub(crate) fn relative(mut values: Vec<f64>) -> Option<Arc<[f32]>> {
+pub(super) fn relative(mut values: Vec<f64>) -> Option<Arc<[f32]>> {
     values.retain(|value| value.is_finite() && *value > 0.0);
     values.sort_by(f64::total_cmp);
     let median = *values.get(values.len() / 2)?;

@@ -14,7 +14,7 @@ const BYTES_MAX: u64 = 8 << 30;
 /// Longest line, in bytes.
 const LINE_BYTES_MAX: u64 = 4 << 20;
 /// Most requests of a trace.
-const REQUESTS_MAX: usize = 50_000_000;
+pub(super) const REQUESTS_MAX: usize = 50_000_000;
 /// Most tokens of a prompt or an answer.
 const TOKENS_MAX: u64 = 100_000_000;
 
@@ -168,6 +168,9 @@ fn from_lines<R: BufRead>(mut lines: Lines<R>, name: &str, options: &Load) -> Re
         let fix = "the first line of CSV names its columns; JSON lines hold one request each".to_owned();
         return Err(Error::Empty { file: lines.file().to_owned(), fix });
     };
+    if first.starts_with('{') && super::records::is_record(&first) {
+        return super::records::from_first(lines, &first, options).map(|records| records.trace);
+    }
     let mut builder = Builder::new(name);
     if first.starts_with('{') {
         super::lines::read(&mut lines, &first, options, &mut builder)?;
