@@ -1,5 +1,6 @@
 //! From what is typed in a scenario file to the market that it means. Pure: every fault is reported at once.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ pub(super) fn compile(
         document.checkpoint.as_ref().map_or(CHECKPOINT.into(), |name| Arc::clone(&name.0));
     let blank = RouteDocument::default();
     let defaults = document.defaults.as_ref().map_or(&blank, |defaults| &defaults.value);
-    let market = Market { reader, defaults, checkpoint, shapes };
+    let market = Market { reader, defaults, checkpoint, shapes, said_default_shape: Cell::new(false) };
     let typed = document.routes.as_ref().map(|routes| routes.value.as_slice()).unwrap_or_default();
     let routes: Vec<MarketRoute> = typed.iter().filter_map(|route| market.route(route)).collect();
     let local = document.local.as_ref().and_then(|local| market.local(local));
@@ -130,6 +131,8 @@ struct Market<'r, 'f> {
     defaults: &'r RouteDocument,
     checkpoint: Arc<str>,
     shapes: &'r Shapes,
+    /// Whether it was said that the shape of the defaults is none: every route would say it again.
+    said_default_shape: Cell<bool>,
 }
 
 impl Market<'_, '_> {
@@ -241,6 +244,9 @@ impl Market<'_, '_> {
             let all = self.defaults.first_token.as_ref().and_then(|first| first.shape.as_ref());
             let shape = own.and_then(|first| first.shape.as_ref()).or(all);
             let spot = shape.map_or(typed.spot, |shape| shape.spot);
+            if own.is_none_or(|first| first.shape.is_none()) && self.said_default_shape.replace(true) {
+                return None;
+            }
             let known = self.shapes.names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             let help = nearest(name, self.shapes.names()).map(|near| format!("did you mean `{near}`?"));
             self.reader.error(spot, &format!("`shape` must be one of {known}, not `{name}`"), help);

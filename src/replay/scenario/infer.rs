@@ -277,7 +277,7 @@ impl Observed<'_> {
     fn cache(&self) -> Option<Cache> {
         let mut last: std::collections::HashMap<u32, (u64, u64)> = std::collections::HashMap::new();
         let (mut chances, mut hits) = (0_u32, 0_u32);
-        let mut gaps: Vec<f64> = Vec::new();
+        let mut pauses: Vec<f64> = Vec::new();
         let mut granularity = 0;
         for (attempt, usage, ..) in self.answers() {
             let before = last.insert(attempt.key, (attempt.at_us, usage.prompt));
@@ -285,20 +285,20 @@ impl Observed<'_> {
             let Some((at_us, prompt)) = before.filter(|(_, prompt)| usage.prompt >= *prompt) else {
                 continue;
             };
-            let gap_s = float(attempt.at_us - at_us) / 1e6;
+            let apart_s = float(attempt.at_us - at_us) / 1e6;
             // Half of the earlier prompt is more than a system prompt that everyone shares.
             let is_hit = usage.cached * 2 >= prompt;
-            if is_hit && gap_s <= TTL_S_MAX {
-                gaps.push(gap_s);
+            if is_hit && apart_s <= TTL_S_MAX {
+                pauses.push(apart_s);
             }
-            if gap_s <= 120.0 {
+            if apart_s <= 120.0 {
                 chances += 1;
                 hits += u32::from(is_hit);
             }
         }
         let all_cached: u64 = self.answers().map(|(_, usage, ..)| usage.cached).sum();
-        gaps.sort_by(f64::total_cmp);
-        let longest = gaps.get((gaps.len() * 95 / 100).min(gaps.len().saturating_sub(1))).copied();
+        pauses.sort_by(f64::total_cmp);
+        let longest = pauses.get((pauses.len() * 95 / 100).min(pauses.len().saturating_sub(1))).copied();
         (all_cached > 0).then(|| Cache {
             ttl_s: longest.unwrap_or(300.0).max(60.0),
             honoured: if chances > 0 { f64::from(hits) / f64::from(chances) } else { 0.75 },

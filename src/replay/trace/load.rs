@@ -146,6 +146,11 @@ impl<R: BufRead> Lines<R> {
         Error::Line { file: self.file.clone(), line: self.number, what: fault.what, fix: fault.fix }
     }
 
+    /// Whether the line that was read last has no end: whoever writes the file was not done with it.
+    pub(crate) fn is_cut(&self) -> bool {
+        !self.buffer.ends_with(b"\n")
+    }
+
     pub(crate) fn file(&self) -> &str {
         &self.file
     }

@@ -10,8 +10,6 @@ pub mod generate;
 mod lines;
 mod load;
 mod prefix;
-#[cfg(test)]
-mod real;
 pub mod records;
 mod sessions;
 mod statistics;
@@ -121,3 +119,6 @@ impl Trace {
         self.arrivals.last().map_or(0, |arrival| arrival.at_us.saturating_sub(first))
     }
 }
+
+#[cfg(test)]
+mod tests;

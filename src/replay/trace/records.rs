@@ -171,6 +171,10 @@ pub(super) fn from_first<R: BufRead>(
     while gathered.asked.len() < REQUESTS_MAX {
         let Some(line) = lines.next()? else { break };
         if let Err(fault) = gathered.take(line) {
+            // A gateway that runs may be in the middle of its last line.
+            if lines.is_cut() {
+                break;
+            }
             return Err(lines.fault(fault));
         }
     }
@@ -273,20 +277,20 @@ impl Gathered {
         self.asked.sort_by_key(|asked| asked.came);
         self.attempts.sort_by_key(|attempt| attempt.came);
         self.asked.truncate(options.limit.unwrap_or(usize::MAX));
-        let begins = self.asked.first()?.came;
+        let (begins, ends) = (self.asked.first()?.came, self.asked.last()?.came);
         let since = |came: Timestamp| u64::try_from(came.duration_since(begins).as_micros()).ok();
         let mut tree = Prefixes::new();
         let mut last: HashMap<(u32, u16), End> = HashMap::new();
-        let mut ends = Vec::with_capacity(self.asked.len());
+        let mut tips = Vec::with_capacity(self.asked.len());
         for Asked { request, cached_tokens, .. } in &self.asked {
             let before = last.get(&(request.key, request.model)).copied();
             let with = before.unwrap_or(Prefixes::ROOT);
             let shared = if before.is_some() { *cached_tokens } else { 0 };
             let end = tree.extend(with, shared, request.prompt_tokens);
             last.insert((request.key, request.model), end);
-            ends.push(end);
+            tips.push(end);
         }
-        for (asked, end) in self.asked.iter().zip(ends) {
+        for (asked, end) in self.asked.iter().zip(tips) {
             let request = Request { at_us: since(asked.came).unwrap_or(0), ..asked.request };
             self.builder.push(request, |links| {
                 tree.links_into(end, 0, links);
@@ -296,7 +300,8 @@ impl Gathered {
         let attempts = self
             .attempts
             .into_iter()
-            // An attempt of a request that came before the first answered one has no place in the trace.
+            // Attempts of requests that came before the first answered one, or after the last, have no place in the trace.
+            .filter(|attempt| (begins..=ends).contains(&attempt.came))
             .filter_map(|Dated { came, route, key, ended }| {
                 Some(Attempt { at_us: since(came)?, route, key, ended })
             })
@@ -355,6 +360,8 @@ mod tests {
     fn a_log_is_known_by_its_lines_and_a_wrong_one_is_named() {
         let trace = super::super::read(LOG, "log.jsonl", &Load::default()).unwrap();
         assert_eq!(trace.arrivals.len(), 3);
+        let still_written = read(&format!("{LOG}{{\"ts\":\"2026-"), "log", &Load::default()).unwrap();
+        assert_eq!(still_written.trace.arrivals.len(), 3);
         let fault = read(&format!("{LOG}not json\n"), "log", &Load::default()).unwrap_err().to_string();
         assert!(fault.starts_with("log:5: this is no line of an access log"), "{fault}");
         let nobody = LOG.lines().nth(1).unwrap();

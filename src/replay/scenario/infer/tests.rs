@@ -25,6 +25,12 @@ routes:
 
 /// Two hours of one request a second to `one`: base 500 ms, 20,000 tokens a second, 50 tokens a second after that; three
 /// times as slow from a quarter to a half, at twice the price in the last quarter, down for ten minutes before that.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "small numbers of a test, none below zero"
+)]
 fn log() -> String {
     let mut draw = Draw::new(9, 9);
     let mut log = String::new();
@@ -36,10 +42,10 @@ fn log() -> String {
         let completion = 50 + draw.below(200) as u64;
         let slow = if (0.25..0.5).contains(&part) { 3.0 } else { 1.0 };
         let price = if part >= 0.75 { 2 } else { 1 };
-        let ttft_s = slow * (0.5 * (0.08 * draw.normal()).exp() + (prompt - cached) as f64 / 20_000.0);
-        let total_ms = (ttft_s * 1000.0) as i64 + completion as i64 * 20;
+        let first_s = slow * (0.5 * (0.08 * draw.normal()).exp() + (prompt - cached) as f64 / 20_000.0);
+        let whole_ms = (first_s * 1000.0) as i64 + completion.cast_signed() * 20;
         let cost = price * ((prompt - cached) * 1_000_000 + cached * 100_000 + completion * 2_000_000);
-        let ended = begins + SignedDuration::from_millis(second * 1000 + total_ms);
+        let ended = begins + SignedDuration::from_millis(second * 1000 + whole_ms);
         let is_down = (4200..4800).contains(&second);
         let failed = match () {
             () if is_down => r#","failed":[{"route":"one/m","reason":"server","message":""}]"#,
@@ -48,12 +54,12 @@ fn log() -> String {
         };
         let route = if is_down { "gone/m" } else { "one/m" };
         let route = if second % 900 == 3 { "two/m" } else { route };
-        let ttft_ms = (ttft_s * 1000.0) as u64;
+        let ttft_ms = (first_s * 1000.0) as u64;
         writeln!(
             log,
             "{{\"ts\":\"{ended:.3}\",\"request_id\":\"r\",\"model\":\"m\",\"team\":\"t\",\"key\":\"k{}\",\"route\":\"{route}\",\
              \"status\":200,\"outcome\":\"ok\",\"stream\":true,\"prompt_tokens\":{prompt},\"cached_tokens\":{cached},\
-             \"completion_tokens\":{completion},\"cost_usd\":0.{cost:012},\"ttft_ms\":{ttft_ms},\"total_ms\":{total_ms}{failed}}}",
+             \"completion_tokens\":{completion},\"cost_usd\":0.{cost:012},\"ttft_ms\":{ttft_ms},\"total_ms\":{whole_ms}{failed}}}",
             second % 40,
         )
         .unwrap();
