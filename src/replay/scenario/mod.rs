@@ -1,11 +1,12 @@
 //! The market that answers a trace: what each route costs, how it behaves, and what goes wrong when. Levels are a
 //! scenario file's to say; nothing here is known to the router.
 //!
-//! `document` is what a scenario file holds, `compile` what that means, `read` opens the files; `shapes` is how much first
+//! `document` is what a scenario file holds, `compile` and `incident` what that means, `read` opens the files; `shapes` is how much first
 //! tokens of real providers vary, and `infer` reads a market off an access log.
 
 mod compile;
 pub mod document;
+mod incident;
 mod infer;
 mod read;
 mod shapes;
