@@ -21,8 +21,8 @@ use crate::pricing::{PriceCard, PriceEntry, Rates};
 use crate::routing::{Capabilities, Retention, Route};
 use crate::units::{PicoUsd, TokenPrice};
 
-/// The moment at which a scenario begins that does not say: a Monday, 08:00 in UTC.
-const BEGINS_S: i64 = 1_794_816_000;
+/// The moment at which a scenario begins that does not say: a Monday, noon in UTC.
+const BEGINS_S: i64 = 1_794_830_400;
 /// What a scenario promises that does not say.
 const SLO: SloClass = SloClass { ttft_s: 2.0, ttft_s_per_1k: 0.1 };
 const CHECKPOINT: &str = "market-model";

@@ -335,6 +335,18 @@ mod tests {
     }
 
     #[test]
+    fn the_line_in_the_handbook_is_read() {
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let line = page.lines().find(|line| line.starts_with("{\"ts\"")).unwrap();
+        let records = read(line, "log", &Load::default()).unwrap();
+        assert_eq!((records.trace.arrivals[0].prompt_tokens, &*records.trace.keys[0]), (1200, "default"));
+        let Seen::Answered { usage, cost, .. } = &records.attempts[0].ended else { panic!("an answer") };
+        assert_eq!((usage.cached, *cost), (800, Some(PicoUsd(220_800_000))));
+        assert_eq!(records.begins.to_string(), "2026-11-24T01:43:07.311Z");
+    }
+
+    #[test]
     fn attempts_say_what_was_seen_of_each_route() {
         let records = read(LOG, "log", &Load::default()).unwrap();
         let of = |name: &str| {

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::{Error, Kind, Load, Trace, generate, load, shared_tokens};
+use super::{Draw, Error, Kind, Load, Trace, generate, load, read, shared_tokens};
 
 /// A real trace, if there is a folder of them.
 pub(super) fn real(file: &str, options: &Load) -> Option<Trace> {
@@ -46,6 +46,44 @@ fn a_file_is_read_whether_packed_or_not() {
     assert!(none.contains("none: cannot be read"), "{none}");
     std::fs::write(&packed, [0x1f, 0x8b, 8, 0, 0, 0]).unwrap();
     assert!(matches!(load(&packed, &Load::default()), Err(Error::Unreadable { .. })));
+}
+
+/// Files are damaged in all ways; they may be refused, but nothing may break.
+#[test]
+fn damaged_files_are_refused_or_read() {
+    const FILES: [&str; 4] = [
+        "t_ms,in_tokens,out_tokens,key\n0,5,6,a\n9.5,7,8,b\n",
+        "session,seq,t_ms,in_tokens,out_tokens,shared_with,shared_tokens\na,0,0,90,5,-1,0\na,1,50,95,5,0,64\n",
+        "{\"t_ms\":0,\"in\":9,\"out\":2,\"blocks\":[1,2],\"ends\":[4,9]}\n{\"t_ms\":3000,\"in\":9,\"out\":2,\"blocks\":[1]}\n",
+        "{\"ts\":\"2026-11-24T10:00:05.000Z\",\"request_id\":\"b\",\"model\":\"m\",\"route\":\"x\",\"status\":200,\"outcome\":\"ok\",\
+         \"stream\":true,\"prompt_tokens\":900,\"cached_tokens\":80,\"completion_tokens\":31,\"ttft_ms\":10,\"total_ms\":40}\n",
+    ];
+    const PARTS: [&str; 9] = ["", "-", "9999999999999999999", "e9", "NaN", ",", "\"", "\n", "\u{feff}"];
+    let mut draw = Draw::new(1, 1);
+    let (mut good, mut bad) = (0, 0);
+    for round in 0..8000 {
+        let mut text = FILES[round % FILES.len()].to_owned();
+        let from = draw.below(text.len());
+        let to = (from + draw.below(12)).min(text.len());
+        text.replace_range(from..to, PARTS[draw.below(PARTS.len())]);
+        let options = Load {
+            seed: 1,
+            limit: Some(draw.below(4)),
+            span_s: [None, Some(f64::INFINITY), Some(-1.0)][round % 3],
+        };
+        match read(&text, "x", &options) {
+            Ok(trace) => {
+                assert!(trace.arrivals.is_sorted_by_key(|arrival| arrival.at_us), "{text}");
+                assert!(trace.links.iter().all(|link| link.block < trace.blocks), "{text}");
+                good += 1;
+            }
+            Err(error) => {
+                assert!(error.to_string().starts_with("x:"), "{error}");
+                bad += 1;
+            }
+        }
+    }
+    assert!(good > 500 && bad > 500, "{good} read, {bad} refused");
 }
 
 fn mean(values: impl Iterator<Item = u32>) -> f64 {
