@@ -110,7 +110,7 @@ impl Documents {
 
 /// Why a file was not read.
 #[derive(Debug)]
-pub(super) enum ReadError {
+pub(crate) enum ReadError {
     NotRegular,
     TooLong,
     NotUtf8,
@@ -202,7 +202,7 @@ fn policy_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 /// The text of a regular file of at most `bytes_max` bytes.
 ///
 /// The kind is looked at before the file is opened, since opening a pipe would wait for its writer, and again afterwards.
-pub(super) fn read_regular(path: &Path, bytes_max: u64) -> Result<String, ReadError> {
+pub(crate) fn read_regular(path: &Path, bytes_max: u64) -> Result<String, ReadError> {
     if !fs::metadata(path).map_err(ReadError::Io)?.is_file() {
         return Err(ReadError::NotRegular);
     }

@@ -1,16 +1,15 @@
 //! From what is typed in a scenario file to the market that it means. Pure: every fault is reported at once.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::document::{
-    FirstTokenDocument, IncidentDocument, LimitsDocument, LocalDocument, RouteDocument, ScenarioDocument,
-};
+use super::document::{FirstTokenDocument, LimitsDocument, LocalDocument, RouteDocument, ScenarioDocument};
+use super::incident::{Befallen, incident};
 use super::{
-    Cache, Errors, FirstToken, Incident, IncidentKind, Limits, LocalNode, MarketRoute, Pace, Scenario,
-    Shapes, SloClass,
+    Cache, Errors, FirstToken, Incident, Limits, LocalNode, MarketRoute, Pace, Scenario, Shapes, SloClass,
 };
 use crate::config::compile::prices;
 use crate::config::document::gateway::RetentionWord;
@@ -22,19 +21,12 @@ use crate::pricing::{PriceCard, PriceEntry, Rates, Version};
 use crate::routing::{Capabilities, Retention, Route};
 use crate::units::{PicoUsd, TokenPrice};
 
-/// The moment at which a scenario begins that does not say: a Monday, 08:00 in UTC.
-const BEGINS_S: i64 = 1_794_816_000;
+/// The moment at which a scenario begins that does not say: a Monday, noon in UTC.
+const BEGINS_S: i64 = 1_794_830_400;
 /// What a scenario promises that does not say.
 const SLO: SloClass = SloClass { ttft_s: 2.0, ttft_s_per_1k: 0.1 };
 const CHECKPOINT: &str = "market-model";
 const LOCAL: &str = "local";
-
-/// Whom an incident may befall.
-struct Befallen<'d> {
-    name: &'d str,
-    is_local: bool,
-    has_limits: bool,
-}
 
 pub(super) fn compile(
     reader: &Reader<'_>,
@@ -46,7 +38,7 @@ pub(super) fn compile(
         document.checkpoint.as_ref().map_or(CHECKPOINT.into(), |name| Arc::clone(&name.0));
     let blank = RouteDocument::default();
     let defaults = document.defaults.as_ref().map_or(&blank, |defaults| &defaults.value);
-    let market = Market { reader, defaults, checkpoint, shapes };
+    let market = Market { reader, defaults, checkpoint, shapes, said_default_shape: Cell::new(false) };
     let typed = document.routes.as_ref().map(|routes| routes.value.as_slice()).unwrap_or_default();
     let routes: Vec<MarketRoute> = typed.iter().filter_map(|route| market.route(route)).collect();
     let local = document.local.as_ref().and_then(|local| market.local(local));
@@ -130,6 +122,8 @@ struct Market<'r, 'f> {
     defaults: &'r RouteDocument,
     checkpoint: Arc<str>,
     shapes: &'r Shapes,
+    /// Whether it was said that the shape of the defaults is none: every route would say it again.
+    said_default_shape: Cell<bool>,
 }
 
 impl Market<'_, '_> {
@@ -243,6 +237,9 @@ impl Market<'_, '_> {
             let all = self.defaults.first_token.as_ref().and_then(|first| first.shape.as_ref());
             let shape = own.and_then(|first| first.shape.as_ref()).or(all);
             let spot = shape.map_or(typed.spot, |shape| shape.spot);
+            if own.is_none_or(|first| first.shape.is_none()) && self.said_default_shape.replace(true) {
+                return None;
+            }
             let known = self.shapes.names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             let help = nearest(name, self.shapes.names()).map(|near| format!("did you mean `{near}`?"));
             self.reader.error(spot, &format!("`shape` must be one of {known}, not `{name}`"), help);
@@ -329,60 +326,6 @@ fn limits(said: &Said<'_, LimitsDocument>) -> Limits {
         refusal_s: said.seconds(|limits| &limits.refusal, 0.08),
         says_retry_after: said.find(|limits| &limits.says_retry_after).is_none_or(|flag| flag.0),
     }
-}
-
-fn incident(reader: &Reader<'_>, typed: &At<IncidentDocument>, names: &[Befallen<'_>]) -> Option<Incident> {
-    let number = |found: &Option<At<super::document::Above>>| found.as_ref().map(|found| found.0);
-    let flag = |found: &Option<At<crate::config::document::values::Flag>>| {
-        found.as_ref().is_some_and(|found| found.0)
-    };
-    let kinds: Vec<IncidentKind> = [
-        number(&typed.slow).map(IncidentKind::Slow),
-        flag(&typed.down).then_some(IncidentKind::Down),
-        number(&typed.limit_cut).map(IncidentKind::LimitCut),
-        number(&typed.price).map(IncidentKind::Price),
-        number(&typed.wrong_usage).map(IncidentKind::WrongUsage),
-        number(&typed.slow_stream).map(IncidentKind::SlowStream),
-        typed.error_inside.as_ref().map(|share| IncidentKind::ErrorInside(share.0)),
-        flag(&typed.restart).then_some(IncidentKind::Restart),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    let [kind] = kinds.as_slice() else {
-        let message = format!("an incident needs one thing that goes wrong, not {}", kinds.len());
-        let help = "one of slow, down, limit_cut, price, wrong_usage, slow_stream, error_inside, restart";
-        reader.error(typed.spot, &message, Some(help.to_owned()));
-        return None;
-    };
-    let (Some(route), Some(from), Some(to)) = (&typed.route, &typed.from, &typed.to) else {
-        for key in ["route", "from", "to"] {
-            reader.missing(typed.spot, &[key], &format!("`{key}` is missing here"), None);
-        }
-        return None;
-    };
-    let Some(befallen) = names.iter().find(|befallen| *befallen.name == *route.0) else {
-        let known = || names.iter().map(|befallen| befallen.name);
-        let help = match nearest(&route.0, known()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("known here: {}", known().collect::<Vec<_>>().join(", ")),
-        };
-        reader.error(route.spot, &format!("there is no route `{}`", route.0), Some(help));
-        return None;
-    };
-    if from.0 >= to.0 {
-        reader.error(from.spot, "`from` must be before `to`", None);
-    }
-    match kind {
-        IncidentKind::Restart if !befallen.is_local => {
-            reader.error(route.spot, "only the local node is restarted", Some("use `down`".to_owned()));
-        }
-        IncidentKind::LimitCut(_) if !befallen.has_limits => {
-            reader.error(route.spot, &format!("`{}` has no limit to cut", route.0), None);
-        }
-        _ => {}
-    }
-    Some(Incident { route: route.0.to_string(), from: from.0, to: to.0, kind: *kind })
 }
 
 /// A route that is known by little more than its name.

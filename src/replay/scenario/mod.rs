@@ -1,14 +1,17 @@
 //! The market that answers a trace: what each route costs, how it behaves, and what goes wrong when. Levels are a
 //! scenario file's to say; nothing here is known to the router.
 //!
-//! `document` is what a scenario file holds, `compile` what that means, `read` opens the files; `shapes` is how much first
-//! tokens of real providers vary.
+//! `document` is what a scenario file holds, `compile` and `incident` what that means, `read` opens the files; `shapes` is how much first
+//! tokens of real providers vary, and `infer` reads a market off an access log.
 
 mod compile;
 pub mod document;
+mod incident;
+mod infer;
 mod read;
 mod shapes;
 
+pub use infer::{ANSWERS_MIN, Inferred, from_records};
 pub use read::{load, read};
 pub use shapes::Shapes;
 

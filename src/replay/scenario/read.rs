@@ -1,11 +1,11 @@
 //! Reads scenario files: one, or one that extends another in its folder.
 
-use std::fs;
 use std::path::Path;
 
 use super::compile::compile;
 use super::document::ScenarioDocument;
 use super::{Scenario, Shapes};
+use crate::config::load::{FILE_BYTES_MAX, read_regular};
 use crate::config::problem::{Problem, Problems, Severity};
 use crate::config::sheet;
 
@@ -28,8 +28,7 @@ pub fn load(path: &Path, shapes: &Shapes) -> Result<Scenario, Problems> {
         if files.len() == FILES_MAX || files.iter().any(|(known, _)| *known == name) {
             return Err(fault(&name, "extends itself, or more files than make sense"));
         }
-        let text =
-            fs::read_to_string(&path).map_err(|error| fault(&name, &format!("cannot be read: {error}")))?;
+        let text = read_regular(&path, FILE_BYTES_MAX).map_err(|error| fault(&name, &error.to_string()))?;
         next = sheet::peek(&text, "extends").map(|file| folder.join(file));
         files.push((name, text));
     }

@@ -123,7 +123,7 @@ impl Shapes {
 
 /// Measurements as multiples of their median, ascending; `None`: too few, or not times at all.
 #[expect(clippy::cast_possible_truncation, reason = "a multiplier needs no more than a float's 24 bits")]
-pub(crate) fn relative(mut values: Vec<f64>) -> Option<Arc<[f32]>> {
+pub(super) fn relative(mut values: Vec<f64>) -> Option<Arc<[f32]>> {
     values.retain(|value| value.is_finite() && *value > 0.0);
     values.sort_by(f64::total_cmp);
     let median = *values.get(values.len() / 2)?;
@@ -170,10 +170,12 @@ fn normal_below(z: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
-    fn at(draws: &[f32], share: f64) -> f32 {
-        draws[((draws.len() as f64 * share) as usize).min(draws.len() - 1)]
+    fn at(draws: &[f32], percent: usize) -> f32 {
+        draws[draws.len() * percent / 100]
     }
 
     #[test]
@@ -193,12 +195,12 @@ mod tests {
         ] {
             let draws = shapes.find(name).unwrap();
             assert!(draws.is_sorted() && draws.len() == 512, "{name}");
-            assert!((at(&draws, 0.5) - 1.0).abs() < 0.01, "{name}");
-            for (share, measured) in [(0.1, low), (0.9, high), (0.99, highest)] {
+            assert!((at(&draws, 50) - 1.0).abs() < 0.01, "{name}");
+            for (share, measured) in [(10, low), (90, high), (99, highest)] {
                 let fitted = at(&draws, share);
                 assert!(
                     (fitted / measured - 1.0).abs() < 0.15,
-                    "{name} at {share}: {fitted}, not {measured}"
+                    "{name} at {share} %: {fitted}, not {measured}"
                 );
             }
         }
@@ -210,7 +212,7 @@ mod tests {
         let path = folder.path().join("x.csv");
         let mut text = "provider,ttft_ms,error\n".to_owned();
         for at in 0..20 {
-            text += &format!("zoe,{},0\nadam,{},0\n", 100 + at, 1000 + 10 * at);
+            writeln!(text, "zoe,{},0\nadam,{},0", 100 + at, 1000 + 10 * at).unwrap();
         }
         text += "adam,99999,1\nfew,5,0\n";
         std::fs::write(&path, text).unwrap();

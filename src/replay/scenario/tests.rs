@@ -175,3 +175,38 @@ fn a_file_that_extends_itself_is_refused() {
     std::fs::write(&path, "extends: none.yaml\n").unwrap();
     assert!(load(&path, &Shapes::fitted()).unwrap_err().to_string().contains("cannot be read"));
 }
+
+/// The page's own example, without what it extends.
+#[test]
+fn the_page_on_replay_shows_every_key_and_its_example_reads() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/replay.md")).unwrap();
+    let (_, example) = page.split_once("```yaml\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let alone: String = example.split_inclusive('\n').filter(|line| !line.starts_with("extends:")).collect();
+    let scenario = read(&alone, "page.yaml").unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!((scenario.routes.len(), scenario.incidents.len()), (2, 8));
+    let schema = schemars::schema_for!(document::ScenarioDocument).to_value();
+    let mut missing = Vec::new();
+    for key in keys(&schema) {
+        // Tiers and what they hold are explained where prices are.
+        if !example.contains(&format!("{key}:"))
+            && !["tiers", "prompt_tokens_above", "days", "cache_write", "request"].contains(&&*key)
+        {
+            missing.push(key);
+        }
+    }
+    assert!(missing.is_empty(), "docs/replay.md does not show {missing:?}");
+}
+
+/// The names of all properties in a schema.
+fn keys(schema: &serde_json::Value) -> Vec<String> {
+    match schema {
+        serde_json::Value::Object(map) => {
+            let own = map.get("properties").and_then(|properties| properties.as_object());
+            let own = own.into_iter().flat_map(|properties| properties.keys().cloned());
+            own.chain(map.values().flat_map(keys)).collect()
+        }
+        serde_json::Value::Array(items) => items.iter().flat_map(keys).collect(),
+        _ => Vec::new(),
+    }
+}

@@ -66,6 +66,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::cast_precision_loss, reason = "a count of draws")]
     fn moments_are_those_of_the_distributions() {
         let mut draw = Draw::new(7, 0);
         let n = 40_000;

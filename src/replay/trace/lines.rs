@@ -111,10 +111,11 @@ fn spread(builder: &mut Builder) {
         return;
     };
     for group in times.chunk_by_mut(|a, b| a == b) {
-        let count = group.len() as u64;
+        let count = group.len() as u128;
         for (at, time) in group.iter_mut().enumerate() {
             // The step itself, not the gap to the next request: a quiet minute is quiet.
-            **time += step * at as u64 / count;
+            let part = u128::from(step) * at as u128 / count;
+            **time += u64::try_from(part).unwrap_or(step);
         }
     }
 }

@@ -14,7 +14,7 @@ const BYTES_MAX: u64 = 8 << 30;
 /// Longest line, in bytes.
 const LINE_BYTES_MAX: u64 = 4 << 20;
 /// Most requests of a trace.
-const REQUESTS_MAX: usize = 50_000_000;
+pub(super) const REQUESTS_MAX: usize = 50_000_000;
 /// Most tokens of a prompt or an answer.
 const TOKENS_MAX: u64 = 100_000_000;
 
@@ -146,6 +146,11 @@ impl<R: BufRead> Lines<R> {
         Error::Line { file: self.file.clone(), line: self.number, what: fault.what, fix: fault.fix }
     }
 
+    /// Whether the line that was read last has no end: whoever writes the file was not done with it.
+    pub(crate) fn is_cut(&self) -> bool {
+        !self.buffer.ends_with(b"\n")
+    }
+
     pub(crate) fn file(&self) -> &str {
         &self.file
     }
@@ -168,6 +173,9 @@ fn from_lines<R: BufRead>(mut lines: Lines<R>, name: &str, options: &Load) -> Re
         let fix = "the first line of CSV names its columns; JSON lines hold one request each".to_owned();
         return Err(Error::Empty { file: lines.file().to_owned(), fix });
     };
+    if first.starts_with('{') && super::records::is_record(&first) {
+        return super::records::from_first(lines, &first, options).map(|records| records.trace);
+    }
     let mut builder = Builder::new(name);
     if first.starts_with('{') {
         super::lines::read(&mut lines, &first, options, &mut builder)?;

@@ -1,6 +1,6 @@
 //! Who asks what, and when: a trace in memory, whatever file it came from.
 //!
-//! `load` opens a file and sees by its content what it is; a format a file (`table`, `sessions`, `lines`). `build` puts
+//! `load` opens a file and sees by its content what it is; a format a file (`table`, `sessions`, `lines`, `records`). `build` puts
 //! requests in order of time, `prefix` is what prompts have in common, `draw` is chance from a seed. `generate` makes
 //! traces that are like published ones, and `statistics` says what a trace is like.
 
@@ -10,12 +10,12 @@ pub mod generate;
 mod lines;
 mod load;
 mod prefix;
-#[cfg(test)]
-mod real;
+pub mod records;
 mod sessions;
 mod statistics;
 mod table;
 
+pub(crate) use draw::Draw;
 pub use generate::{Kind, generate};
 pub use lines::line;
 pub(crate) use load::Lines;
@@ -119,3 +119,6 @@ impl Trace {
         self.arrivals.last().map_or(0, |arrival| arrival.at_us.saturating_sub(first))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -135,7 +135,7 @@ pub(super) fn lay(mut sessions: Vec<Session>, options: &Load, builder: &mut Buil
         }
         for ((call, end), at_us) in calls.iter().zip(ends).zip(times) {
             let request = Request {
-                at_us: start_us + at_us,
+                at_us: start_us.saturating_add(at_us),
                 prompt_tokens: call.prompt_tokens,
                 output_tokens: call.output_tokens,
                 key,

@@ -1,7 +1,7 @@
 //! Generated traces against the statistics of those that they are fitted to.
 
 use super::*;
-use crate::replay::trace::real::real;
+use crate::replay::trace::tests::real;
 use crate::replay::trace::{Statistics, shared_tokens};
 
 /// What the published traces are like, and how many requests they have; measured as `profile` says.

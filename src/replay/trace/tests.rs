@@ -1,10 +1,10 @@
-//! The loaders on real traces, where a folder of them is named in `TRACES`; without one these tests say so and pass.
+//! What a trace can do, and the loaders on real ones where a folder of them is named in `TRACES`; without one those tests say so and pass.
 
 #![expect(clippy::cast_precision_loss, reason = "counts and times of traces fit a float's 53 bits")]
 
 use std::path::PathBuf;
 
-use super::{Load, Trace, load, shared_tokens};
+use super::{Draw, Error, Kind, Load, Trace, generate, load, read, shared_tokens};
 
 /// A real trace, if there is a folder of them.
 pub(super) fn real(file: &str, options: &Load) -> Option<Trace> {
@@ -16,6 +16,74 @@ pub(super) fn real(file: &str, options: &Load) -> Option<Trace> {
         return None;
     };
     Some(load(&PathBuf::from(folder).join(file), options).unwrap())
+}
+
+#[test]
+fn a_trace_is_scaled_in_time_and_cut_in_length() {
+    let whole = generate(Kind::Prefixes, 1, 300);
+    let fast = whole.clone().scaled(3.0);
+    assert!((whole.span_us() as f64 / fast.span_us() as f64 - 3.0).abs() < 1e-3);
+    assert!(fast.arrivals.is_sorted_by_key(|arrival| arrival.at_us));
+    let part = whole.clone().head(100);
+    assert_eq!((part.arrivals.len(), part.arrivals[99]), (100, whole.arrivals[99]));
+    assert_eq!(part.links_of(&part.arrivals[99]), whole.links_of(&whole.arrivals[99]));
+    assert!(part.links.len() < whole.links.len());
+    assert_eq!(whole.clone().head(1000).arrivals.len(), 300);
+}
+
+#[test]
+fn a_file_is_read_whether_packed_or_not() {
+    let text = b"t_ms,in_tokens,out_tokens\n0,5,6\n";
+    let folder = tempfile::tempdir().unwrap();
+    let (plain, packed) = (folder.path().join("a.csv"), folder.path().join("b.any"));
+    std::fs::write(&plain, text).unwrap();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, text).unwrap();
+    std::fs::write(&packed, encoder.finish().unwrap()).unwrap();
+    let (one, other) = (load(&plain, &Load::default()).unwrap(), load(&packed, &Load::default()).unwrap());
+    assert_eq!((&one.arrivals, one.name.as_str(), other.name.as_str()), (&other.arrivals, "a", "b"));
+    let none = load(&folder.path().join("none"), &Load::default()).unwrap_err().to_string();
+    assert!(none.contains("none: cannot be read"), "{none}");
+    std::fs::write(&packed, [0x1f, 0x8b, 8, 0, 0, 0]).unwrap();
+    assert!(matches!(load(&packed, &Load::default()), Err(Error::Unreadable { .. })));
+}
+
+/// Files are damaged in all ways; they may be refused, but nothing may break.
+#[test]
+fn damaged_files_are_refused_or_read() {
+    const FILES: [&str; 4] = [
+        "t_ms,in_tokens,out_tokens,key\n0,5,6,a\n9.5,7,8,b\n",
+        "session,seq,t_ms,in_tokens,out_tokens,shared_with,shared_tokens\na,0,0,90,5,-1,0\na,1,50,95,5,0,64\n",
+        "{\"t_ms\":0,\"in\":9,\"out\":2,\"blocks\":[1,2],\"ends\":[4,9]}\n{\"t_ms\":3000,\"in\":9,\"out\":2,\"blocks\":[1]}\n",
+        "{\"ts\":\"2026-11-24T10:00:05.000Z\",\"request_id\":\"b\",\"model\":\"m\",\"route\":\"x\",\"status\":200,\"outcome\":\"ok\",\
+         \"stream\":true,\"prompt_tokens\":900,\"cached_tokens\":80,\"completion_tokens\":31,\"ttft_ms\":10,\"total_ms\":40}\n",
+    ];
+    const PARTS: [&str; 9] = ["", "-", "9999999999999999999", "e9", "NaN", ",", "\"", "\n", "\u{feff}"];
+    let mut draw = Draw::new(1, 1);
+    let (mut good, mut bad) = (0, 0);
+    for round in 0..8000 {
+        let mut text = FILES[round % FILES.len()].to_owned();
+        let from = draw.below(text.len());
+        let to = (from + draw.below(12)).min(text.len());
+        text.replace_range(from..to, PARTS[draw.below(PARTS.len())]);
+        let options = Load {
+            seed: 1,
+            limit: Some(draw.below(4)),
+            span_s: [None, Some(f64::INFINITY), Some(-1.0)][round % 3],
+        };
+        match read(&text, "x", &options) {
+            Ok(trace) => {
+                assert!(trace.arrivals.is_sorted_by_key(|arrival| arrival.at_us), "{text}");
+                assert!(trace.links.iter().all(|link| link.block < trace.blocks), "{text}");
+                good += 1;
+            }
+            Err(error) => {
+                assert!(error.to_string().starts_with("x:"), "{error}");
+                bad += 1;
+            }
+        }
+    }
+    assert!(good > 500 && bad > 500, "{good} read, {bad} refused");
 }
 
 fn mean(values: impl Iterator<Item = u32>) -> f64 {
