@@ -117,6 +117,8 @@ struct Story {
     context_wanted: u64,
     /// Whether a second attempt was wanted and not paid for: told once.
     hedge_refused: bool,
+    /// What one route holds against the request itself, while another is still at it.
+    refused: Option<Box<Reason>>,
 }
 
 impl Upstreams {
@@ -193,7 +195,12 @@ impl Upstreams {
                     }
                     let Some(candidate) = lanes.get_mut(at).and_then(Option::take) else { continue };
                     pursuit.lost(candidate.route);
-                    story.failed(errand, candidate.route, failed)?;
+                    story.failed(errand, candidate.route, failed);
+                    if pursuit.running().is_empty()
+                        && let Some(refused) = story.refused
+                    {
+                        return Err(Error::Refused(refused));
+                    }
                 }
                 Event::Silent => {
                     let Some(candidate) = self.second(errand, &mut pursuit, &mut story, decision) else {
@@ -297,6 +304,9 @@ impl Upstreams {
         decision: &mut Decision,
     ) -> Option<Candidate> {
         let silent = pursuit.running().first()?.candidate.route;
+        if story.refused.is_some() {
+            return None;
+        }
         self.decide_again(errand, pursuit, story, decision);
         let now = self.clock.now().mono;
         let known = self.health.get(usize::from(silent.0))?.outlook_at(now);
@@ -360,19 +370,20 @@ impl Upstreams {
 }
 
 impl Story {
-    /// An attempt failed. An error where no other route would differ.
-    fn failed(&mut self, errand: &Errand<'_>, id: RouteId, failed: Failed) -> Result<(), Error> {
-        let Some(route) = errand.routes.get(usize::from(id.0)) else { return Ok(()) };
+    /// An attempt failed.
+    fn failed(&mut self, errand: &Errand<'_>, id: RouteId, failed: Failed) {
+        let Some(route) = errand.routes.get(usize::from(id.0)) else { return };
         let class = failed.fault.class;
         let reason = Reason { route: Arc::clone(&route.name), fault: failed.fault, answer: failed.answer };
         if !class.elsewhere() {
-            return Err(Error::Refused(Box::new(reason)));
+            // No other route would differ.
+            self.refused = Some(Box::new(reason));
+            return;
         }
         if class == Class::ContextOverflow {
             self.context_wanted = self.context_wanted.max(route.context_tokens.unwrap_or(0));
         }
         self.failures.push(reason);
-        Ok(())
     }
 }
 

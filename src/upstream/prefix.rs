@@ -92,7 +92,7 @@ mod tests {
         let own = of("a", "k");
         prefixes.served(&own, RouteId(3), at(10));
         let held = prefixes.held(&own, RouteId(3), at(40));
-        assert_eq!((u64::from(held.tokens), held.age_s), (9 * 256, 30.0));
+        assert_eq!((u64::from(held.tokens), held.age_s), (10 * 248, 30.0));
         assert_eq!(prefixes.held(&own, RouteId(4), at(40)), Held::default());
         assert_eq!(prefixes.held(&own, RouteId(3), at(10 + 3_601)), Held::default());
         for other in [of("b", "k"), of("a", "other"), of("a", "")] {
