@@ -31,7 +31,7 @@ impl Dice {
     }
 
     fn share(&mut self) -> f32 {
-        f32::from(u16::try_from(self.below(1 << 15)).unwrap()) / f32::from(1_u16 << 15)
+        f32::from(u16::try_from(self.below(1 << 15)).expect("fifteen bits")) / f32::from(1_u16 << 15)
     }
 }
 
@@ -145,7 +145,7 @@ impl World {
         let mut share = |often: u64| {
             let chances = [0, 0, 50, 100];
             std::array::from_fn(|_| {
-                if often == 0 { 100 } else { chances[usize::try_from(dice.below(4)).unwrap()] }
+                if often == 0 { 100 } else { chances[usize::try_from(dice.below(4)).expect("below four")] }
             })
         };
         let (fails, stalls) = (share(seed % 10), share(1));
@@ -174,7 +174,7 @@ impl World {
                 ..mind.seen.clone()
             })
             .collect();
-        let now = Now { mono: now, wall: "2026-11-01T00:00:00Z".parse().unwrap() };
+        let now = Now { mono: now, wall: "2026-11-01T00:00:00Z".parse().expect("a moment") };
         decide_into(decision, &self.routes, &self.policy, facts, seen.as_slice(), now);
         seen
     }
@@ -248,8 +248,12 @@ impl World {
                 }
                 continue;
             }
-            let (place, next) =
-                under.iter().enumerate().min_by_key(|(_, one)| one.ends).map(|(i, one)| (i, *one)).unwrap();
+            let (place, next) = under
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, one)| one.ends)
+                .map(|(i, one)| (i, *one))
+                .expect("one is under way");
             if let Some(look) = pursuit.look_at().filter(|look| *look < next.ends) {
                 self.now = self.now.max(look);
                 let tried: Vec<RouteId> = pursuit.tried().to_vec();

@@ -13,8 +13,8 @@ async fn three(policy: &str) -> ([FakeProvider; 3], Gateway) {
     let fakes = [fake().await, fake().await, fake().await];
     let config = Config::new()
         .provider(provider("first", &fakes[0], "0.1"))
-        .provider(provider("second", &fakes[1], "0.2"))
-        .provider(provider("third", &fakes[2], "0.3"))
+        .provider(provider("second", &fakes[1], "0.11"))
+        .provider(provider("third", &fakes[2], "0.12"))
         .policy("a.yaml", policy);
     let gateway = gateway(config).await;
     (fakes, gateway)
