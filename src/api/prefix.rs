@@ -87,7 +87,6 @@ impl Chaining<'_> {
         self.last = *hasher.finalize().as_bytes();
         self.end += self.filled;
         self.filled = 0;
-        let [a, b, c, d, e, f, g, h, ..] = self.last;
         #[expect(
             clippy::cast_precision_loss,
             clippy::cast_possible_truncation,
@@ -95,7 +94,8 @@ impl Chaining<'_> {
             reason = "an estimate in tokens"
         )]
         let tokens_end = (self.end as f32 / self.bytes_per_token) as u32;
-        self.blocks.push(Block { hash: u64::from_le_bytes([a, b, c, d, e, f, g, h]), tokens_end });
+        let hash = self.last.first_chunk().map_or(0, |first| u64::from_le_bytes(*first));
+        self.blocks.push(Block { hash, tokens_end });
     }
 }
 

@@ -59,7 +59,6 @@ impl Prefixes {
 
     fn with<T>(&self, hash: u64, look: impl FnOnce(&mut Ledger) -> T) -> T {
         // The upper bits: the ledger itself goes by others.
-        #[expect(clippy::cast_possible_truncation, reason = "four bits")]
         let shard = &self.shards[(hash >> 60) as usize % SHARDS];
         // A panic while it was held can only have left a block unknown.
         look(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
