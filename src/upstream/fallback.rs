@@ -117,6 +117,8 @@ struct Story {
     context_wanted: u64,
     /// Whether a second attempt was wanted and not paid for: told once.
     hedge_refused: bool,
+    /// Whether a route was asked only because nobody else was left.
+    gambled: bool,
     /// What one route holds against the request itself, while another is still at it.
     refused: Option<Box<Reason>>,
 }
@@ -167,13 +169,14 @@ impl Upstreams {
                         };
                         front.set(Some(self.try_route(trial)));
                         lanes[0] = Some(candidate);
+                        story.gambled |= candidate.last_resort;
                         pursuit.asked(candidate, decision, now);
                     }
                     Step::Pause(until) => {
                         tokio::time::sleep(until.since(now).min(left)).await;
                         continue;
                     }
-                    Step::GiveUp | Step::Wait => return Err(Error::Exhausted(story.failures)),
+                    Step::GiveUp | Step::Wait => return Err(story.over()),
                 }
             }
             let look = self.until(pursuit.look_at());
@@ -370,6 +373,15 @@ impl Upstreams {
 }
 
 impl Story {
+    /// Nobody is left to ask.
+    fn over(self) -> Error {
+        if self.gambled && self.failures.len() == 1 {
+            Error::Down(self.failures)
+        } else {
+            Error::Exhausted(self.failures)
+        }
+    }
+
     /// An attempt failed.
     fn failed(&mut self, errand: &Errand<'_>, id: RouteId, failed: Failed) {
         let Some(route) = errand.routes.get(usize::from(id.0)) else { return };

@@ -1,7 +1,9 @@
 //! What is learnt from traffic steers the next request, stays a tenant's own, and outlives a reload.
 
 use serde_json::{Value, json};
-use tollway_test_support::{Config, Dialect, Gateway, Kind, Model, Price, Provider, Reply, Response};
+use tollway_test_support::{
+    Config, Dialect, Ending, Gate, Gateway, Kind, Model, Price, Provider, Reply, Response,
+};
 
 use crate::{MODEL, chat, fake, gateway, header, provider, streamed};
 
@@ -83,6 +85,27 @@ async fn a_reload_keeps_what_was_learnt_of_a_route() {
         ("after", "second/served")
     );
     assert_eq!(first.count(), 1, "its pause outlives the reload");
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_before_the_first_token_cancels_the_attempt() {
+    let (only, gate) = (fake().await, Gate::new());
+    only.speak(Dialect::new(Kind::OpenAi).first_token(gate.clone()));
+    let gateway = gateway(Config::new().provider(provider("only", &only, "0.1"))).await;
+    let asking = gateway.chat(&streamed("x"));
+    let caller = tokio::spawn(async move { asking.send().await });
+    gate.reached(1).await;
+    caller.abort();
+    only.until("the attempt cancelled", |requests| requests[0].ending == Ending::CallerLeft).await;
+    let cancelled = [("provider", "only"), ("outcome", "cancelled")];
+    gateway
+        .metrics_until("the attempt counted", |metrics| {
+            metrics.sum("tollway_upstream_attempts_total", &cancelled) == 1.0
+        })
+        .await;
+    gate.open();
+    assert_eq!(gateway.chat(&streamed("x")).send().await.status, 200, "it is no failure of the route");
+    assert_eq!(gateway.metrics().await.sum("tollway_wasted_usd_total", &[("reason", "hedge_loser")]), 0.0);
 }
 
 #[tokio::test]
