@@ -234,7 +234,7 @@ fn upstream_shape(error: &upstream::Error) -> (StatusCode, &'static str, Option<
         upstream::Error::DeadlinePassed { .. } => {
             (StatusCode::GATEWAY_TIMEOUT, OURS, None, "deadline_exceeded")
         }
-        upstream::Error::Exhausted(reasons) => {
+        upstream::Error::Exhausted(reasons) | upstream::Error::Down(reasons) => {
             let all = |class: Class| {
                 !reasons.is_empty() && reasons.iter().all(|reason| reason.fault.class == class)
             };
@@ -245,6 +245,8 @@ fn upstream_shape(error: &upstream::Error) -> (StatusCode, &'static str, Option<
             } else if reasons.iter().all(|reason| reason.fault.class.is_operators()) {
                 // The operator's account, not the caller's request: said without saying whose.
                 (StatusCode::SERVICE_UNAVAILABLE, OURS, None, "no_route")
+            } else if matches!(error, upstream::Error::Down(_)) {
+                (StatusCode::SERVICE_UNAVAILABLE, OURS, None, "all_routes_down")
             } else {
                 (StatusCode::BAD_GATEWAY, OURS, None, "all_routes_failed")
             }
@@ -276,6 +278,12 @@ fn upstream_message(error: &upstream::Error) -> String {
         upstream::Error::Refused(reason) => format!("The provider refused the request ({}).", said(reason)),
         upstream::Error::Exhausted(_) => {
             format!("No route could answer this request. Tried {}.", tried.join("; "))
+        }
+        upstream::Error::Down(_) => {
+            format!(
+                "Every route that could answer this request has failed too often lately. Tried {}. Try again in a second.",
+                tried.join("; ")
+            )
         }
         upstream::Error::DeadlinePassed { limit, .. } if tried.is_empty() => {
             format!("The request was not answered within {limit:?}.")

@@ -17,6 +17,8 @@ pub mod outlook;
 pub mod plan;
 pub mod policy;
 pub mod pursuit;
+#[cfg(test)]
+mod pursuit_seeds;
 pub mod route;
 
 pub use choose::decide;

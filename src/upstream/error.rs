@@ -28,6 +28,9 @@ pub enum Error {
     /// All that were tried failed.
     #[error("{} attempts failed, the last one with {}", .0.len(), .0.last().map_or("nothing", |r| r.fault.class.code()))]
     Exhausted(Vec<Reason>),
+    /// Every breaker was open, and the one route that was asked all the same failed too.
+    #[error("every route is down")]
+    Down(Vec<Reason>),
     /// The caller's time, or the request's own limit, ran out.
     #[error("no answer within {limit:?}")]
     DeadlinePassed {
@@ -43,7 +46,7 @@ impl Error {
     pub fn reasons(&self) -> &[Reason] {
         match self {
             Self::Refused(reason) => std::slice::from_ref(reason),
-            Self::Exhausted(reasons) | Self::DeadlinePassed { reasons, .. } => reasons,
+            Self::Exhausted(reasons) | Self::Down(reasons) | Self::DeadlinePassed { reasons, .. } => reasons,
         }
     }
 

@@ -117,6 +117,10 @@ struct Story {
     context_wanted: u64,
     /// Whether a second attempt was wanted and not paid for: told once.
     hedge_refused: bool,
+    /// Whether a route was asked only because nobody else was left.
+    gambled: bool,
+    /// What one route holds against the request itself, while another is still at it.
+    refused: Option<Box<Reason>>,
 }
 
 impl Upstreams {
@@ -165,13 +169,14 @@ impl Upstreams {
                         };
                         front.set(Some(self.try_route(trial)));
                         lanes[0] = Some(candidate);
+                        story.gambled |= candidate.last_resort;
                         pursuit.asked(candidate, decision, now);
                     }
                     Step::Pause(until) => {
                         tokio::time::sleep(until.since(now).min(left)).await;
                         continue;
                     }
-                    Step::GiveUp | Step::Wait => return Err(Error::Exhausted(story.failures)),
+                    Step::GiveUp | Step::Wait => return Err(story.over()),
                 }
             }
             let look = self.until(pursuit.look_at());
@@ -193,7 +198,12 @@ impl Upstreams {
                     }
                     let Some(candidate) = lanes.get_mut(at).and_then(Option::take) else { continue };
                     pursuit.lost(candidate.route);
-                    story.failed(errand, candidate.route, failed)?;
+                    story.failed(errand, candidate.route, failed);
+                    if pursuit.running().is_empty()
+                        && let Some(refused) = story.refused
+                    {
+                        return Err(Error::Refused(refused));
+                    }
                 }
                 Event::Silent => {
                     let Some(candidate) = self.second(errand, &mut pursuit, &mut story, decision) else {
@@ -297,6 +307,9 @@ impl Upstreams {
         decision: &mut Decision,
     ) -> Option<Candidate> {
         let silent = pursuit.running().first()?.candidate.route;
+        if story.refused.is_some() {
+            return None;
+        }
         self.decide_again(errand, pursuit, story, decision);
         let now = self.clock.now().mono;
         let known = self.health.get(usize::from(silent.0))?.outlook_at(now);
@@ -360,19 +373,29 @@ impl Upstreams {
 }
 
 impl Story {
-    /// An attempt failed. An error where no other route would differ.
-    fn failed(&mut self, errand: &Errand<'_>, id: RouteId, failed: Failed) -> Result<(), Error> {
-        let Some(route) = errand.routes.get(usize::from(id.0)) else { return Ok(()) };
+    /// Nobody is left to ask.
+    fn over(self) -> Error {
+        if self.gambled && self.failures.len() == 1 {
+            Error::Down(self.failures)
+        } else {
+            Error::Exhausted(self.failures)
+        }
+    }
+
+    /// An attempt failed.
+    fn failed(&mut self, errand: &Errand<'_>, id: RouteId, failed: Failed) {
+        let Some(route) = errand.routes.get(usize::from(id.0)) else { return };
         let class = failed.fault.class;
         let reason = Reason { route: Arc::clone(&route.name), fault: failed.fault, answer: failed.answer };
         if !class.elsewhere() {
-            return Err(Error::Refused(Box::new(reason)));
+            // No other route would differ.
+            self.refused = Some(Box::new(reason));
+            return;
         }
         if class == Class::ContextOverflow {
             self.context_wanted = self.context_wanted.max(route.context_tokens.unwrap_or(0));
         }
         self.failures.push(reason);
-        Ok(())
     }
 }
 

@@ -206,7 +206,10 @@ pub struct Table(pub smallvec::SmallVec<[Arc<RouteOutlook>; 32]>);
 
 impl Observe for Table {
     fn outlook(&self, place: usize, route: RouteId) -> &RouteOutlook {
-        self.0.get(place).map_or_else(|| ().outlook(place, route), |outlook| outlook)
+        match self.0.get(place) {
+            Some(outlook) => outlook,
+            None => ().outlook(place, route),
+        }
     }
 }
 
@@ -265,22 +268,21 @@ impl<T> Archive<T> {
 mod tests {
     use super::*;
 
-    fn archive() -> impl Fn(&[(&Arc<str>, bool)]) -> Vec<Arc<RouteHealth>> {
-        let archive = Archive::default();
-        move |names| {
-            archive.of(names.iter().copied(), |queues, number| RouteHealth::new(queues, RouteId(number)))
-        }
+    fn of(archive: &Archive<RouteHealth>, names: &[&Arc<str>]) -> Vec<Arc<RouteHealth>> {
+        archive.of(names.iter().map(|name| (*name, false)), |queues, number| {
+            RouteHealth::new(queues, RouteId(number))
+        })
     }
 
     #[test]
     fn a_reload_keeps_what_was_known() {
-        let of = archive();
+        let archive = Archive::default();
         let (a, b): (Arc<str>, Arc<str>) = ("p/a".into(), "p/b".into());
-        let before = of(&[(&a, false), (&b, false)]);
-        let after = of(&[(&b, false)]);
+        let before = of(&archive, &[&a, &b]);
+        let after = of(&archive, &[&b]);
         assert!(Arc::ptr_eq(&before[1], &after[0]));
         assert_ne!(before[0].number(), before[1].number());
-        assert!(!Arc::ptr_eq(&before[0], &of(&[(&a, false)])[0]));
+        assert!(!Arc::ptr_eq(&before[0], &of(&archive, &[&a])[0]));
     }
 
     #[test]

@@ -33,7 +33,7 @@ const REST: Duration = Duration::from_secs(5);
 /// How long a route that refuses probes as bad requests is left to callers' requests.
 const USELESS_FOR: Duration = Duration::from_mins(10);
 
-const BODY: &str = r#"{"model":"probe","stream":true,"max_tokens":1,"temperature":0,"messages":[{"role":"system","content":"You check whether a service can be reached. You answer with one word and nothing else: no greeting, no explanation, no punctuation marks and no formatting."},{"role":"user","content":"Say yes."}]}"#;
+const BODY: &str = r#"{"model":"probe","stream":true,"max_tokens":1,"messages":[{"role":"system","content":"You check whether a service can be reached. You answer with one word and nothing else: no greeting, no explanation, no punctuation marks and no formatting."},{"role":"user","content":"Say yes."}]}"#;
 
 /// The request that every probe sends. Its own text is well formed, as a test shows.
 static PROBE: LazyLock<Option<Call>> =
@@ -158,7 +158,58 @@ fn jitter(health: &Arc<RouteHealth>, now: Mono) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+    use crate::providers::fault::{Class, Fault};
+    use crate::routing::RouteId;
+    use crate::routing::learn::route::AttemptId;
+    use crate::telemetry::Metrics;
+    use crate::units::{Clock as _, ManualClock};
+    use crate::upstream::connect::{LinkLocalHosts, client};
+
+    fn upstreams(clock: &Arc<ManualClock>) -> Upstreams {
+        Upstreams {
+            client: client(None, LinkLocalHosts::default()),
+            targets: Vec::new(),
+            health: vec![Arc::new(RouteHealth::new(false, RouteId(0)))],
+            budgets: vec![Arc::new(Mutex::default())],
+            demand: Arc::default(),
+            prefixes: Arc::default(),
+            metrics: Arc::new(Metrics::new()),
+            clock: Arc::clone(clock) as Arc<dyn crate::units::Clock>,
+            attempts: Arc::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wanted_route_is_probed_when_unheard_and_an_open_one_when_its_breaker_lets() {
+        let clock = Arc::new(ManualClock::at("2026-11-01T00:00:00Z".parse().expect("a moment")));
+        let upstreams = upstreams(&clock);
+        let health = &upstreams.health[0];
+        let due_after = |s: u64| {
+            clock.advance(Duration::from_secs(s));
+            upstreams.is_probe_due(0, clock.now().mono)
+        };
+        assert!(!due_after(100), "nobody has asked for it");
+        health.wanted_at.set(clock.now().mono);
+        health.began(clock.now().mono, AttemptId(0), 10.0);
+        health.answered(clock.now().mono, AttemptId(0), true);
+        assert!(!due_after(10), "it was heard");
+        assert!(due_after(6));
+        assert!(!due_after(10), "one in fifteen seconds");
+        assert!(due_after(9));
+        let fault = Fault { class: Class::Server, retry_after: None, message: String::new() };
+        for id in 1..4 {
+            health.failed(clock.now().mono, AttemptId(id), &fault);
+        }
+        assert!(!due_after(1), "its breaker is open");
+        assert!(due_after(2), "and now waits for a trial");
+        health.began(clock.now().mono, AttemptId(4), 10.0);
+        assert!(!due_after(1), "which is under way");
+        health.answered(clock.now().mono, AttemptId(4), true);
+        assert!(!due_after(601), "nobody wants it any more");
+    }
 
     #[test]
     fn a_probe_is_a_small_call() {

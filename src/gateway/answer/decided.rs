@@ -64,7 +64,9 @@ impl Asked {
             }));
         }
         let held_most = held.iter().map(|held: &Held| u64::from(held.tokens)).max().unwrap_or(0);
-        upstreams.demand.came(asking, held_most * 2 > prompt_tokens);
+        if call.endpoint != Endpoint::Embeddings {
+            upstreams.demand.came(asking, held_most * 2 > prompt_tokens);
+        }
         Self { asking, model, prompt_tokens, chain, held }
     }
 

@@ -1,0 +1,304 @@
+//! Ten thousand small worlds for the steps of a pursuit: routes fail, stall, refuse and recover at random, and whatever
+//! happens, every request ends, nobody is asked twice, and no ejection alone leaves a request without anybody to ask.
+
+use std::time::Duration;
+
+use crate::pricing::{PriceCard, PriceEntry, Rates};
+use crate::units::{Mono, Now, PicoUsd, TokenPrice};
+
+use super::choose::{decide_into, limit};
+use super::decision::{Candidate, Decision};
+use super::facts::RequestFacts;
+use super::learn::breaker::{Breaker, State};
+use super::learn::lengths::mix;
+use super::learn::retries::RetryBudget;
+use super::outlook::RouteOutlook;
+use super::policy::{Constraints, Fallback, Hedging, Matcher, Mode, Objective, Policy, Slo};
+use super::pursuit::{Pursuit, RUNNING_MAX, Step};
+use super::route::{Capabilities, Retention, Route, RouteId};
+
+const SEEDS: u64 = 10_000;
+const REQUESTS: u64 = 4;
+const ROUTES: usize = 3;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, most: u64) -> u64 {
+        self.0 = mix(self.0);
+        self.0 % most
+    }
+
+    fn share(&mut self) -> f32 {
+        f32::from(u16::try_from(self.below(1 << 15)).expect("fifteen bits")) / f32::from(1_u16 << 15)
+    }
+}
+
+fn route(at: usize) -> Route {
+    let price = TokenPrice(100_000 + 40_000 * at as u64);
+    Route {
+        provider: format!("p{at}").into(),
+        upstream_model: "m".into(),
+        name: format!("p{at}/m").into(),
+        checkpoint: "m".into(),
+        context_tokens: None,
+        region: None,
+        retention: Retention::Unknown,
+        quantization: None,
+        capabilities: Capabilities::ALL,
+        price: Some(PriceCard {
+            entry: PriceEntry { source: "test".into(), as_of: "2026-11".into(), confidence: "test".into() },
+            base: Rates {
+                input: price,
+                cached_input: None,
+                cache_write: None,
+                output: price,
+                request: PicoUsd::ZERO,
+            },
+            overrides: Vec::new(),
+            fee_ppm: 0,
+        }),
+        local: false,
+        pin_only: false,
+    }
+}
+
+fn policy(promises: bool) -> Policy {
+    Policy {
+        name: "p".into(),
+        matcher: Matcher::default(),
+        routes: Vec::new(),
+        objective: Objective::Cost,
+        in_order: false,
+        slo: Slo { ttft: promises.then_some(Duration::from_secs(1)), attainment: 0.95, ..Slo::default() },
+        constraints: Constraints::default(),
+        fallback: Fallback { attempts: 3, first_token_timeout: PATIENCE, ..Fallback::default() },
+        hedging: Hedging::default(),
+        probe: false,
+        mode: Mode::Live,
+        allow_unpriced: false,
+        output_tokens_assumed: 100,
+    }
+}
+
+/// How an attempt ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    FirstToken,
+    Failure,
+    Limit,
+}
+
+/// What a route makes of attempts, as far as it changes who may be asked: the first-token estimates stay as they are.
+#[derive(Default)]
+struct Mind {
+    breaker: Breaker,
+    good_at: Option<Mono>,
+    seen: RouteOutlook,
+}
+
+impl Mind {
+    fn ended(&mut self, now: Mono, ending: Ending) {
+        match ending {
+            Ending::FirstToken => {
+                self.breaker.succeeded(now);
+                self.good_at = Some(now);
+            }
+            Ending::Failure => drop(self.breaker.failed(now)),
+            Ending::Limit => self.seen.limited_until = Some(now.plus(Duration::from_secs(1))),
+        }
+        self.seen.error = self.breaker.error_rate() * 0.9;
+    }
+
+    fn is_known_good(&self, now: Mono) -> bool {
+        self.breaker.state(now) == State::Closed
+            && self.good_at.is_some_and(|at| now.since(at) < Duration::from_secs(10))
+    }
+}
+
+/// An attempt under way: when it ends, and how.
+#[derive(Clone, Copy)]
+struct Under {
+    candidate: Candidate,
+    ends: Mono,
+    how: Ending,
+}
+
+struct World {
+    routes: Vec<Route>,
+    policy: Policy,
+    minds: Vec<Mind>,
+    budget: RetryBudget,
+    dice: Dice,
+    now: Mono,
+    attempts: u64,
+    /// Of a hundred: how many attempts at each route fail, and how many stall.
+    fails: [u64; ROUTES],
+    stalls: [u64; ROUTES],
+    limits: bool,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed);
+        let mut share = |often: u64| {
+            let chances = [0, 0, 50, 100];
+            std::array::from_fn(|_| {
+                if often == 0 { 100 } else { chances[usize::try_from(dice.below(4)).expect("below four")] }
+            })
+        };
+        let (fails, stalls) = (share(seed % 10), share(1));
+        let (promises, limits) = (dice.below(4) != 0, dice.below(4) == 0);
+        Self {
+            routes: (0..ROUTES).map(route).collect(),
+            policy: policy(promises),
+            minds: (0..ROUTES).map(|_| Mind::default()).collect(),
+            budget: RetryBudget::default(),
+            dice,
+            now: Mono(1),
+            attempts: 0,
+            fails,
+            stalls,
+            limits,
+        }
+    }
+
+    fn decide(&mut self, decision: &mut Decision, facts: &RequestFacts<'_>) -> Vec<RouteOutlook> {
+        let now = self.now;
+        let seen: Vec<RouteOutlook> = self
+            .minds
+            .iter()
+            .map(|mind| RouteOutlook {
+                open_until: mind.breaker.closed_to_others_until(now),
+                ..mind.seen.clone()
+            })
+            .collect();
+        let now = Now { mono: now, wall: "2026-11-01T00:00:00Z".parse().expect("a moment") };
+        decide_into(decision, &self.routes, &self.policy, facts, seen.as_slice(), now);
+        seen
+    }
+
+    fn start(&mut self, candidate: Candidate) -> Under {
+        let at = usize::from(candidate.route.0);
+        self.attempts += 1;
+        self.minds[at].breaker.begin(self.now);
+        let lasts = |ms: u64| Duration::from_millis(ms);
+        let (ends, how) = if self.dice.below(100) < self.fails[at] {
+            let how = if self.limits { Ending::Limit } else { Ending::Failure };
+            (lasts(1 + self.dice.below(50)), how)
+        } else if self.dice.below(100) < self.stalls[at] {
+            (PATIENCE, Ending::Failure)
+        } else {
+            (lasts(100 + self.dice.below(1_500)), Ending::FirstToken)
+        };
+        Under { candidate, ends: self.now.plus(ends), how }
+    }
+
+    /// Drives one request to its end, and says whether it was answered.
+    fn request(&mut self) -> bool {
+        let began = self.now;
+        let draw = self.dice.share();
+        let eligible = [RouteId(0), RouteId(1), RouteId(2)];
+        let base = RequestFacts {
+            eligible: &eligible,
+            prompt_tokens: 1_000,
+            may_hedge: true,
+            draw,
+            needs: super::facts::Needs(Capabilities::CHAT),
+            ..RequestFacts::default()
+        };
+        self.budget.deposit(began);
+        let mut pursuit = Pursuit::new(began, limit(&self.policy, &base), &self.policy, true);
+        let mut under: Vec<Under> = Vec::new();
+        let mut decision = Decision::default();
+        for _ in 0..1_000 {
+            assert!(under.len() <= RUNNING_MAX && pursuit.running().len() == under.len());
+            let mut tried = pursuit.tried().to_vec();
+            assert!(tried.len() <= 3);
+            tried.sort_unstable();
+            tried.dedup();
+            assert_eq!(tried.len(), pursuit.tried().len(), "nobody is asked twice");
+            let waited = pursuit.waited(self.now);
+            if under.is_empty() {
+                let tried: Vec<RouteId> = pursuit.tried().to_vec();
+                self.decide(&mut decision, &RequestFacts { waited, tried: &tried, ..base });
+                match pursuit.open(&decision, self.now) {
+                    Step::Ask(candidate) => {
+                        if !tried.is_empty()
+                            && !self.minds[usize::from(candidate.route.0)].is_known_good(self.now)
+                            && !self.budget.withdraw(self.now)
+                        {
+                            return false;
+                        }
+                        let one = self.start(candidate);
+                        under.push(one);
+                        pursuit.asked(candidate, &decision, self.now);
+                    }
+                    Step::Pause(until) => {
+                        assert!(until > self.now && decision.wait_min().is_some());
+                        self.now = until;
+                    }
+                    Step::GiveUp => {
+                        let ejected = tried.is_empty() && decision.wait_min().is_none();
+                        assert!(!ejected, "all left out by ejection alone: {:?}", decision.excluded);
+                        return false;
+                    }
+                    Step::Wait => panic!("there is nobody to wait for"),
+                }
+                continue;
+            }
+            let (place, next) = under
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, one)| one.ends)
+                .map(|(i, one)| (i, *one))
+                .expect("one is under way");
+            if let Some(look) = pursuit.look_at().filter(|look| *look < next.ends) {
+                self.now = self.now.max(look);
+                let tried: Vec<RouteId> = pursuit.tried().to_vec();
+                let waited = pursuit.waited(self.now);
+                let seen = self.decide(&mut decision, &RequestFacts { waited, tried: &tried, ..base });
+                let silent = pursuit.running()[0].candidate.route;
+                let step = pursuit.silence(&decision, &seen[usize::from(silent.0)], self.now);
+                assert!(pursuit.look_at().is_none_or(|next| next > self.now), "time goes on");
+                if let Step::Ask(candidate) = step
+                    && self.budget.withdraw(self.now)
+                {
+                    assert!(!candidate.last_resort);
+                    let one = self.start(candidate);
+                    under.push(one);
+                    pursuit.asked(candidate, &decision, self.now);
+                }
+                continue;
+            }
+            self.now = self.now.max(next.ends);
+            under.remove(place);
+            let mind = &mut self.minds[usize::from(next.candidate.route.0)];
+            mind.ended(self.now, next.how);
+            if next.how == Ending::FirstToken {
+                return true;
+            }
+            pursuit.lost(next.candidate.route);
+        }
+        panic!("a request without an end");
+    }
+}
+
+#[test]
+fn r22_ten_thousand_seeds_end_every_request_and_leave_nobody_without_a_route() {
+    let (mut answered, mut asked_in_outage, mut outages) = (0_u64, 0, 0_u64);
+    for seed in 0..SEEDS {
+        let mut world = World::new(seed);
+        for _ in 0..REQUESTS {
+            answered += u64::from(world.request());
+            world.now = world.now.plus(Duration::from_millis(1 + world.dice.below(3_000)));
+        }
+        if seed % 10 == 0 {
+            outages += REQUESTS;
+            asked_in_outage += world.attempts;
+        }
+    }
+    assert!(answered > SEEDS * REQUESTS / 2, "{answered}");
+    assert!(asked_in_outage <= outages * 3, "{asked_in_outage} attempts for {outages} requests");
+}
