@@ -510,7 +510,7 @@ impl Run<'_, '_> {
             output_tokens: usage.completion,
             wrote_us: self.now_us.saturating_sub(attempt.first_us),
         };
-        router.ended(self.world, place, route, &report, self.now_us);
+        router.ended(self.world, place, route, id, &report, self.now_us);
     }
 
     fn prompt_bill(&self, attempt: &Attempt) -> PicoUsd {

@@ -170,6 +170,7 @@ fn weigh(
         hit,
         uncached_hit: (prompt - held_tokens) as f32 + queued,
         uncached_miss: prompt as f32 + queued,
+        queued,
         slow: policy.slo.tokens_per_second.map_or(0.0, |rate| seen.pace.slower_than(rate)),
         in_time: 0.0,
     };
@@ -228,14 +229,30 @@ fn rank(
     let mut terms = Terms { lateness_usd, left_s, hedge_from_s };
     let best_in_time = decision.order.iter().map(|one| one.offer.in_time).fold(0.0, f32::max);
     let prompt = facts.prompt_tokens;
-    for candidate in &mut decision.order {
-        let Some(route) = routes.get(usize::from(candidate.route.0)) else { continue };
-        let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);
-        if facts.learned.session_rest > 0.01 {
+    if facts.learned.session_rest > 0.01 {
+        let limit = limit(policy, facts);
+        let mut least = f64::INFINITY;
+        for candidate in &mut decision.order {
+            let Some(route) = routes.get(usize::from(candidate.route.0)) else { continue };
+            let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);
             let rates = route.price.as_ref().map(|card| &card.at(now.wall).base);
             candidate.session_usd = f64::from(facts.learned.session_rest)
-                * warm_turn(&candidate.offer, rates, seen, prompt, limit(policy, facts), lateness_usd);
+                * warm_turn(&candidate.offer, rates, seen, prompt, limit, lateness_usd * crate::knob!("SL", 1.0));
+            if !route.local {
+                least = least.min(candidate.session_usd);
+            }
         }
+        // Where our own hardware has room now, it need not have room for the next turn: that one may cost what it costs
+        // elsewhere.
+        let is_local = |id: RouteId| routes.get(usize::from(id.0)).is_some_and(|route| route.local);
+        for candidate in decision.order.iter_mut().filter(|one| is_local(one.route)) {
+            if least.is_finite() && crate::knob!("LOCV", 1.0) > 0.5 {
+                candidate.session_usd = least;
+            }
+        }
+    }
+    for candidate in &mut decision.order {
+        let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);
         let offer = &mut candidate.offer;
         offer.other_usd += candidate.session_usd + urge(objective, offer, seen, policy, lateness_usd);
         candidate.score_usd = plan::alone(offer, &terms, best_in_time * 0.8);
@@ -272,6 +289,9 @@ fn rank(
         }
         // Not even with a backup for nothing could it be better.
         if candidate.offer.prompt_usd + candidate.offer.other_usd >= best.0 {
+            continue;
+        }
+        if crate::knob!("LH", 1.0) < 0.5 && routes.get(usize::from(candidate.route.0)).is_some_and(|r| r.local) {
             continue;
         }
         let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);

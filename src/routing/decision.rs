@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::units::{PicoUsd, TokenPrice};
 
+use super::learn::first_token::Reading;
 use super::plan::Offer;
 use super::route::{Capabilities, RouteId};
 
@@ -42,6 +43,17 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// How much of the prompt it will have to read.
+    pub fn reading(&self) -> Reading {
+        let offer = &self.offer;
+        let ahead = f64::from(offer.queued);
+        Reading {
+            hit: f64::from(offer.uncached_hit) - ahead,
+            miss: f64::from(offer.uncached_miss) - ahead,
+            chance: offer.hit,
+        }
+    }
+
     /// Prompt tokens that it is expected to have to read.
     pub(super) fn uncached_expected(&self) -> f32 {
         let offer = &self.offer;

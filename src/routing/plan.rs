@@ -33,6 +33,8 @@ pub struct Offer {
     pub uncached_hit: f32,
     /// As above.
     pub uncached_miss: f32,
+    /// Tokens of both that are ahead of it in the queue of an engine of our own.
+    pub queued: f32,
     /// Chance that the answer is written too slowly.
     pub slow: f32,
     /// Chance that it does not fail and its first token is in time.

@@ -11,6 +11,7 @@ use crate::routing::learn::dual::LatenessPrice;
 use crate::routing::learn::lengths::{Asker, Lengths};
 use crate::routing::learn::prefix::Held;
 use crate::routing::learn::queue_price::QueuePrice;
+use crate::routing::learn::route::AttemptId;
 use crate::routing::learn::sessions::Sessions;
 use crate::routing::{Learned, Policy};
 use crate::telemetry::Metrics;
@@ -115,6 +116,13 @@ impl Demand {
         })
     }
 
+    /// A request was decided that would cost `elsewhere_usd` elsewhere and `work_s` seconds of prefill work on the local route.
+    pub fn valued(&self, route: &Arc<str>, elsewhere_usd: f64, work_s: f64) {
+        if let Some(price) = lock(&self.queues).get_mut(route) {
+            price.decided(elsewhere_usd, work_s);
+        }
+    }
+
     /// A request came; `extends` if most of its prompt was served lately.
     pub fn came(&self, asking: Asking, extends: bool) {
         lock(&self.sessions).seen(asking.key, extends);
@@ -195,6 +203,8 @@ pub struct Lessons {
     pub held: Held,
     /// The route that answered.
     pub health: Arc<RouteHealth>,
+    /// Its attempt.
+    pub attempt: AttemptId,
 }
 
 impl Lessons {
@@ -210,9 +220,7 @@ impl Lessons {
             self.prompt_bytes,
             usage.prompt,
         );
-        if self.held.tokens > 0 {
-            self.health.billed(now, self.held, usage.cached);
-        }
+        self.health.billed(now, self.attempt, self.held, usage);
         if whole && usage.completion > 0 {
             lock(&self.demand.lengths).seen(self.asking.asker(self.prompt_tokens), usage.completion);
         }
@@ -235,6 +243,8 @@ mod tests {
         let demand = Demand::default();
         let (busy, idle): (Arc<str>, Arc<str>) = ("local/a".into(), "local/b".into());
         let mut price = 0.0;
+        demand.queued(&busy, Mono(0), 0.0);
+        demand.valued(&busy, 1e-3, 0.5);
         for second in 1..60 {
             price = demand.queued(&busy, Mono(second * 1_000_000_000), 3.0);
         }

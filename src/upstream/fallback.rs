@@ -22,6 +22,7 @@ use crate::routing::cost::{self, ExpectedTokens};
 use crate::routing::learn::prefix::Held;
 use crate::routing::learn::retries::RetryBudget;
 use crate::routing::pursuit::{Pursuit, Step};
+use crate::routing::learn::route::AttemptId;
 use crate::routing::{Candidate, Decision, Policy, RequestFacts, Route, RouteId};
 use crate::telemetry::Metrics;
 use crate::units::{Clock, Mono, PicoUsd};
@@ -94,6 +95,8 @@ pub struct Served {
     pub failures: Vec<Reason>,
     /// What its route was expected to hold of the prompt.
     pub held: Held,
+    /// What its route knows the try by.
+    pub attempt: AttemptId,
     /// Keeps it counted as running at its route.
     pub underway: Underway,
 }
@@ -363,7 +366,7 @@ impl Upstreams {
             health,
             call: errand.call,
             headers: errand.headers,
-            uncached: errand.facts.prompt_tokens.saturating_sub(candidate.cached_expected),
+            reading: candidate.reading(),
             prompt_cost: self.prompt_cost(errand, route, candidate),
             patience: Patience::of(errand.call, errand.policy.fallback.first_token_timeout, left),
             beaten: Some(beaten),
@@ -406,10 +409,10 @@ fn served(
     attempts: u32,
     failures: Vec<Reason>,
 ) -> Served {
-    let Brought { answer, sent, answered, underway } = brought;
+    let Brought { answer, sent, answered, underway, id } = brought;
     let place = errand.facts.eligible.iter().position(|id| *id == candidate.route);
     let held = place.and_then(|place| errand.facts.held.get(place)).copied().unwrap_or_default();
-    Served { answer, candidate, attempts, sent, answered, failures, held, underway }
+    Served { answer, candidate, attempts, sent, answered, failures, held, attempt: id, underway }
 }
 
 /// Waits for whichever comes first: either lane's outcome, or the time to look.

@@ -12,10 +12,11 @@ use arc_swap::ArcSwap;
 
 use crate::providers::fault::{Class, Fault, Weight};
 use crate::routing::learn::breaker::State;
+use crate::routing::learn::first_token::{Prior, Reading};
 use crate::routing::learn::prefix::Held;
 use crate::routing::learn::route::{AttemptId, Change, Failing, RouteMind};
 use crate::routing::{Observe, RouteId, RouteOutlook};
-use crate::units::Mono;
+use crate::units::{Mono, Usage};
 
 /// How old an outlook may be before evidence that is not urgent renews it, or a look at it does.
 const OUTLOOK_LASTS: Duration = Duration::from_millis(100);
@@ -60,7 +61,7 @@ impl RouteHealth {
     /// Health of a route of which nothing is known.
     pub fn new(queues: bool, number: RouteId) -> Self {
         Self {
-            mind: Mutex::default(),
+            mind: Mutex::new(RouteMind::new(if queues { Prior::OWN } else { Prior::default() })),
             outlook: ArcSwap::default(),
             shown_at: Moment::default(),
             queues,
@@ -118,10 +119,10 @@ impl RouteHealth {
         self.lock().is_known_good(now)
     }
 
-    /// An attempt with `uncached` prompt tokens begins.
-    pub fn began(&self, now: Mono, id: AttemptId, uncached: f64) {
+    /// An attempt with so much of a prompt to read begins.
+    pub fn began(&self, now: Mono, id: AttemptId, reading: Reading) {
         // Where prompts queue, each one changes what the next can expect.
-        self.teach(now, self.queues, |mind| mind.began(now, id, uncached));
+        self.teach(now, self.queues, |mind| mind.began(now, id, reading));
     }
 
     /// An attempt brought its first token (`streamed`) or its whole answer.
@@ -169,9 +170,9 @@ impl RouteHealth {
         self.teach(now, true, |mind| mind.broke(now))
     }
 
-    /// Of what the route should have held of a prompt, `cached` tokens were billed as cached.
-    pub fn billed(&self, now: Mono, held: Held, cached: u64) {
-        self.teach(now, false, |mind| mind.billed(held, cached));
+    /// An attempt's usage is known; see [`RouteMind::billed`].
+    pub fn billed(&self, now: Mono, id: AttemptId, held: Held, usage: &Usage) {
+        self.teach(now, false, |mind| mind.billed(id, held, usage.prompt, usage.cached));
     }
 
     /// Teaches the mind and shows what it thinks now: at once if `urgent`, else when what is shown is old.
@@ -291,7 +292,7 @@ mod tests {
         let at = |ms: u64| Mono(ms * 1_000_000);
         let fault = Fault { class: Class::Server, retry_after: None, message: String::new() };
         for id in 0..3 {
-            health.began(at(1), AttemptId(id), 1.0);
+            health.began(at(1), AttemptId(id), Reading::of(1.0));
             health.failed(at(1), AttemptId(id), &fault);
         }
         let closed = |outlook: &RouteOutlook, now| outlook.open_until.is_some_and(|until| until > now);
@@ -310,7 +311,7 @@ mod tests {
     #[test]
     fn silence_shows_without_any_lesson() {
         let health = RouteHealth::new(false, RouteId(0));
-        health.began(Mono(1), AttemptId(1), 100.0);
+        health.began(Mono(1), AttemptId(1), Reading::of(100.0));
         let hopeful = health.outlook_at(Mono(2)).first_token.within(2.0, 100.0);
         let later = Mono(20_000_000_000);
         assert!(health.outlook_at(later).first_token.within(2.0, 100.0) < hopeful);

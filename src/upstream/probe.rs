@@ -13,6 +13,7 @@ use crate::api::body::Call;
 use crate::providers::fault::Weight;
 use crate::routing::cost::{self, ExpectedTokens};
 use crate::routing::learn::breaker::State;
+use crate::routing::learn::first_token::Reading;
 use crate::routing::{Capabilities, Decision, Endpoint, Exclusion, Policy, Route};
 use crate::units::{Mono, PicoUsd};
 
@@ -111,7 +112,7 @@ impl Upstreams {
             health,
             call,
             headers: &HeaderMap::new(),
-            uncached: call.prompt_tokens_estimated(),
+            reading: Reading::of(call.prompt_tokens_estimated() as f64),
             prompt_cost: None,
             patience: Patience::of(call, PATIENCE, PATIENCE),
             beaten: None,
@@ -193,7 +194,7 @@ mod tests {
         };
         assert!(!due_after(100), "nobody has asked for it");
         health.wanted_at.set(clock.now().mono);
-        health.began(clock.now().mono, AttemptId(0), 10.0);
+        health.began(clock.now().mono, AttemptId(0), Reading::of(10.0));
         health.answered(clock.now().mono, AttemptId(0), true);
         assert!(!due_after(10), "it was heard");
         assert!(due_after(6));
@@ -205,7 +206,7 @@ mod tests {
         }
         assert!(!due_after(1), "its breaker is open");
         assert!(due_after(2), "and now waits for a trial");
-        health.began(clock.now().mono, AttemptId(4), 10.0);
+        health.began(clock.now().mono, AttemptId(4), Reading::of(10.0));
         assert!(!due_after(1), "which is under way");
         health.answered(clock.now().mono, AttemptId(4), true);
         assert!(!due_after(601), "nobody wants it any more");

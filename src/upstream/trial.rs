@@ -12,6 +12,7 @@ use crate::providers::fault::{Class, Weight};
 use crate::providers::headroom;
 use crate::routing::Route;
 use crate::routing::learn::breaker::State;
+use crate::routing::learn::first_token::Reading;
 use crate::routing::learn::route::{AttemptId, Change};
 use crate::telemetry::Metrics;
 use crate::units::{Clock, Mono, PicoUsd};
@@ -33,8 +34,8 @@ pub(super) struct Trial<'a> {
     pub(super) health: &'a Arc<RouteHealth>,
     pub(super) call: &'a Call,
     pub(super) headers: &'a HeaderMap,
-    /// Prompt tokens that the route is expected to read anew.
-    pub(super) uncached: u64,
+    /// How much of the prompt the route will have to read.
+    pub(super) reading: Reading,
     /// What reading the prompt costs there, where a price is known.
     pub(super) prompt_cost: Option<PicoUsd>,
     pub(super) patience: Patience,
@@ -51,6 +52,7 @@ pub(super) struct Brought {
     pub(super) sent: Mono,
     pub(super) answered: Mono,
     pub(super) underway: Underway,
+    pub(super) id: AttemptId,
 }
 
 /// An answer under way: its route counts it as running until it is told how it ended, or this is dropped.
@@ -107,12 +109,11 @@ impl Patience {
 
 impl Upstreams {
     /// Makes the attempt. Dropping the future cancels it.
-    #[expect(clippy::cast_precision_loss, reason = "token counts for an estimate")]
     pub(super) async fn try_route(&self, trial: Trial<'_>) -> Result<Brought, Failed> {
         let Trial { route, health, call, .. } = trial;
         let sent = self.clock.now().mono;
         let id = AttemptId(self.attempts.fetch_add(1, Ordering::Relaxed));
-        health.began(sent, id, trial.uncached as f64);
+        health.began(sent, id, trial.reading);
         let mut open = Open { upstreams: self, trial: &trial, id, sent, outcome: "cancelled" };
         let outcome = attempt(
             &self.client,
@@ -132,7 +133,7 @@ impl Upstreams {
                 let underway = Underway { open: Some((Arc::clone(health), Arc::clone(&self.clock))) };
                 self.tell(route, change, None);
                 self.heed_headroom(route, health, answer.headers());
-                Ok(Brought { answer, sent, answered, underway })
+                Ok(Brought { answer, sent, answered, underway, id })
             }
             Err(mut failed) => {
                 if failed.fault.class == Class::Rate && failed.fault.retry_after.is_none() {

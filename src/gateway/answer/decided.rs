@@ -93,12 +93,25 @@ impl Asked {
         if !facts.may_hedge || policy.slo.ttft.is_none() {
             return None;
         }
-        let cheapest = decision.order.iter().filter_map(|one| one.cost_expected).min();
-        #[expect(clippy::cast_precision_loss, reason = "what a promise is worth needs no last digit")]
-        if let Some(cheapest) = cheapest {
-            live.upstreams.demand.promised(self.asking, policy, &self.model, cheapest.0 as f64 * 1e-12);
+        if let Some(unit_usd) = decision.unit_usd() {
+            live.upstreams.demand.promised(self.asking, policy, &self.model, unit_usd);
         }
+        self.value_queues(live, facts, decision);
         Some(Promise { live, policy, asking: self.asking, began, limit: limit(policy, facts), open: true })
+    }
+
+    /// What a second of an engine of our own saves is what such requests cost elsewhere.
+    #[expect(clippy::cast_precision_loss, reason = "token counts")]
+    fn value_queues(&self, live: &Live, facts: &RequestFacts<'_>, decision: &Decision) {
+        let Some(elsewhere_usd) = decision.cheapest_usd() else { return };
+        for (place, id) in facts.eligible.iter().enumerate() {
+            let Some(route) = live.snapshot.route(*id).filter(|route| route.local) else { continue };
+            let Some(health) = live.upstreams.health.get(usize::from(id.0)) else { continue };
+            let held = self.held.get(place).map_or(0, |held| u64::from(held.tokens));
+            let uncached = facts.prompt_tokens.saturating_sub(held) as f64;
+            let work_s = uncached * f64::from(health.outlook().first_token.per_token_s);
+            live.upstreams.demand.valued(&route.name, elsewhere_usd, work_s);
+        }
     }
 
     /// The route that brought a first token has read the prompt.
@@ -123,6 +136,7 @@ impl Asked {
             prompt_bytes: call.prompt_bytes,
             prompt_tokens: self.prompt_tokens,
             held: served.held,
+            attempt: served.attempt,
             health: Arc::clone(live.upstreams.health.get(usize::from(served.candidate.route.0))?),
         })
     }

@@ -345,7 +345,15 @@ impl Router for Baseline {
         }
     }
 
-    fn ended(&mut self, world: &World<'_>, _place: usize, route: RouteId, _report: &Report, _now_us: u64) {
+    fn ended(
+        &mut self,
+        world: &World<'_>,
+        _place: usize,
+        route: RouteId,
+        _attempt: u64,
+        _report: &Report,
+        _now_us: u64,
+    ) {
         self.gone(world, route);
     }
 

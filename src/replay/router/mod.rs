@@ -73,7 +73,15 @@ pub trait Router {
         now_us: u64,
     );
     /// An answer is over.
-    fn ended(&mut self, world: &World<'_>, place: usize, route: RouteId, report: &Report, now_us: u64);
+    fn ended(
+        &mut self,
+        world: &World<'_>,
+        place: usize,
+        route: RouteId,
+        attempt: u64,
+        report: &Report,
+        now_us: u64,
+    );
     /// The request is over; `late`: its first token did not come in time, or never.
     fn finished(&mut self, world: &World<'_>, place: usize, late: bool, now_us: u64);
     /// Once a second: which route wants a probe?

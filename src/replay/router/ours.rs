@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::replay::chance::{Purpose, uniform};
 use crate::replay::world::{Lucks, World};
 use crate::routing::learn::dual::LatenessPrice;
-use crate::routing::learn::first_token::Prior;
+use crate::routing::learn::first_token::{Prior, Reading};
 use crate::routing::learn::lengths::{Asker, Lengths};
 use crate::routing::learn::prefix::{Block, Held, Ledger, held};
 use crate::routing::learn::queue_price::QueuePrice;
@@ -394,6 +394,9 @@ impl Router for Ours<'_> {
         let step = state.pursuit.open(&self.decision, mono(now_us));
         let next = match step {
             Step::Ask(candidate) if first || self.may_retry(candidate.route, now_us) => {
+                if first && std::env::var("CSV").is_ok() { let c=&candidate; let at=self.eligible[state.facts.model].iter().position(|i|*i==c.route).unwrap(); let h=state.held[at]; 
+                  let tr=world.holds(place,c.route,now_us); let ol=&self.outlooks[usize::from(c.route.0)];
+                  eprintln!("CSV {} {} n {} held {} age {} true {} cachedexp {} cost {:.6} intime {:.4} sess {:.6} score {:.6} lam {:.5} rest {:.2} hedge {:?} a {:.3} b {:.2e} lvl {:.2} q {:.0} best {:?}", place, c.route.0, state.facts.prompt, h.tokens, h.age_s, tr.tokens, c.cached_expected, c.cost_expected.map_or(0.0,choose::usd), c.in_time, c.session_usd, c.score_usd, self.decision.lateness_usd, state.facts.rest, self.decision.hedge.map(|h|(h.after,h.route.0,h.in_time)), ol.first_token.base_s, ol.first_token.per_token_s, ol.first_token.level, ol.queued_tokens, self.decision.order.iter().map(|o|(o.route.0,(o.in_time*1000.0) as u32,(o.score_usd*1e5) as u32)).collect::<Vec<_>>()); }
                 state.chosen = Some(candidate);
                 state.hedging = false;
                 Move::Ask(candidate.route)
@@ -458,10 +461,8 @@ impl Router for Ours<'_> {
         let Some(mut state) = self.states.get_mut(place).and_then(Option::take) else { return };
         if let Some(candidate) = state.chosen.take() {
             state.pursuit.asked(candidate, &self.decision, mono(now_us));
-            #[expect(clippy::cast_precision_loss, reason = "a token count")]
-            let uncached = (state.facts.prompt - candidate.cached_expected.min(state.facts.prompt)) as f64;
             if let Some(mind) = self.mind(route, true) {
-                mind.began(mono(now_us), AttemptId(attempt), uncached);
+                mind.began(mono(now_us), AttemptId(attempt), candidate.reading());
             }
         }
         self.states[place] = Some(state);
@@ -500,7 +501,15 @@ impl Router for Ours<'_> {
         }
     }
 
-    fn ended(&mut self, world: &World<'_>, place: usize, route: RouteId, report: &Report, now_us: u64) {
+    fn ended(
+        &mut self,
+        world: &World<'_>,
+        place: usize,
+        route: RouteId,
+        attempt: u64,
+        report: &Report,
+        now_us: u64,
+    ) {
         #[expect(clippy::cast_precision_loss, reason = "microseconds")]
         let wrote_s = report.wrote_us as f32 / 1e6;
         let Some(state) = self.states.get_mut(place).and_then(Option::take) else { return };
@@ -509,10 +518,9 @@ impl Router for Ours<'_> {
         let held = eligible.iter().position(|id| *id == route).and_then(|at| state.held.get(at)).copied();
         if let Some(mind) = self.mind(route, false) {
             mind.ended(Some((report.output_tokens, wrote_s)));
-            if let Some(held) = held.filter(|held| held.tokens > 0) {
-                mind.billed(held, report.cached_tokens);
-            }
+            mind.billed(AttemptId(attempt), held.unwrap_or_default(), report.prompt_tokens, report.cached_tokens);
         }
+        if std::env::var("CSV").is_ok() { eprintln!("END {place} {} {} {}", route.0, report.prompt_tokens, report.cached_tokens); }
         let usage = crate::units::Usage {
             prompt: report.prompt_tokens,
             cached: report.cached_tokens,
@@ -529,6 +537,7 @@ impl Router for Ours<'_> {
     }
 
     fn finished(&mut self, world: &World<'_>, place: usize, late: bool, _now_us: u64) {
+        if std::env::var("CSV").is_ok() { eprintln!("FIN {place} {late} {_now_us}"); }
         let Some(state) = self.states.get(place).and_then(Option::as_ref) else { return };
         let Some(policy) = self.policies.get(state.policy) else { return };
         if !state.late {
@@ -558,7 +567,7 @@ impl Router for Ours<'_> {
 
     fn probing(&mut self, route: RouteId, attempt: u64, now_us: u64) {
         if let Some(mind) = self.mind(route, false) {
-            mind.began(mono(now_us), AttemptId(attempt), f64::from(super::PROBE_TOKENS));
+            mind.began(mono(now_us), AttemptId(attempt), Reading::of(f64::from(super::PROBE_TOKENS)));
         }
     }
 

@@ -13,7 +13,7 @@ const MARGIN: f64 = 0.002;
 /// Ceiling and start of λ, in mean costs of the cheapest candidate.
 pub const CEILING: f64 = 50.0;
 /// As above.
-pub const START: f64 = 10.0;
+pub const START: f64 = 3.0;
 /// λ never falls below this many mean costs: below it changes nothing.
 const FLOOR: f64 = 0.02;
 /// Share of a new cost in the running mean.

@@ -9,7 +9,8 @@ use super::shape::{BINS, Shape, place};
 
 /// What is assumed of a route before anything is known: seconds, and seconds a token.
 const BASE_ASSUMED_S: f64 = 1.0;
-const PER_TOKEN_ASSUMED_S: f64 = 0.08e-3;
+/// A route that is thought too slow for long prompts is never asked one and never cleared; so it is thought quick.
+const PER_TOKEN_ASSUMED_S: f64 = 0.03e-3;
 const PRIOR_SAMPLES: f64 = 8.0;
 const BASE_LEAST_S: f64 = 0.05;
 const PER_TOKEN_LEAST_S: f64 = 0.005e-3;
@@ -22,7 +23,9 @@ const SETTLES: f32 = 30.0;
 /// Share of a call's luck that strikes the prompt's part of its time.
 pub const PREFILL_LUCK: f32 = 0.25;
 /// A likelihood never falls below this share of an even one: one odd call is not proof.
-const EVEN: f32 = 0.02;
+const EVEN: f32 = 0.005;
+/// The same for silence.
+const SILENCE_EVEN: f32 = 0.02;
 
 /// The estimator of one route.
 #[derive(Debug, Clone)]
@@ -56,7 +59,45 @@ impl Prior {
 
 impl Default for Prior {
     fn default() -> Self {
-        Self { base_s: BASE_ASSUMED_S, per_token_s: PER_TOKEN_ASSUMED_S, samples: PRIOR_SAMPLES }
+        Self { base_s: BASE_ASSUMED_S, per_token_s: crate::knob!("KB",PER_TOKEN_ASSUMED_S), samples: crate::knob!("KS",PRIOR_SAMPLES) }
+    }
+}
+
+/// How much of a prompt a route has to read: that depends on whether its cache keeps its word.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reading {
+    /// Uncached tokens if it does.
+    pub hit: f64,
+    /// Uncached tokens if it does not.
+    pub miss: f64,
+    /// Chance that it does.
+    pub chance: f32,
+}
+
+impl Reading {
+    /// `uncached` tokens, whatever the cache does.
+    pub const fn of(uncached: f64) -> Self {
+        Self { hit: uncached, miss: uncached, chance: 1.0 }
+    }
+
+    /// With `ahead` tokens to be read before.
+    #[must_use]
+    pub fn behind(self, ahead: f64) -> Self {
+        Self { hit: self.hit + ahead, miss: self.miss + ahead, ..self }
+    }
+
+    /// Tokens to be read, as expected.
+    pub fn expected(self) -> f64 {
+        self.miss - f64::from(self.chance) * (self.miss - self.hit)
+    }
+
+    /// Whether it makes no difference what the cache does.
+    pub fn is_certain(self) -> bool {
+        self.miss - self.hit < 1.0
+    }
+
+    fn cases(self) -> [(f64, f32); 2] {
+        if self.is_certain() { [(self.hit, 1.0), (self.hit, 0.0)] } else { [(self.hit, self.chance), (self.miss, 1.0 - self.chance)] }
     }
 }
 
@@ -150,25 +191,41 @@ impl FirstToken {
     }
 
     /// A first token came after `time_s` for `uncached` prompt tokens.
-    #[expect(clippy::cast_possible_truncation, reason = "ratios of seconds")]
     pub fn heard(&mut self, at_s: f64, uncached: f64, time_s: f64) {
+        self.noticed(at_s, Reading::of(uncached), time_s);
+        self.settled(uncached, time_s);
+    }
+
+    /// A first token came after `time_s`, and it is not known yet how much of the prompt was read: the level learns at once.
+    #[expect(clippy::cast_possible_truncation, reason = "ratios of seconds")]
+    pub fn noticed(&mut self, at_s: f64, reading: Reading, time_s: f64) {
         self.pass(at_s);
-        let (expected, struck) = self.parts(uncached);
-        let ratio = (time_s / expected) as f32;
         let density = self.shape.density();
-        self.level.weigh(|log| {
+        let cases = reading.cases().map(|(uncached, chance)| {
+            let (expected, struck) = self.parts(uncached);
+            ((time_s / expected) as f32, struck, (1.0 / expected) as f32 * chance)
+        });
+        let likelihood = |(ratio, struck, weight): (f32, f32, f32), log: f32| {
             let luck = 1.0 + (ratio * (-log).exp() - 1.0) / struck;
             if luck < 0.06 {
-                return EVEN * 0.02;
+                return EVEN * 0.02 * weight;
             }
             let (bin, _) = place(fast_ln(luck));
-            // The density of the time itself: luck's density over luck and level.
-            (density[bin] + crate::knob!("EVEN", EVEN) as f32) * (-log).exp() / luck
-        });
+            // The density of the time itself: luck's density over luck, level and what was expected.
+            (density[bin] + EVEN) * (-log).exp() / luck / struck * weight
+        };
+        self.level.weigh(|log| cases.iter().filter(|case| case.2 > 0.0).map(|case| likelihood(*case, log)).sum());
+    }
+
+    /// Of a first token that came after `time_s` it is known now that `uncached` tokens were read: line and luck learn.
+    #[expect(clippy::cast_possible_truncation, reason = "ratios of seconds")]
+    pub fn settled(&mut self, uncached: f64, time_s: f64) {
+        let (expected, struck) = self.parts(uncached);
+        let ratio = (time_s / expected) as f32;
         let level = self.level.mean_log();
         self.shape.seen(luck(ratio * (-level).exp(), struck));
         self.samples += 1.0;
-        let taken_out = crate::knob!("LTO", LEVEL_TAKEN_OUT) as f32 * self.samples / (self.samples + SETTLES);
+        let taken_out = LEVEL_TAKEN_OUT * self.samples / (self.samples + SETTLES);
         let usual = time_s * f64::from((-level * taken_out).exp());
         // One call in the tail does not bend the line.
         let usual = usual.min(3.0 * expected);
@@ -180,24 +237,48 @@ impl FirstToken {
 
     /// An attempt was given up after `age_s` of silence.
     #[expect(clippy::cast_possible_truncation, reason = "ratios of seconds")]
-    pub fn silent(&mut self, at_s: f64, uncached: f64, age_s: f64) {
+    pub fn silent(&mut self, at_s: f64, reading: Reading, age_s: f64) {
         self.pass(at_s);
-        let (expected, struck) = self.parts(uncached);
-        let ratio = (age_s / expected) as f32;
-        self.level.weigh(survival(&self.shape.cumulative(), ratio, struck));
-        let level = self.level.mean_log();
-        self.shape.censored(luck(ratio * (-level).exp(), struck));
+        let cumulative = self.shape.cumulative();
+        let still = self.still_silent(&cumulative, reading, age_s);
+        self.level.weigh(still);
+        // Where the cache may have failed, silence is no matter of luck alone.
+        if reading.is_certain() {
+            let (expected, struck) = self.parts(reading.hit);
+            let level = self.level.mean_log();
+            self.shape.censored(luck((age_s / expected) as f32 * (-level).exp(), struck));
+        }
     }
 
-    /// What a decision needs, with what the attempts now under way tell: `waiting` are their (uncached tokens, age in seconds).
+    /// Chance, by the level's logarithm, that a call is still silent after `age_s`.
+    #[expect(clippy::cast_possible_truncation, reason = "ratios of seconds")]
+    fn still_silent(
+        &self,
+        cumulative: &[f32; BINS + 1],
+        reading: Reading,
+        age_s: f64,
+    ) -> impl Fn(f32) -> f32 + use<> {
+        let cumulative = *cumulative;
+        let cases = reading.cases().map(|(uncached, chance)| {
+            let (expected, struck) = self.parts(uncached);
+            ((age_s / expected) as f32, struck, chance)
+        });
+        move |log| {
+            let one = |(ratio, struck, chance): (f32, f32, f32)| {
+                if chance > 0.0 { chance * survival(&cumulative, ratio, struck, log) } else { 0.0 }
+            };
+            cases.into_iter().map(one).sum::<f32>() + SILENCE_EVEN
+        }
+    }
+
+    /// What a decision needs, with what the attempts now under way tell: `waiting` are their readings and ages in seconds.
     #[expect(clippy::cast_possible_truncation, reason = "seconds and shares")]
-    pub fn outlook(&mut self, at_s: f64, waiting: impl Iterator<Item = (f64, f64)>) -> FirstTokenOutlook {
+    pub fn outlook(&mut self, at_s: f64, waiting: impl Iterator<Item = (Reading, f64)>) -> FirstTokenOutlook {
         self.pass(at_s);
         let cumulative = self.shape.cumulative();
         let mut level = self.level.clone();
-        for (uncached, age_s) in waiting {
-            let (expected, struck) = self.parts(uncached);
-            level.weigh(survival(&cumulative, (age_s / expected) as f32, struck));
+        for (reading, age_s) in waiting {
+            level.weigh(self.still_silent(&cumulative, reading, age_s));
         }
         let centre = level.mean_log();
         let mut late = [[0.0_f32; BINS + 1]; STRUCK.len()];
@@ -244,16 +325,14 @@ fn fast_ln(x: f32) -> f32 {
     polynomial + exponent as f32 * std::f32::consts::LN_2
 }
 
-/// Chance, by the level's logarithm, that a call is still silent at `ratio` of its expected time.
-fn survival(cumulative: &[f32; BINS + 1], ratio: f32, struck: f32) -> impl Fn(f32) -> f32 {
-    move |log| {
-        let luck = 1.0 + (ratio * (-log).exp() - 1.0) / struck;
-        if luck <= 0.08 {
-            return 1.0;
-        }
-        let (bin, into) = place(fast_ln(luck));
-        1.0 - (cumulative[bin] + (cumulative[bin + 1] - cumulative[bin]) * into) + EVEN
+/// Chance that a call is still silent at `ratio` of its expected time, the level's logarithm being `log`.
+fn survival(cumulative: &[f32; BINS + 1], ratio: f32, struck: f32, log: f32) -> f32 {
+    let luck = 1.0 + (ratio * (-log).exp() - 1.0) / struck;
+    if luck <= 0.08 {
+        return 1.0;
     }
+    let (bin, into) = place(fast_ln(luck));
+    1.0 - (cumulative[bin] + (cumulative[bin + 1] - cumulative[bin]) * into)
 }
 
 /// Shares struck by luck for which a table is made; between them it is interpolated.
@@ -379,7 +458,9 @@ mod tests {
         let mut first = taught(0.4, 0.05e-3, 500);
         let calm = first.outlook(500.0, std::iter::empty()).within(0.8, 100.0);
         let waiting =
-            first.outlook(500.0, [(100.0, 2.0), (100.0, 1.7), (100.0, 1.5)].into_iter()).within(0.8, 100.0);
+            first
+                .outlook(500.0, [2.0, 1.7, 1.5].into_iter().map(|age_s| (Reading::of(100.0), age_s)))
+                .within(0.8, 100.0);
         assert!(calm > 0.9 && waiting < 0.4, "{calm} {waiting}");
         // It was a look, not a lesson.
         assert!(first.outlook(500.0, std::iter::empty()).within(0.8, 100.0) > 0.9);

@@ -10,7 +10,7 @@ use crate::units::Mono;
 use super::breaker::{Breaker, State};
 use super::cache_hits::CacheHits;
 use super::errors::Errors;
-use super::first_token::{FirstToken, Prior};
+use super::first_token::{FirstToken, Prior, Reading};
 use super::load::Load;
 use super::pace::Pace;
 use super::prefix::Held;
@@ -64,6 +64,8 @@ pub struct RouteMind {
     load: Load,
     breaker: Breaker,
     waiting: SmallVec<[Waiting; 16]>,
+    /// First tokens of which it is not known yet how much of the prompt was read.
+    unsettled: SmallVec<[Unsettled; 8]>,
     /// When an engine of our own should have read all that was sent to it, in seconds of the clock.
     busy_until_s: f64,
     running: u32,
@@ -78,8 +80,15 @@ pub struct RouteMind {
 struct Waiting {
     id: AttemptId,
     began: Mono,
-    uncached: f64,
+    reading: Reading,
     queued: f64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Unsettled {
+    id: AttemptId,
+    ahead: f64,
+    time_s: f64,
 }
 
 impl RouteMind {
@@ -88,15 +97,16 @@ impl RouteMind {
         Self { first_token: FirstToken::new(prior), ..Self::default() }
     }
 
-    /// An attempt with `uncached` prompt tokens begins.
-    pub fn began(&mut self, now: Mono, id: AttemptId, uncached: f64) {
+    /// An attempt with so much of a prompt to read begins.
+    pub fn began(&mut self, now: Mono, id: AttemptId, reading: Reading) {
+        let uncached = reading.expected();
         self.breaker.begin(now);
         self.load.asked(now, uncached);
         let queued = self.queued(now);
         let read_s = self.first_token.token_s();
         self.busy_until_s = self.busy_until_s.max(seconds(now)) + read_s * uncached;
         if self.waiting.len() < WAITING_MAX {
-            self.waiting.push(Waiting { id, began: now, uncached, queued });
+            self.waiting.push(Waiting { id, began: now, reading, queued });
         }
     }
 
@@ -108,9 +118,18 @@ impl RouteMind {
         {
             let ahead = if queues { waiting.queued } else { 0.0 };
             let time_s = now.since(waiting.began).as_secs_f64();
-            self.first_token.heard(seconds(now), waiting.uncached + ahead, time_s);
+            let reading = waiting.reading.behind(ahead);
+            self.first_token.noticed(seconds(now), reading, time_s);
+            if reading.is_certain() {
+                self.first_token.settled(reading.hit, time_s);
+            } else {
+                if self.unsettled.len() >= WAITING_MAX {
+                    self.unsettled.remove(0);
+                }
+                self.unsettled.push(Unsettled { id, ahead, time_s });
+            }
             // What is still to be read begins now.
-            let left: f64 = self.waiting.iter().map(|waiting| waiting.uncached).sum();
+            let left: f64 = self.waiting.iter().map(|waiting| waiting.reading.expected()).sum();
             self.busy_until_s = seconds(now) + self.first_token.token_s() * left;
         }
         if self.heard_at.is_some_and(|at| now.since(at) > FORGOTTEN) {
@@ -141,9 +160,15 @@ impl RouteMind {
         if self.breaker.failed(now) { Change::Breaker(State::Open) } else { Change::None }
     }
 
-    /// Of what the route should have held of a prompt, `cached` tokens were billed as cached.
-    pub fn billed(&mut self, held: Held, cached: u64) {
+    /// An attempt's usage is known: of a prompt of `prompt` tokens, of which the route should have held `held`, `cached`
+    /// were billed as cached.
+    #[expect(clippy::cast_precision_loss, reason = "token counts")]
+    pub fn billed(&mut self, id: AttemptId, held: Held, prompt: u64, cached: u64) {
         self.cache_hits.reported(held.age_s, u64::from(held.tokens), cached);
+        if let Some(at) = self.unsettled.iter().position(|one| one.id == id) {
+            let one = self.unsettled.remove(at);
+            self.first_token.settled(prompt.saturating_sub(cached) as f64 + one.ahead, one.time_s);
+        }
     }
 
     /// An attempt was abandoned and `share` of its prompt was billed all the same.
@@ -157,11 +182,11 @@ impl RouteMind {
         if let Some(waiting) = self.take(id) {
             // The prompt being read is read to its end; another leaves the queue.
             if first != Some(id) {
-                self.busy_until_s -= self.first_token.token_s() * waiting.uncached;
+                self.busy_until_s -= self.first_token.token_s() * waiting.reading.expected();
             }
             let ahead = if queues { waiting.queued } else { 0.0 };
             let age_s = now.since(waiting.began).as_secs_f64();
-            self.first_token.silent(seconds(now), waiting.uncached + ahead, age_s);
+            self.first_token.silent(seconds(now), waiting.reading.behind(ahead), age_s);
         }
     }
 
@@ -188,7 +213,7 @@ impl RouteMind {
                 self.count_failure(now, retry_after)
             }
             Failing::Limited => {
-                let uncached = self.take(id).map_or(0.0, |waiting| waiting.uncached);
+                let uncached = self.take(id).map_or(0.0, |waiting| waiting.reading.expected());
                 self.load.refused(now, uncached, retry_after);
                 Change::None
             }
@@ -248,13 +273,13 @@ impl RouteMind {
         let at_s = seconds(now);
         let waiting = self.waiting.iter().map(|waiting| {
             let ahead = if queues { waiting.queued } else { 0.0 };
-            (waiting.uncached + ahead, now.since(waiting.began).as_secs_f64())
+            (waiting.reading.behind(ahead), now.since(waiting.began).as_secs_f64())
         });
         // Those that wait no longer than is usual tell nothing; of the others the first eight tell enough.
-        let mut overdue: SmallVec<[(f64, f64); 8]> = SmallVec::new();
-        for (uncached, age_s) in waiting {
-            if overdue.len() < 8 && age_s > 0.7 * self.first_token.usual_s(uncached) {
-                overdue.push((uncached, age_s));
+        let mut overdue: SmallVec<[(Reading, f64); 8]> = SmallVec::new();
+        for (reading, age_s) in waiting {
+            if overdue.len() < 8 && age_s > 0.7 * self.first_token.usual_s(reading.hit) {
+                overdue.push((reading, age_s));
             }
         }
         RouteOutlook {
@@ -303,7 +328,7 @@ mod tests {
     fn a_limit_is_no_failure() {
         let mut mind = RouteMind::default();
         for i in 0..5 {
-            mind.began(at(i), AttemptId(i), 100.0);
+            mind.began(at(i), AttemptId(i), Reading::of(100.0));
             mind.failed(at(i), AttemptId(i), Failing::Limited, Some(Duration::from_secs(7)), false);
         }
         let outlook = mind.outlook(at(10), false);
@@ -327,9 +352,9 @@ mod tests {
     #[test]
     fn what_is_abandoned_waits_no_more() {
         let mut mind = RouteMind::default();
-        mind.began(at(0), AttemptId(1), 500.0);
+        mind.began(at(0), AttemptId(1), Reading::of(500.0));
         assert!(mind.outlook(at(10), true).queued_tokens > 499.0);
-        mind.began(at(20), AttemptId(2), 500.0);
+        mind.began(at(20), AttemptId(2), Reading::of(500.0));
         assert!(mind.outlook(at(30), true).queued_tokens > 500.0);
         mind.abandoned(at(30), AttemptId(2), true);
         assert!(mind.outlook(at(30), true).queued_tokens < 500.0);
