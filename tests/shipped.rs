@@ -26,9 +26,6 @@ impl Environment for AllKeys {
     fn secret_file(&self, _: &Path) -> Result<SecretString, SecretFileError> {
         Err(SecretFileError::Empty)
     }
-    fn today(&self) -> jiff::civil::Date {
-        jiff::civil::date(2026, 11, 24)
-    }
 }
 
 /// The shipped policies over `config`.

@@ -129,7 +129,9 @@ impl Admin {
     }
 
     fn metrics(&self) -> Response<RelayBody> {
-        self.gateway.live().tell_breakers();
+        let live = self.gateway.live();
+        live.tell_breakers();
+        live.tell_prices();
         self.gateway.books.metrics.local("embedded", (self.engine)().figures);
         let page = self.gateway.books.metrics.page();
         reply::plain(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", RelayBody::of(page))

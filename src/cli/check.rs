@@ -9,7 +9,6 @@ use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
 use crate::config::{Location, Problem, Problems, Severity, Snapshot, watch};
-use crate::units::SystemClock;
 
 /// Validate the configuration and the policies.
 ///
@@ -41,7 +40,7 @@ enum Output {
 /// Checks, and prints what it found.
 pub(super) fn run(args: Args) -> ExitCode {
     let location = Location::new(args.config, args.policies);
-    let (_, compiled) = watch::read(&location, &SystemClock::new());
+    let (_, compiled) = watch::read(&location);
     let accepted = compiled.is_ok();
     let text = match args.output {
         Output::Human => human(&compiled),

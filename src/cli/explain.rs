@@ -131,7 +131,7 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
 fn from_files(args: &ExplainArgs) -> Result<Explanation, Error> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let location = Location::new(args.config.clone(), args.policies.clone());
-    let snapshots = Snapshots::open(location, Arc::clone(&clock)).map_err(Error::Configuration)?;
+    let snapshots = Snapshots::open(location).map_err(Error::Configuration)?;
     explain(args, &snapshots.load(), clock.now())
 }
 

@@ -18,7 +18,6 @@ use crate::gateway::listener::{self, ConnInfo, ListenerSettings};
 use crate::gateway::tasks::Tasks;
 use crate::gateway::tls::TlsReload;
 use crate::gateway::{Gateway, answer, probes};
-use crate::pricing::book::Book;
 use crate::relay::account::Books;
 use crate::telemetry::{AccessLog, Metrics};
 use crate::units::{Clock, SystemClock};
@@ -63,15 +62,14 @@ enum Stopped {
 pub(super) fn run(args: Args) -> ExitCode {
     let mut location = Location::new(args.config, args.policies);
     location.listen = args.listen;
-    let outcome = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Stopped::Io)
-        .and_then(|runtime| {
-            let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-            let snapshots = Snapshots::open(location, Arc::clone(&clock)).map_err(Stopped::Configuration)?;
-            runtime.block_on(serve(snapshots, clock))
-        });
+    let outcome =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Stopped::Io).and_then(
+            |runtime| {
+                let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+                let snapshots = Snapshots::open(location).map_err(Stopped::Configuration)?;
+                runtime.block_on(serve(snapshots, clock))
+            },
+        );
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(stopped) => {
@@ -91,7 +89,6 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
     let metrics = Arc::new(Metrics::new());
     let (log, log_writer) = AccessLog::into_sink(std::io::stdout(), metrics.log_dropped())?;
     let books = Books { metrics: Arc::clone(&metrics), log, clock: Arc::clone(&clock) };
-    tell_catalog(&metrics);
 
     let listener_settings = listener_settings(&settings);
     let traffic = bind(settings.listen, &listener_settings)?;
@@ -311,20 +308,6 @@ fn announce((traffic, admin): (SocketAddr, SocketAddr), snapshot: &Snapshot, tls
              {{\"role\": \"user\", \"content\": \"What is the capital of France?\"}}]}}'\n",
             model.id
         );
-    }
-}
-
-fn tell_catalog(metrics: &Metrics) {
-    // Dates of the book are days, months or half-years as text; the newest full day among them is the book's age.
-    let newest = Book::shipped()
-        .rows
-        .iter()
-        .filter_map(|row| row.card.entry.as_of.parse::<jiff::civil::Date>().ok())
-        .max();
-    let at = newest.and_then(|day| jiff::tz::Offset::UTC.to_timestamp(day.at(0, 0, 0, 0)).ok());
-    if let Some(at) = at {
-        #[expect(clippy::cast_precision_loss, reason = "seconds of this century are exact in a float")]
-        metrics.price_catalog("book", at.as_second() as f64);
     }
 }
 

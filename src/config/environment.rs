@@ -1,4 +1,4 @@
-//! What a configuration may read besides its own text: variables, secret files and the day. `compile` asks for them through
+//! What a configuration may read besides its own text: variables and secret files. `compile` asks for them through
 //! a trait, so that it stays pure.
 
 use std::path::{Path, PathBuf};
@@ -34,8 +34,6 @@ pub trait Environment {
     fn variable(&self, name: &str) -> Option<String>;
     /// The secret in a file; a relative path starts at the configuration file's folder.
     fn secret_file(&self, path: &Path) -> Result<SecretString, SecretFileError>;
-    /// The present day, UTC: prices with a `valid_from` ask for it.
-    fn today(&self) -> jiff::civil::Date;
 }
 
 /// This machine.
@@ -43,8 +41,6 @@ pub trait Environment {
 pub struct Machine {
     /// Where relative paths start.
     pub folder: PathBuf,
-    /// The present day, UTC.
-    pub today: jiff::civil::Date,
 }
 
 impl Environment for Machine {
@@ -65,10 +61,6 @@ impl Environment for Machine {
                 },
             )?;
         secret_line(&text).map(SecretString::from)
-    }
-
-    fn today(&self) -> jiff::civil::Date {
-        self.today
     }
 }
 
@@ -96,7 +88,7 @@ mod tests {
     #[test]
     fn r48_only_short_regular_files_hold_secrets() {
         let folder = tempfile::tempdir().unwrap();
-        let machine = Machine { folder: folder.path().to_owned(), today: jiff::civil::date(2026, 1, 1) };
+        let machine = Machine { folder: folder.path().to_owned() };
         let read =
             |name: &str| machine.secret_file(Path::new(name)).map(|secret| secret.expose_secret().to_owned());
         let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();

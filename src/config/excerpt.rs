@@ -57,7 +57,7 @@ fn is_bidi(c: char) -> bool {
 }
 
 /// At most `chars_max` characters of `text`, without control characters.
-pub(super) fn shortened(text: &str, chars_max: usize) -> String {
+pub(crate) fn shortened(text: &str, chars_max: usize) -> String {
     let clean = |c: char| if c.is_control() || is_bidi(c) { ' ' } else { c };
     if text.chars().count() <= chars_max {
         return text.chars().map(clean).collect();

@@ -84,9 +84,6 @@ mod tests {
         fn secret_file(&self, _: &Path) -> Result<SecretString, SecretFileError> {
             Err(SecretFileError::Empty)
         }
-        fn today(&self) -> jiff::civil::Date {
-            jiff::civil::date(2026, 1, 1)
-        }
     }
 
     #[test]

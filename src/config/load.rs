@@ -5,10 +5,16 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::pricing::Book;
+
 use super::problem::{Problem, Problems, Severity};
 
 /// Longest file that is read, in bytes.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Longest history of fetched prices that is read, in bytes: some ten thousand versions.
+pub const SYNCED_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// The history of fetched prices, in the state folder.
+pub const SYNCED_FILE: &str = "prices.json";
 /// Most policy files that are read.
 pub const POLICY_FILES_MAX: usize = 256;
 
@@ -51,6 +57,8 @@ pub struct Documents {
     pub folder: PathBuf,
     /// Which of the two were there.
     pub found: Found,
+    /// The prices that were fetched ([`Documents::read_synced`]), if there are any.
+    pub synced: Option<Source>,
 }
 
 /// Which parts of a configuration were there to be read.
@@ -63,6 +71,22 @@ pub struct Found {
 }
 
 impl Documents {
+    /// Reads the prices that `tollway prices sync` keeps in `state_dir`.
+    pub fn read_synced(&mut self, state_dir: &Path) {
+        let path = state_dir.join(SYNCED_FILE);
+        self.synced = match read_regular(&path, SYNCED_BYTES_MAX) {
+            Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
+            read => Some(source(&path, read)),
+        };
+    }
+
+    /// The prices that were fetched; none where there is no such file.
+    pub fn synced_book(&self) -> Result<Book, String> {
+        let Some(Source { name, text }) = &self.synced else { return Ok(Book::default()) };
+        let read = text.clone().and_then(|text| Book::parse(&text).map_err(|error| error.to_string()));
+        read.map_err(|problem| format!("{name} cannot be used: {problem}"))
+    }
+
     /// What was there before and is gone, as problems: a file that vanishes under a running gateway is an accident (a volume
     /// unmounted, a rename half done), and the built-in defaults would drop every constraint in silence.
     pub(super) fn lacks(&self, before: Found) -> Problems {

@@ -6,7 +6,7 @@
 pub mod compile;
 pub mod document;
 pub mod environment;
-mod excerpt;
+pub(crate) mod excerpt;
 mod expand;
 pub mod load;
 mod mask;
@@ -15,7 +15,8 @@ pub mod naming;
 pub mod node;
 pub mod problem;
 pub mod read;
-mod record;
+pub(crate) mod record;
+pub(crate) mod sheet;
 pub mod snapshot;
 pub mod watch;
 
@@ -25,7 +26,7 @@ pub use load::{Documents, Location};
 pub use models::{ListedModel, ModelNames, NameKind, Resolved};
 pub use problem::{Problem, Problems, Severity};
 pub use snapshot::{
-    Admin, Auth, Counts, Key, Limits, LocalEngine, Log, LogFormat, Provider, Settings, Snapshot, Tls,
-    Unusable, key_hash,
+    Admin, Auth, Catalog, Counts, Key, Limits, LocalEngine, Log, LogFormat, Provider, Settings, Snapshot,
+    Tls, Unusable, key_hash,
 };
 pub use watch::Snapshots;

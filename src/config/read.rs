@@ -17,16 +17,16 @@ use super::problem::{Place, Problem, Problems, Severity, nearest};
 
 /// One file among those compiled together.
 #[derive(Debug)]
-pub(super) struct File {
-    pub(super) name: Arc<str>,
-    pub(super) text: Arc<str>,
-    pub(super) root: Option<Node>,
+pub(crate) struct File {
+    pub(crate) name: Arc<str>,
+    pub(crate) text: Arc<str>,
+    pub(crate) root: Option<Node>,
 }
 
 /// The files, the world they may ask, and what is wrong with them so far.
-pub(super) struct Reader<'a> {
-    pub(super) files: &'a [File],
-    pub(super) environment: &'a dyn Environment,
+pub(crate) struct Reader<'a> {
+    pub(crate) files: &'a [File],
+    pub(crate) environment: &'a dyn Environment,
     problems: RefCell<Problems>,
 }
 
@@ -47,18 +47,18 @@ impl<T> Deref for At<T> {
 }
 
 /// A type that can be read from a node.
-pub(super) trait Decode: Sized {
+pub(crate) trait Decode: Sized {
     /// The value; `None` once a fault has been reported.
     fn decode(node: &Node, reader: &Reader<'_>) -> Option<Self>;
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(files: &'a [File], environment: &'a dyn Environment) -> Self {
+    pub(crate) fn new(files: &'a [File], environment: &'a dyn Environment) -> Self {
         Self { files, environment, problems: RefCell::default() }
     }
 
     /// What is wrong, in the order of files and lines.
-    pub(super) fn into_problems(self) -> Problems {
+    pub(crate) fn into_problems(self) -> Problems {
         let place_of = |problem: &Problem| {
             problem.place.as_ref().map(|place| {
                 let file = self.files.iter().position(|file| file.name == place.file);
@@ -73,12 +73,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Something that cannot be accepted.
-    pub(super) fn error(&self, spot: Spot, message: &str, suggestion: Option<String>) {
+    pub(crate) fn error(&self, spot: Spot, message: &str, suggestion: Option<String>) {
         self.push(Severity::Error, Some(spot), message, suggestion);
     }
 
     /// An error or a remark, perhaps where no single place is to blame.
-    pub(super) fn push(
+    pub(crate) fn push(
         &self,
         severity: Severity,
         spot: Option<Spot>,
@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The text of a scalar with its variables filled in.
-    pub(super) fn text(&self, node: &Node) -> Option<String> {
+    pub(crate) fn text(&self, node: &Node) -> Option<String> {
         let Value::Scalar { text, .. } = &node.value else {
             self.error(
                 node.spot,
@@ -138,13 +138,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Says that there is no value where one is needed.
-    pub(super) fn blank(&self, spot: Spot) {
+    pub(crate) fn blank(&self, spot: Spot) {
         let message = format!("`{}` is blank", self.key(spot));
         self.error(spot, &message, Some("give it a value, or remove the key".to_owned()));
     }
 
     /// Goes through the entries of a map, of which only `known` are allowed; blank values are reported here.
-    pub(super) fn entries<'n>(
+    pub(crate) fn entries<'n>(
         &self,
         node: &'n Node,
         known: &[&str],
@@ -175,7 +175,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Says that the mapping at `spot` lacks one of `keys`, unless all are there: then one was refused, and that was said.
-    pub(super) fn missing(&self, spot: Spot, keys: &[&str], message: &str, suggestion: Option<String>) {
+    pub(crate) fn missing(&self, spot: Spot, keys: &[&str], message: &str, suggestion: Option<String>) {
         if self.is_full() {
             return;
         }
@@ -186,13 +186,13 @@ impl<'a> Reader<'a> {
     }
 
     /// The keys of the mapping at `spot`, as typed.
-    pub(super) fn typed(&self, spot: Spot) -> Vec<&str> {
+    pub(crate) fn typed(&self, spot: Spot) -> Vec<&str> {
         let root = self.files.get(usize::from(spot.file)).and_then(|file| file.root.as_ref());
         root.and_then(|root| mapping_at(root, spot)).unwrap_or_default()
     }
 
     /// The last key that leads to a place, with its index in a list (`regions[0]`).
-    pub(super) fn key(&self, spot: Spot) -> String {
+    pub(crate) fn key(&self, spot: Spot) -> String {
         let path = self.key_path(spot);
         path.rsplit_once('.').map_or(path.clone(), |(_, last)| last.to_owned())
     }

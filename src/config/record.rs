@@ -6,7 +6,7 @@ use super::problem::nearest;
 use super::read::Reader;
 
 /// A field's key as people type it: `match` is a word of Rust's own.
-pub(super) const fn as_typed(field: &'static str) -> &'static str {
+pub(crate) const fn as_typed(field: &'static str) -> &'static str {
     match field.as_bytes() {
         b"matches" => "match",
         _ => field,
@@ -65,10 +65,10 @@ macro_rules! choice {
     };
 }
 
-pub(super) use {choice, record};
+pub(crate) use {choice, record};
 
 /// Says that a word is none of those known.
-pub(super) fn not_among(reader: &Reader<'_>, spot: Spot, text: &str, known: &[&str]) {
+pub(crate) fn not_among(reader: &Reader<'_>, spot: Spot, text: &str, known: &[&str]) {
     let list = known.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
     let message = format!("`{}` must be one of {list}, not `{}`", reader.key(spot), shortened(text, 60));
     let help = nearest(text, known.iter().copied()).map(|word| format!("did you mean `{word}`?"));

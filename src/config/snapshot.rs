@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub policies: Vec<Policy>,
     /// Callers' keys.
     pub keys: Vec<Key>,
+    /// How new the prices are.
+    pub catalog: Catalog,
     /// What was accepted with a remark.
     pub warnings: Problems,
 }
@@ -63,6 +65,15 @@ impl Snapshot {
             keys: self.keys.len(),
         }
     }
+}
+
+/// The newest day on which a price was read, by source.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Catalog {
+    /// Of the book that this build carries.
+    pub book: Option<jiff::civil::Date>,
+    /// Of what `tollway prices sync` fetched.
+    pub synced: Option<jiff::civil::Date>,
 }
 
 /// How much of everything a snapshot holds.

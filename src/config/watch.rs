@@ -15,9 +15,8 @@ use notify::{EventKind, Watcher as _};
 use tokio::sync::Notify;
 
 use crate::pricing::book::Book;
-use crate::units::Clock;
 
-use super::compile::compile;
+use super::compile::{compile, state_dir};
 use super::environment::Machine;
 use super::load::{Documents, Found, Location};
 use super::problem::Problems;
@@ -39,7 +38,6 @@ pub struct Snapshots {
 
 struct Shared {
     location: Location,
-    clock: Arc<dyn Clock>,
     current: ArcSwap<Snapshot>,
     generation: AtomicU64,
     /// What was there when the snapshot in force was compiled.
@@ -52,13 +50,12 @@ struct Shared {
 
 impl Snapshots {
     /// Reads and compiles the configuration at `location`.
-    pub fn open(location: Location, clock: Arc<dyn Clock>) -> Result<Self, Problems> {
-        let (documents, compiled) = read(&location, &*clock);
+    pub fn open(location: Location) -> Result<Self, Problems> {
+        let (documents, compiled) = read(&location);
         let mut snapshot = compiled?;
         snapshot.generation = 1;
         let shared = Shared {
             location,
-            clock,
             current: ArcSwap::from_pointee(snapshot),
             generation: AtomicU64::new(1),
             found: ArcSwap::from_pointee(documents.found),
@@ -80,7 +77,9 @@ impl Snapshots {
 
     /// Reads the files now and puts what they say in force; otherwise everything stays as it was.
     pub fn reload(&self) -> Result<Arc<Snapshot>, Problems> {
-        self.take(self.shared.location.read())
+        let mut documents = self.shared.location.read();
+        documents.read_synced(&self.load().settings.state_dir);
+        self.take(documents)
     }
 
     fn take(&self, documents: Documents) -> Result<Arc<Snapshot>, Problems> {
@@ -89,8 +88,8 @@ impl Snapshots {
         let mut last = shared.documents.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = documents.lacks(**shared.found.load());
         let compiled = if gone.is_empty() { Ok(()) } else { Err(gone) };
-        let compiled = compiled
-            .and_then(|()| compile(&documents, &machine(&documents.folder, &*shared.clock), Book::shipped()));
+        let compiled =
+            compiled.and_then(|()| compile(&documents, &machine(&documents.folder), Book::shipped()));
         if compiled.is_ok() {
             shared.found.store(Arc::new(documents.found));
         }
@@ -144,22 +143,29 @@ impl Snapshots {
 
     async fn read(&self) -> Documents {
         let location = self.shared.location.clone();
+        let state_dir = self.load().settings.state_dir.clone();
         // A reader that panics reads as nothing new.
-        let read = tokio::task::spawn_blocking(move || location.read()).await;
+        let read = tokio::task::spawn_blocking(move || {
+            let mut documents = location.read();
+            documents.read_synced(&state_dir);
+            documents
+        })
+        .await;
         read.unwrap_or_else(|_| self.shared.documents.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 }
 
 /// What the files at `location` say and mean: what `serve` starts with and `check` judges.
-pub fn read(location: &Location, clock: &dyn Clock) -> (Documents, Result<Snapshot, Problems>) {
-    let documents = location.read();
-    let compiled = compile(&documents, &machine(&documents.folder, clock), Book::shipped());
+pub fn read(location: &Location) -> (Documents, Result<Snapshot, Problems>) {
+    let mut documents = location.read();
+    let machine = machine(&documents.folder);
+    documents.read_synced(&state_dir(&documents, &machine));
+    let compiled = compile(&documents, &machine, Book::shipped());
     (documents, compiled)
 }
 
-fn machine(folder: &Path, clock: &dyn Clock) -> Machine {
-    let today = jiff::tz::Offset::UTC.to_datetime(clock.now().wall).date();
-    Machine { folder: folder.to_owned(), today }
+fn machine(folder: &Path) -> Machine {
+    Machine { folder: folder.to_owned() }
 }
 
 /// Sockets and folders are taken up at the start; a reload that changes them says so and keeps the old ones.

@@ -17,12 +17,14 @@ use crate::routing::RouteId;
 use crate::routing::learn::breaker::State;
 use crate::routing::learn::retries::RetryBudget;
 use crate::telemetry::{InFlight, Metrics, Series};
-use crate::units::{Clock, RequestId};
+use crate::units::RequestId;
 use crate::upstream::attempt::Target;
 use crate::upstream::connect::{self, Client, LOCAL_HOST, LinkLocalHosts};
 use crate::upstream::fallback::Upstreams;
 use crate::upstream::health::Archive;
 use crate::upstream::{Demand, Prefixes, RouteHealth};
+
+use super::price_watch::PriceWatch;
 
 /// The gateway: what outlives every configuration.
 pub struct Gateway {
@@ -57,6 +59,7 @@ pub struct Live {
     /// Each policy's name as a header.
     pub policy_names: Vec<HeaderValue>,
     series: RwLock<HashMap<SeriesKey, Arc<Series>>>,
+    prices: PriceWatch,
 }
 
 /// Policy, key (0: none) and route, all by their place in the snapshot: bounded by the configuration.
@@ -150,11 +153,14 @@ impl Live {
         let hosts =
             allowed.filter_map(|provider| provider.base_url.as_ref()?.host().map(str::to_owned)).collect();
         lasting.link_local.store(Arc::new(hosts));
-        tell_prices(&snapshot, &books.metrics, &*books.clock);
+        let prices = PriceWatch::default();
+        books.metrics.forget_prices();
+        prices.tell(&snapshot, &books.metrics, books.clock.now().wall);
         Self {
             route_names: snapshot.routes.iter().map(|route| header_of(&route.name)).collect(),
             policy_names: snapshot.policies.iter().map(|policy| header_of(&policy.name)).collect(),
             series: RwLock::default(),
+            prices,
             snapshot,
             upstreams,
         }
@@ -170,6 +176,11 @@ impl Live {
             let state = health.breaker_state(now).name();
             self.upstreams.metrics.breaker(&route.provider, &route.checkpoint, &states, state, false);
         }
+    }
+
+    /// Sets the gauges of prices to what is in force now: windows open and close, and prices age, by time alone.
+    pub fn tell_prices(&self) {
+        self.prices.tell(&self.snapshot, &self.upstreams.metrics, self.upstreams.clock.now().wall);
     }
 
     /// The metric handles of a request; made at its first, found afterwards.
@@ -219,26 +230,6 @@ fn target(provider: &crate::config::Provider) -> Option<Target> {
 /// A name from the configuration as a header's value; names are checked when the configuration is compiled.
 fn header_of(name: &str) -> HeaderValue {
     HeaderValue::from_str(name).unwrap_or_else(|_| HeaderValue::from_static("unprintable"))
-}
-
-fn tell_prices(snapshot: &Snapshot, metrics: &Metrics, clock: &dyn Clock) {
-    for route in &snapshot.routes {
-        let Some(card) = &route.price else { continue };
-        let rates = card.rates(0, clock.now().wall);
-        let (provider, model) = (&*route.provider, &*route.checkpoint);
-        #[expect(clippy::cast_precision_loss, reason = "a gauge for people; charges never read it")]
-        let tell = |kind: &str, price: crate::units::TokenPrice| {
-            metrics.price(provider, model, kind, price.0 as f64 / 1e6);
-        };
-        tell("input", rates.input);
-        tell("output", rates.output);
-        if let Some(cached) = rates.cached_input {
-            tell("cache_read", cached);
-        }
-        if let Some(write) = rates.cache_write {
-            tell("cache_write", write);
-        }
-    }
 }
 
 /// Makes request ids: a counter under two keyed hashes whose keys nobody outside knows.

@@ -13,6 +13,7 @@ pub mod intake;
 pub mod listener;
 pub mod live;
 pub mod models;
+mod price_watch;
 pub mod probes;
 pub mod reply;
 pub mod target;

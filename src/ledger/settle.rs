@@ -96,26 +96,20 @@ pub fn settle(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pricing::{PriceEntry, Rates};
+    use crate::pricing::{PriceEntry, Rates, Version};
     use crate::units::{PicoUsd, TokenPrice};
 
     fn card() -> PriceCard {
-        PriceCard {
-            entry: PriceEntry {
-                source: "test".into(),
-                as_of: "2026-11-01".into(),
-                confidence: "operator".into(),
-            },
-            base: Rates {
-                input: TokenPrice(140_000),
-                cached_input: Some(TokenPrice(28_000)),
-                cache_write: None,
-                output: TokenPrice(280_000),
-                request: PicoUsd::ZERO,
-            },
-            overrides: Vec::new(),
-            fee_ppm: 0,
-        }
+        let entry =
+            PriceEntry { source: "test".into(), as_of: "2026-11-01".into(), confidence: "operator".into() };
+        let base = Rates {
+            input: TokenPrice(140_000),
+            cached_input: Some(TokenPrice(28_000)),
+            cache_write: None,
+            output: TokenPrice(280_000),
+            request: PicoUsd::ZERO,
+        };
+        PriceCard::new(Version::always(entry, base), 0)
     }
 
     fn settled(reported: Option<Reported>, counted: Usage) -> Settlement {

@@ -1,10 +1,13 @@
-//! A price card: one route's prices with their clock windows and prompt-length tiers, and what an answer costs by them.
+//! A price card: one route's prices with their clock windows, prompt-length tiers and history, and what an answer costs by
+//! them. Reading one allocates nothing: routing asks every candidate's card in every decision.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::units::{MoneyError, NanoUsd, PicoUsd, TokenPrice, Usage};
+
+use super::condition::Condition;
 
 /// Which line of the price book a card came from; every charge can be traced to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,34 +35,27 @@ pub struct Rates {
     pub request: PicoUsd,
 }
 
-/// When a card's other rates replace its base.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Condition {
-    /// Prompt strictly longer than this, in tokens.
-    pub prompt_tokens_above: Option<u64>,
-    /// Windows in minutes of the UTC day, start inclusive, end exclusive; one may wrap midnight, and then the
-    /// part after midnight belongs to the day on which the window began. Empty: any time.
-    pub utc_minutes: Vec<(u16, u16)>,
-    /// Weekdays as bits, Monday = 1. Zero: every day.
-    pub weekdays: u8,
-    /// Days (`2026-10-01`) on which the windows do not hold, such as public holidays.
-    pub except_days: Vec<jiff::civil::Date>,
-    /// The calendar that `except_days` stands for, in words (`Chinese public holidays`). Without its days the
-    /// condition has no exception: the dearer price is assumed.
-    pub except: Option<Arc<str>>,
-    /// The book's line behind these rates, where it is another than the card's.
-    pub entry: Option<PriceEntry>,
-}
-
-/// One route's prices.
+/// Prices that hold from one moment on, until a later version's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PriceCard {
+pub struct Version {
+    /// The first moment at which it holds; `None`: as far back as anyone asks.
+    pub valid_from: Option<Timestamp>,
     /// The book's line behind it.
     pub entry: PriceEntry,
     /// Prices where no condition holds.
     pub base: Rates,
     /// Conditional prices; the last whose condition holds wins.
     pub overrides: Vec<(Condition, Rates)>,
+}
+
+/// One route's prices, with those that were before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PriceCard {
+    /// The version with the earliest `valid_from`. It stands here by itself so that a card without history, which most
+    /// are, is read without a look at the heap.
+    first: Version,
+    /// The others, by `valid_from`, which each of them has.
+    later: Vec<Version>,
     /// What the operator pays on top to hold credit with this provider, in parts per million (OpenRouter: 55,000).
     /// It counts when routes are compared, never in a recorded charge.
     pub fee_ppm: u32,
@@ -103,13 +99,13 @@ pub fn stated_cost(text: &str) -> Result<PicoUsd, MoneyError> {
     if cost < PicoUsd::ZERO { Err(MoneyError::Negative(text.to_owned())) } else { Ok(cost) }
 }
 
-impl PriceCard {
-    /// The rates in force for a prompt of `prompt_tokens` at `at`.
-    pub fn rates(&self, prompt_tokens: u64, at: Timestamp) -> &Rates {
-        self.in_force(prompt_tokens, at).0
+impl Version {
+    /// Prices without history, as an operator or a test states them.
+    pub fn always(entry: PriceEntry, base: Rates) -> Self {
+        Self { valid_from: None, entry, base, overrides: Vec::new() }
     }
 
-    /// The rates in force, and the condition that put them there; `None`: the base.
+    /// The rates in force for a prompt of `prompt_tokens` at `at`, and the condition that put them there; `None`: the base.
     pub fn in_force(&self, prompt_tokens: u64, at: Timestamp) -> (&Rates, Option<&Condition>) {
         self.overrides
             .iter()
@@ -118,12 +114,92 @@ impl PriceCard {
             .map_or((&self.base, None), |(condition, rates)| (rates, Some(condition)))
     }
 
+    /// Whether the prices are the same, whenever and wherever they were read.
+    pub fn same_prices(&self, other: &Self) -> bool {
+        let same_when = |(a, _): &&(Condition, Rates), (b, _): &&(Condition, Rates)| a.same_times(b);
+        self.base == other.base
+            && self.overrides.len() == other.overrides.len()
+            && self.overrides.iter().zip(&other.overrides).all(|(a, b)| same_when(&a, &b) && a.1 == b.1)
+    }
+}
+
+impl PriceCard {
+    /// A card with one version.
+    pub fn new(first: Version, fee_ppm: u32) -> Self {
+        Self { first, later: Vec::new(), fee_ppm }
+    }
+
+    /// Adds a version to the history. `false`, and nothing is added, where one begins at that very moment.
+    #[must_use]
+    pub fn add(&mut self, version: Version) -> bool {
+        let from = version.valid_from;
+        match from.cmp(&self.first.valid_from) {
+            std::cmp::Ordering::Equal => false,
+            std::cmp::Ordering::Less => {
+                self.later.insert(0, std::mem::replace(&mut self.first, version));
+                true
+            }
+            std::cmp::Ordering::Greater => {
+                match self.later.binary_search_by(|known| known.valid_from.cmp(&from)) {
+                    Ok(_) => false,
+                    Err(place) => {
+                        self.later.insert(place, version);
+                        true
+                    }
+                }
+            }
+        }
+    }
+
+    /// This card until `other` begins, and `other` from then on.
+    #[must_use]
+    pub fn followed_by(&self, other: &Self) -> Self {
+        let begins = other.first.valid_from;
+        let mut kept = self.versions().filter(|version| version.valid_from < begins);
+        let Some(first) = kept.next() else { return other.clone() };
+        Self {
+            first: first.clone(),
+            later: kept.chain(other.versions()).cloned().collect(),
+            fee_ppm: other.fee_ppm,
+        }
+    }
+
+    /// All versions, the earliest first.
+    pub fn versions(&self) -> impl Iterator<Item = &Version> {
+        std::iter::once(&self.first).chain(&self.later)
+    }
+
+    pub(super) fn versions_mut(&mut self) -> impl Iterator<Item = &mut Version> {
+        std::iter::once(&mut self.first).chain(&mut self.later)
+    }
+
+    /// The version in force at `at`: of those that had begun the latest. Before the first of them began, that one is
+    /// assumed, and [`PriceCard::is_assumed`] says so.
+    pub fn at(&self, at: Timestamp) -> &Version {
+        let begun = |version: &&Version| version.valid_from.is_some_and(|from| from <= at);
+        self.later.iter().rev().find(begun).unwrap_or(&self.first)
+    }
+
+    /// Whether no price is known for `at`, so that the first known one, of later, stands in.
+    pub fn is_assumed(&self, at: Timestamp) -> bool {
+        self.first.valid_from.is_some_and(|from| at < from)
+    }
+
+    /// The rates in force for a prompt of `prompt_tokens` at `at`.
+    pub fn rates(&self, prompt_tokens: u64, at: Timestamp) -> &Rates {
+        self.in_force(prompt_tokens, at).0
+    }
+
+    /// The rates in force, and the condition that put them there; `None`: the base.
+    pub fn in_force(&self, prompt_tokens: u64, at: Timestamp) -> (&Rates, Option<&Condition>) {
+        self.at(at).in_force(prompt_tokens, at)
+    }
+
     /// The book's line behind the rates in force.
     pub fn entry_in_force(&self, prompt_tokens: u64, at: Timestamp) -> &PriceEntry {
-        self.in_force(prompt_tokens, at)
-            .1
-            .and_then(|condition| condition.entry.as_ref())
-            .unwrap_or(&self.entry)
+        let version = self.at(at);
+        let condition = version.in_force(prompt_tokens, at).1;
+        condition.and_then(|condition| condition.entry.as_ref()).unwrap_or(&version.entry)
     }
 
     /// What an answer with this usage costs when it is processed at `at`:
@@ -142,44 +218,6 @@ impl PriceCard {
             output: rates.output.times(usage.completion),
             request: rates.request,
         }
-    }
-}
-
-impl Condition {
-    /// Whether it holds for a prompt of this length at this moment.
-    pub fn holds(&self, prompt_tokens: u64, at: Timestamp) -> bool {
-        self.prompt_tokens_above.is_none_or(|limit| prompt_tokens > limit) && self.holds_at(at)
-    }
-
-    fn holds_at(&self, at: Timestamp) -> bool {
-        if self.is_timeless() {
-            return true;
-        }
-        let utc = jiff::tz::Offset::UTC.to_datetime(at);
-        let today = utc.date();
-        let minute = u16::from(utc.hour().unsigned_abs()) * 60 + u16::from(utc.minute().unsigned_abs());
-        if self.utc_minutes.is_empty() {
-            return self.holds_on(today);
-        }
-        self.utc_minutes.iter().any(|&(start, end)| {
-            if start <= end {
-                (start..end).contains(&minute) && self.holds_on(today)
-            } else if minute >= start {
-                self.holds_on(today)
-            } else {
-                minute < end && today.yesterday().is_ok_and(|began| self.holds_on(began))
-            }
-        })
-    }
-
-    /// Whether it depends on the clock at all.
-    pub fn is_timeless(&self) -> bool {
-        self.utc_minutes.is_empty() && self.weekdays == 0 && self.except_days.is_empty()
-    }
-
-    fn holds_on(&self, day: jiff::civil::Date) -> bool {
-        let bit = 1_u8 << day.weekday().to_monday_zero_offset();
-        (self.weekdays == 0 || self.weekdays & bit != 0) && !self.except_days.contains(&day)
     }
 }
 
@@ -203,43 +241,67 @@ mod tests {
 
     fn card(overrides: Vec<(Condition, Rates)>) -> PriceCard {
         let entry = PriceEntry { source: "s".into(), as_of: "2026-11".into(), confidence: "operator".into() };
-        PriceCard { entry, base: rates(1), overrides, fee_ppm: 0 }
+        PriceCard::new(Version { overrides, ..Version::always(entry, rates(1)) }, 0)
     }
 
-    const WEEKDAYS_ONLY: u8 = 0b001_1111;
+    fn from(moment: &str, input: u64) -> Version {
+        let entry =
+            PriceEntry { source: "s".into(), as_of: moment[..10].into(), confidence: "fetched".into() };
+        Version { valid_from: Some(at(moment)), ..Version::always(entry, rates(input)) }
+    }
+
+    const YEAR_END: &str = "2026-12-31T00:00:00Z";
 
     #[test]
-    fn after_midnight_a_window_belongs_to_the_day_it_began() {
-        let night = Condition {
-            utc_minutes: vec![(22 * 60, 2 * 60)],
-            weekdays: WEEKDAYS_ONLY,
-            except_days: vec!["2026-11-26".parse().unwrap()],
-            ..Condition::default()
-        };
-        for (moment, holds) in [
-            ("2026-11-23T21:59:59Z", false), // Monday
-            ("2026-11-23T22:00:00Z", true),
-            ("2026-11-24T01:59:59Z", true),
-            ("2026-11-24T02:00:00Z", false),
-            ("2026-11-23T01:00:00Z", false), // Monday, but the window began on Sunday
-            ("2026-11-27T23:00:00Z", true),  // Friday
-            ("2026-11-28T01:00:00Z", true),  // Saturday, but the window began on Friday
-            ("2026-11-28T23:00:00Z", false), // Saturday
-            ("2026-11-26T23:00:00Z", false), // the excepted Thursday
-            ("2026-11-27T01:00:00Z", false), // still its night
-            ("2026-11-26T01:00:00Z", true),  // the night of Wednesday
-        ] {
-            assert_eq!(night.holds(0, at(moment)), holds, "{moment}");
-        }
+    fn a_moment_is_priced_by_the_version_then_in_force() {
+        let mut card = card(Vec::new());
+        // In any order.
+        assert!(card.add(from("2026-11-03T00:00:00Z", 3)) && card.add(from("2026-10-20T12:00:00Z", 2)));
+        assert!(!card.add(from("2026-11-03T00:00:00Z", 4)), "two prices from one moment on");
+        let input = |moment| card.rates(0, at(moment)).input.0;
+        assert_eq!(
+            [
+                input("1970-01-01T00:00:00Z"),
+                input("2026-10-20T11:59:59Z"),
+                input("2026-10-20T12:00:00Z"),
+                input("2026-11-02T23:59:59Z"),
+                input("2026-11-03T00:00:00Z"),
+                input(YEAR_END),
+            ],
+            [1, 1, 2, 2, 3, 3]
+        );
+        assert_eq!(&*card.entry_in_force(0, at("2026-10-21T00:00:00Z")).as_of, "2026-10-20");
+        assert!(!card.is_assumed(at("1970-01-01T00:00:00Z")));
     }
 
     #[test]
-    fn weekdays_without_windows_hold_all_day() {
-        let weekend = Condition { weekdays: !WEEKDAYS_ONLY & 0x7f, ..Condition::default() };
-        assert!(weekend.holds(0, at("2026-11-28T00:00:00Z")) && weekend.holds(0, at("2026-11-29T23:59:59Z")));
-        assert!(!weekend.holds(0, at("2026-11-30T00:00:00Z")));
-        let day = Condition { utc_minutes: vec![(0, 1440)], ..Condition::default() };
-        assert!(day.holds(0, at("2026-11-30T23:59:59Z")));
+    fn before_the_first_known_price_that_one_is_assumed() {
+        let mut card = PriceCard::new(from("2026-11-03T00:00:00Z", 3), 0);
+        assert!(card.add(from("2026-10-20T00:00:00Z", 2)));
+        let early = at("2026-10-19T23:59:59Z");
+        assert_eq!((card.rates(0, early).input.0, card.is_assumed(early)), (2, true));
+        assert!(!card.is_assumed(at("2026-10-20T00:00:00Z")));
+    }
+
+    #[test]
+    fn another_cards_history_takes_over_where_it_begins() {
+        let mut book = card(Vec::new());
+        assert!(book.add(from("2026-11-03T00:00:00Z", 2)) && book.add(from("2026-11-20T00:00:00Z", 3)));
+        let contract = PriceCard::new(from("2026-11-10T00:00:00Z", 9), 7);
+        let both = book.followed_by(&contract);
+        let inputs: Vec<u64> = both.versions().map(|version| version.base.input.0).collect();
+        assert_eq!((inputs, both.fee_ppm), (vec![1, 2, 9], 7));
+        let whole = card(Vec::new());
+        assert_eq!(book.followed_by(&whole), whole, "one without a beginning takes over altogether");
+    }
+
+    #[test]
+    fn an_answer_of_last_month_costs_what_it_cost_then() {
+        let mut card = card(Vec::new());
+        assert!(card.add(from("2026-11-03T00:00:00Z", 5)));
+        let usage = Usage { prompt: 100, completion: 10, ..Usage::default() };
+        let cost = |moment| card.cost_of(&usage, at(moment)).total();
+        assert_eq!((cost("2026-10-25T10:00:00Z"), cost(YEAR_END)), (PicoUsd(120), PicoUsd(600)));
     }
 
     #[test]
@@ -276,7 +338,7 @@ mod tests {
     fn absurd_usage_saturates_instead_of_wrapping() {
         let usage = Usage { prompt: u64::MAX, completion: u64::MAX, ..Usage::default() };
         let mut dear = card(Vec::new());
-        dear.base = Rates { output: TokenPrice(u64::MAX), ..rates(u64::MAX / 2) };
+        dear.first.base = Rates { output: TokenPrice(u64::MAX), ..rates(u64::MAX / 2) };
         assert_eq!(dear.cost_of(&usage, Timestamp::UNIX_EPOCH).recorded(), NanoUsd(i64::MAX));
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::card::Condition;
+use super::condition::Condition;
 
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 

@@ -3,5 +3,10 @@
 //! `trace` is who asks what and when, `scenario` is the market that answers. The router is the production library: replay
 //! brings its own time and chance, and nothing of the router's.
 
+pub mod chance;
+pub mod router;
+pub mod run;
 pub mod scenario;
+pub mod tally;
 pub mod trace;
+pub mod world;

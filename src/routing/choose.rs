@@ -16,6 +16,7 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
+use crate::pricing::Rates;
 use crate::units::{Now, PicoUsd};
 
 use super::cost::{self, Expected, ExpectedTokens};
@@ -75,7 +76,15 @@ pub fn decide_into(
         }
         let seen = observe.outlook(place, id);
         let candidate = weigh(id, place, route, seen, policy, facts, left_s, now);
-        match filter::passing(seen, now.mono) {
+        match filter::passing(seen, candidate.uncached_expected(), now.mono) {
+            None if route.local
+                && seen.queued_tokens > 0.0
+                && candidate.in_time < crate::knob!("LOCMIN", 0.5) as f32 =>
+            {
+                let why = Exclusion::Queue { queued: seen.queued_tokens as u64 };
+                decision.held.push((Held::Limited(Duration::from_secs(1)), candidate));
+                decision.excluded.push(Excluded { route: id, why });
+            }
             None => decision.order.push(candidate),
             Some(why) => {
                 if let Some(held) = Held::from_exclusion(&why) {
@@ -89,7 +98,7 @@ pub fn decide_into(
     if resting {
         last_resort(decision);
     }
-    rank(decision, routes, policy, facts, observe, left_s);
+    rank(decision, routes, policy, facts, observe, left_s, now);
     if resting {
         decision.hedge = None;
     }
@@ -149,10 +158,13 @@ fn weigh(
     let tokens = ExpectedTokens { uncached: prompt - cached.min(prompt), cached, output };
     let expected =
         route.price.as_ref().map(|card| cost::expected(card, card.rates(prompt, now.wall), tokens));
+    let cold = ExpectedTokens { uncached: prompt, cached: 0, output };
+    let cold = route.price.as_ref().map(|card| cost::expected(card, card.rates(prompt, now.wall), cold));
     let queued = seen.queued_tokens;
     let mut offer = Offer {
         prompt_usd: expected.map_or(UNPRICED_USD, |expected| usd(expected.prompt)),
         answer_usd: expected.map_or(0.0, |expected| usd(expected.answer)),
+        cold_usd: cold.map_or(UNPRICED_USD, |expected| usd(expected.total())),
         other_usd: 0.0,
         error: seen.error.clamp(0.0, 1.0),
         hit,
@@ -181,7 +193,7 @@ fn weigh(
         in_time: offer.in_time,
         session_usd: 0.0,
         score_usd: 0.0,
-        ramping: seen.heard < RAMP_HEARD,
+        ramping: seen.heard < crate::knob!("RAMPN", RAMP_HEARD) as u32 && !route.local,
         offer,
         place: (small(in_policy), small(wanted)),
         eligible: small(place),
@@ -197,10 +209,10 @@ fn rank(
     facts: &RequestFacts<'_>,
     observe: &(impl Observe + ?Sized),
     left_s: f32,
+    now: Now,
 ) {
-    let cheapest = decision.order.iter().map(|one| one.offer.cost_usd()).fold(f64::INFINITY, f64::min);
-    let mean =
-        if facts.learned.mean_cost_usd > 0.0 { facts.learned.mean_cost_usd } else { cheapest.min(1.0) };
+    let cheapest = decision.unit_usd().unwrap_or(0.0);
+    let mean = if facts.learned.mean_cost_usd > 0.0 { facts.learned.mean_cost_usd } else { cheapest };
     let learnt = facts.learned.lateness_usd.unwrap_or(dual::START * mean);
     let objective = objective(policy, facts);
     let lateness_usd = match objective {
@@ -220,15 +232,17 @@ fn rank(
         let Some(route) = routes.get(usize::from(candidate.route.0)) else { continue };
         let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);
         if facts.learned.session_rest > 0.01 {
+            let rates = route.price.as_ref().map(|card| &card.at(now.wall).base);
             candidate.session_usd = f64::from(facts.learned.session_rest)
-                * warm_turn(&candidate.offer, route, seen, prompt, limit(policy, facts), lateness_usd);
+                * warm_turn(&candidate.offer, rates, seen, prompt, limit(policy, facts), lateness_usd);
         }
         let offer = &mut candidate.offer;
         offer.other_usd += candidate.session_usd + urge(objective, offer, seen, policy, lateness_usd);
         candidate.score_usd = plan::alone(offer, &terms, best_in_time * 0.8);
     }
     let names = |candidate: &Candidate| routes.get(usize::from(candidate.route.0)).map(|route| &*route.name);
-    let new_ones_wait = facts.draw >= RAMP_SHARE && decision.order.iter().any(|one| !one.ramping);
+    let new_ones_wait = facts.draw >= crate::knob!("RAMP", RAMP_SHARE) as f32
+        && decision.order.iter().any(|one| !one.ramping);
     let key = |one: &Candidate| (one.last_resort, one.place, new_ones_wait && one.ramping);
     if decision.order.first().is_some_and(|one| one.last_resort) {
         return;
@@ -318,23 +332,16 @@ fn backups<'d>(
 #[expect(clippy::cast_precision_loss, reason = "token counts for a ranking")]
 fn warm_turn(
     offer: &Offer,
-    route: &Route,
+    rates: Option<&Rates>,
     seen: &RouteOutlook,
     prompt: u64,
     limit: Duration,
     lateness_usd: f64,
 ) -> f64 {
     let hit = seen.cache_hits.at(learn::cache_hits::AGES_S[0] / 2.0);
-    let Some(card) = route.price.as_ref() else { return UNPRICED_USD };
-    let cached_share =
-        card.base.cached_input.map_or(1.0, |cached| cached.0 as f64 / card.base.input.0.max(1) as f64);
-    // What this turn's prompt costs uncached, by what it costs with what is cached of it now.
-    let paid_share = {
-        let cached = f64::from(offer.hit) * f64::from(offer.uncached_miss - offer.uncached_hit);
-        let all = f64::from(offer.uncached_miss).max(1.0);
-        1.0 - cached / all * (1.0 - cached_share)
-    };
-    let cold = offer.prompt_usd / paid_share.max(1e-6);
+    let Some(rates) = rates else { return UNPRICED_USD };
+    let cached_share = rates.cached_input.map_or(1.0, |cached| cached.0 as f64 / rates.input.0.max(1) as f64);
+    let cold = (offer.cold_usd - offer.answer_usd).max(0.0);
     let warm = cold * (cached_share * f64::from(hit) + 1.0 - f64::from(hit));
     let turn = Offer {
         hit,
@@ -373,7 +380,9 @@ impl Held {
         match why {
             Exclusion::BreakerOpen { remaining } => Some(Self::Breaker(*remaining)),
             Exclusion::RateLimited { remaining } => Some(Self::Limited(*remaining)),
-            Exclusion::OverCap { .. } | Exclusion::Full { .. } => Some(Self::Limited(Duration::from_secs(1))),
+            Exclusion::OverCap { .. } | Exclusion::Full { .. } | Exclusion::Queue { .. } => {
+                Some(Self::Limited(Duration::from_secs(1)))
+            }
             Exclusion::Disabled { remaining } => Some(Self::Operator(*remaining)),
             _ => None,
         }
@@ -414,7 +423,7 @@ fn degraded(decision: &Decision, facts: &RequestFacts<'_>, resting: bool) -> Deg
 /// Why nobody is left: what would help soonest is named first.
 fn nobody(decision: &Decision) -> Degraded {
     let any = |codes: &[&str]| decision.excluded.iter().any(|one| codes.contains(&one.why.code()));
-    if any(&["rate_limited", "over_cap", "full"]) {
+    if any(&["rate_limited", "over_cap", "full", "queue"]) {
         Degraded::Limited
     } else if any(&["price_over"]) {
         Degraded::Price
@@ -427,6 +436,6 @@ fn nobody(decision: &Decision) -> Degraded {
 
 /// USD for a ranking; no charge rests on it.
 #[expect(clippy::cast_precision_loss, reason = "a ranking needs no last digit")]
-pub(super) fn usd(amount: PicoUsd) -> f64 {
+pub fn usd(amount: PicoUsd) -> f64 {
     amount.0 as f64 * 1e-12
 }

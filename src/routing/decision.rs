@@ -41,6 +41,19 @@ pub struct Candidate {
     pub last_resort: bool,
 }
 
+impl Candidate {
+    /// Prompt tokens that it is expected to have to read.
+    pub(super) fn uncached_expected(&self) -> f32 {
+        let offer = &self.offer;
+        offer.uncached_miss - offer.hit * (offer.uncached_miss - offer.uncached_hit)
+    }
+
+    /// What its prompt is expected to cost, in USD; for rankings, nothing is charged by it.
+    pub fn offer_prompt_usd(&self) -> f64 {
+        self.offer.prompt_usd
+    }
+}
+
 /// Why a route is not among the candidates.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Exclusion {
@@ -97,6 +110,11 @@ pub enum Exclusion {
     Full {
         /// How many.
         running: u32,
+    },
+    /// It is an engine of our own, and what waits there would make this request late.
+    Queue {
+        /// Prompt tokens that are still to be read.
+        queued: u64,
     },
     /// The operator has to act first: bad key, no credit, unknown model.
     Disabled {
@@ -206,6 +224,20 @@ impl Decision {
         self.degraded = Degraded::No;
     }
 
+    /// What λ is measured in, in USD: what this request would cost on the cheapest candidate, were no cache warm. Hardware
+    /// of our own costs nothing more for one more request, and so is no measure.
+    pub fn unit_usd(&self) -> Option<f64> {
+        let costs = self.order.iter().filter(|one| one.cost_expected.is_some()).map(|one| one.offer.cold_usd);
+        costs.filter(|cost| *cost > 0.0).min_by(f64::total_cmp)
+    }
+
+    /// Expected cost of the cheapest candidate that costs anything, in USD.
+    pub fn cheapest_usd(&self) -> Option<f64> {
+        let costs =
+            self.order.iter().filter(|one| one.cost_expected.is_some()).map(|one| one.offer.cost_usd());
+        costs.filter(|cost| *cost > 0.0).min_by(f64::total_cmp)
+    }
+
     /// Why `route` was left out, if it was.
     pub fn why_excluded(&self, route: RouteId) -> Option<&Exclusion> {
         self.excluded.iter().find(|excluded| excluded.route == route).map(|excluded| &excluded.why)
@@ -217,7 +249,9 @@ impl Decision {
         let waits = self.excluded.iter().filter_map(|excluded| match excluded.why {
             Exclusion::RateLimited { remaining } => Some(remaining),
             // Load is measured over seconds: one second makes room.
-            Exclusion::OverCap { .. } | Exclusion::Full { .. } => Some(Duration::from_secs(1)),
+            Exclusion::OverCap { .. } | Exclusion::Full { .. } | Exclusion::Queue { .. } => {
+                Some(Duration::from_secs(1))
+            }
             _ => None,
         });
         if self.order.is_empty() { waits.min() } else { None }
@@ -242,6 +276,7 @@ impl Exclusion {
             Self::RateLimited { .. } => "rate_limited",
             Self::OverCap { .. } => "over_cap",
             Self::Full { .. } => "full",
+            Self::Queue { .. } => "queue",
             Self::Disabled { .. } => "disabled",
             Self::Forbidden => "forbidden",
         }
@@ -294,6 +329,9 @@ impl fmt::Display for Exclusion {
                 "it is asked for {rate} prompt tokens a second, and it refused at more than {cap}; the rest goes elsewhere"
             ),
             Self::Full { running } => write!(f, "{running} answers are under way there, as many as it writes at once"),
+            Self::Queue { queued } => {
+                write!(f, "{queued} prompt tokens wait there to be read, too many for this request to be in time")
+            }
             Self::Disabled { remaining } => write!(
                 f,
                 "it waits for the operator, who finds the cause in the log; it is looked at again in {}",

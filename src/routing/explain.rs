@@ -67,6 +67,9 @@ pub struct PriceInForce {
     pub output: String,
     /// Why these and not the base prices (`Mon-Fri 01:00-04:00 UTC`).
     pub because: Option<String>,
+    /// The first moment at which they hold; `None`: always.
+    #[serde(default)]
+    pub valid_from: Option<String>,
     /// What the operator pays on top to hold credit there, in parts per million.
     pub fee_ppm: u32,
     /// Where the price was read.
@@ -154,12 +157,17 @@ impl PriceInForce {
     pub fn new(route: &Route, prompt_tokens: u64, now: Now) -> Option<Self> {
         let card = route.price.as_ref()?;
         let (rates, condition) = card.in_force(prompt_tokens, now.wall);
+        let valid_from = card.at(now.wall).valid_from;
+        let assumed = valid_from.filter(|_| card.is_assumed(now.wall));
+        let assumed = assumed.map(|from| format!("assumed: the first known price is from {from}"));
+        let because: Vec<String> = condition.map(ToString::to_string).into_iter().chain(assumed).collect();
         let PriceEntry { source, as_of, confidence } = card.entry_in_force(prompt_tokens, now.wall);
         Some(Self {
             input: rates.input.to_string(),
             cached_input: rates.cached_input.map(|price| price.to_string()),
             output: rates.output.to_string(),
-            because: condition.map(ToString::to_string),
+            because: (!because.is_empty()).then(|| because.join("; ")),
+            valid_from: valid_from.map(|from| from.to_string()),
             fee_ppm: card.fee_ppm,
             source: source.to_string(),
             as_of: as_of.to_string(),

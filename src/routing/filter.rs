@@ -16,6 +16,7 @@ use crate::units::{Mono, TokenPrice};
 
 use super::decision::Exclusion;
 use super::facts::RequestFacts;
+use super::learn::load::WINDOW;
 use super::outlook::RouteOutlook;
 use super::policy::Policy;
 use super::route::{Retention, Route};
@@ -33,13 +34,13 @@ pub fn lasting(
         .or_else(|| price(rates, policy, facts))
 }
 
-/// Why a route should not be asked at this moment (group 5).
+/// Why a route should not be asked at this moment (group 5) for a prompt of which it would have to read `uncached` tokens.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "rates that are never negative, in words"
 )]
-pub fn passing(seen: &RouteOutlook, now: Mono) -> Option<Exclusion> {
+pub fn passing(seen: &RouteOutlook, uncached: f32, now: Mono) -> Option<Exclusion> {
     let left =
         |until: Option<Mono>| until.map(|until| until.since(now)).filter(|left| *left > Duration::ZERO);
     left(seen.disabled_until)
@@ -47,8 +48,9 @@ pub fn passing(seen: &RouteOutlook, now: Mono) -> Option<Exclusion> {
         .or_else(|| left(seen.limited_until).map(|remaining| Exclusion::RateLimited { remaining }))
         .or_else(|| left(seen.open_until).map(|remaining| Exclusion::BreakerOpen { remaining }))
         .or_else(|| {
-            let cap = seen.cap.filter(|cap| seen.rate > *cap)?;
-            Some(Exclusion::OverCap { rate: seen.rate as u64, cap: cap as u64 })
+            let rate = seen.rate + uncached / WINDOW as f32;
+            let cap = seen.cap.filter(|cap| rate > *cap)?;
+            Some(Exclusion::OverCap { rate: rate as u64, cap: cap as u64 })
         })
         .or_else(|| {
             let most = seen.running_max?;

@@ -10,6 +10,7 @@ pub mod decision;
 pub mod explain;
 pub mod facts;
 pub mod filter;
+pub mod knob;
 pub mod learn;
 pub mod matching;
 pub mod outlook;

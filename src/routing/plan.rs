@@ -21,6 +21,8 @@ pub struct Offer {
     pub prompt_usd: f64,
     /// As above.
     pub answer_usd: f64,
+    /// What both would cost with nothing in the route's cache.
+    pub cold_usd: f64,
     /// What else counts: the rest of the session, our own queue, the objective's own terms.
     pub other_usd: f64,
     /// Chance of a quick failure.

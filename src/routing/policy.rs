@@ -177,4 +177,6 @@ pub struct Policy {
     pub allow_unpriced: bool,
     /// Bound put on the answer when the caller gives none, in tokens, for pricing alone.
     pub output_tokens_assumed: u64,
+    /// How old a price may be before it is warned of; routing itself does not look at it.
+    pub price_age_max: Option<Duration>,
 }

@@ -85,6 +85,11 @@ impl Pursuit {
         self.look_at.filter(|_| self.running.len() == 1)
     }
 
+    /// Whether a first token would be late now.
+    pub fn is_late(&self, now: Mono) -> bool {
+        self.waited(now) >= self.limit
+    }
+
     /// Time since the request came.
     pub fn waited(&self, now: Mono) -> Duration {
         now.since(self.began)
@@ -156,7 +161,13 @@ impl Pursuit {
             let gained = plan::gained(&own, first, age_s, candidate.in_time, left_s);
             // Who is late already gains no promise kept, but an answer that may else never come.
             let worth = if is_late {
-                if gained > 0.5 { lateness_usd.max(candidate.offer.cost_usd()) * 2.0 } else { 0.0 }
+                let usual_s = first.first_token.typical_s(own.uncached_miss);
+                if gained > crate::knob!("LG", 0.5) as f32 && age_s > crate::knob!("LA", 3.0) as f32 * usual_s
+                {
+                    lateness_usd.max(candidate.offer.cost_usd()) * 2.0
+                } else {
+                    0.0
+                }
             } else {
                 lateness_usd * f64::from(gained)
             };

@@ -38,6 +38,8 @@ pub struct Metrics {
     unpriced_requests: IntCounterVec,
     price: GaugeVec,
     price_catalog: GaugeVec,
+    price_age: GaugeVec,
+    price_stale: IntGaugeVec,
     price_drift: GaugeVec,
     attempts: IntCounterVec,
     upstream_duration: HistogramVec,
@@ -232,6 +234,18 @@ impl Metrics {
                 "tollway_price_catalog_timestamp_seconds",
                 "Newest date in the price book.",
                 &["source"],
+            ),
+            price_age: gauges(
+                r,
+                "tollway_price_age_seconds",
+                "How long ago the price in force was read.",
+                &["provider", "model"],
+            ),
+            price_stale: int_gauges(
+                r,
+                "tollway_price_stale",
+                "1 while the price in force is older than the policy allows.",
+                &["policy", "provider", "model"],
             ),
             price_drift: gauges(
                 r,
@@ -542,6 +556,24 @@ impl Metrics {
     /// The newest date in a source of prices.
     pub fn price_catalog(&self, source: &str, timestamp_seconds: f64) {
         self.price_catalog.with_label_values(&[source]).set(timestamp_seconds);
+    }
+
+    /// How long ago the price in force was read.
+    pub fn price_age(&self, provider: &str, model: &str, seconds: f64) {
+        self.price_age.with_label_values(&[provider, model]).set(seconds);
+    }
+
+    /// Whether the price in force is older than the policy allows.
+    pub fn price_stale(&self, policy: &str, provider: &str, model: &str, stale: bool) {
+        self.price_stale.with_label_values(&[policy, provider, model]).set(i64::from(stale));
+    }
+
+    /// Forgets all that was told of prices: a new configuration may have other routes and policies.
+    pub fn forget_prices(&self) {
+        self.price.reset();
+        self.price_catalog.reset();
+        self.price_age.reset();
+        self.price_stale.reset();
     }
 
     /// How far a provider's own statement of cost is from ours.

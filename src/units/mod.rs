@@ -6,6 +6,6 @@ pub mod time;
 pub mod tokens;
 
 pub use ids::RequestId;
-pub use money::{MoneyError, NanoUsd, PicoUsd, TokenPrice};
+pub use money::{Factor, MoneyError, NanoUsd, PicoUsd, TokenPrice};
 pub use time::{Clock, ManualClock, Mono, Now, SystemClock};
 pub use tokens::{Reported, Usage};

@@ -33,6 +33,49 @@ pub struct NanoUsd(pub i64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct TokenPrice(pub u64);
 
+/// A factor in whole 10⁻¹² parts: what one unit of a currency is worth in USD, or what a discount leaves of a price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Factor(u64);
+
+impl Factor {
+    /// One.
+    pub const ONE: Self = Self(1_000_000_000_000);
+
+    /// A factor above zero with at most twelve decimals (`"0.1390"`).
+    pub fn from_text(text: &str) -> Option<Self> {
+        let parts = scaled_decimal(text, 12, Rounding::Refuse).ok()?;
+        u64::try_from(parts).ok().filter(|parts| *parts > 0).map(Self)
+    }
+
+    /// What a discount of this share leaves: one less this. `None` where that is nothing.
+    pub fn rest(self) -> Option<Self> {
+        Self::ONE.0.checked_sub(self.0).filter(|parts| *parts > 0).map(Self)
+    }
+
+    /// A token's price times this, half up to a whole pico-dollar: the one rounding of a converted price.
+    #[must_use]
+    pub fn of_price(self, price: TokenPrice) -> TokenPrice {
+        let product = self.of_amount(PicoUsd(price.0.into())).0;
+        TokenPrice(u64::try_from(product).unwrap_or(u64::MAX))
+    }
+
+    /// An amount times this, half up to a whole pico-dollar.
+    #[must_use]
+    pub fn of_amount(self, amount: PicoUsd) -> PicoUsd {
+        let one = i128::from(Self::ONE.0);
+        PicoUsd(amount.0.saturating_mul(self.0.into()).saturating_add(one / 2).div_euclid(one))
+    }
+}
+
+/// The factor as a decimal without trailing zeros (`0.139`).
+impl fmt::Display for Factor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{}.{:012}", self.0 / Self::ONE.0, self.0 % Self::ONE.0);
+        let short = text.trim_end_matches('0');
+        f.pad(short.strip_suffix('.').unwrap_or(short))
+    }
+}
+
 impl PicoUsd {
     /// Nothing.
     pub const ZERO: Self = Self(0);
@@ -63,16 +106,26 @@ impl NanoUsd {
 impl TokenPrice {
     /// A price written in USD per million tokens (`"0.0042"`).
     pub fn from_usd_per_mtok(text: &str) -> Result<Self, MoneyError> {
-        Self::from_scaled(text, 6)
+        Self::from_scaled(text, 6, Rounding::Refuse)
+    }
+
+    /// The same with the noise of someone's floats in it (`0.25999999999999995`), rounded half up.
+    pub fn from_noisy_usd_per_mtok(text: &str) -> Result<Self, MoneyError> {
+        Self::from_scaled(text, 6, Rounding::HalfUp)
     }
 
     /// A price written in USD per token (`"0.00000066"`, OpenRouter's way).
     pub fn from_usd_per_token(text: &str) -> Result<Self, MoneyError> {
-        Self::from_scaled(text, 12)
+        Self::from_scaled(text, 12, Rounding::Refuse)
     }
 
-    fn from_scaled(text: &str, digits: i32) -> Result<Self, MoneyError> {
-        let scaled = scaled_decimal(text, digits, Rounding::Refuse)?;
+    /// The same where the price may be finer than a pico-dollar, rounded half up.
+    pub fn from_noisy_usd_per_token(text: &str) -> Result<Self, MoneyError> {
+        Self::from_scaled(text, 12, Rounding::HalfUp)
+    }
+
+    fn from_scaled(text: &str, digits: i32, rounding: Rounding) -> Result<Self, MoneyError> {
+        let scaled = scaled_decimal(text, digits, rounding)?;
         if scaled < 0 {
             return Err(MoneyError::Negative(text.to_owned()));
         }
@@ -197,6 +250,33 @@ mod tests {
         assert_eq!(TokenPrice::from_usd_per_token("0.00000066").unwrap(), TokenPrice(660_000));
         assert_eq!(TokenPrice::from_usd_per_mtok("1.74").unwrap().to_string(), "1.74");
         assert_eq!(TokenPrice::from_usd_per_mtok("3").unwrap().to_string(), "3");
+    }
+
+    #[test]
+    fn the_noise_of_floats_is_rounded_away() {
+        let noisy = |text| TokenPrice::from_noisy_usd_per_mtok(text).unwrap().to_string();
+        assert_eq!([noisy("0.25999999999999995"), noisy("0.030000000000000002")], ["0.26", "0.03"]);
+        assert_eq!(TokenPrice::from_noisy_usd_per_token("0.0000001055005").unwrap(), TokenPrice(105_501));
+        assert!(TokenPrice::from_noisy_usd_per_token("-1").is_err());
+    }
+
+    #[test]
+    fn a_foreign_price_is_converted_with_one_rounding() {
+        let yuan = Factor::from_text("0.1390").unwrap();
+        let price = |text| TokenPrice::from_usd_per_mtok(text).unwrap();
+        assert_eq!(yuan.of_price(price("4")), price("0.556"));
+        // 0.000001 × 0.139 rounds to nothing, 0.000004 × 0.139 to one.
+        assert_eq!(
+            (yuan.of_price(TokenPrice(3)), yuan.of_price(TokenPrice(4))),
+            (TokenPrice(0), TokenPrice(1))
+        );
+        assert_eq!(yuan.of_amount(PicoUsd(1_000)), PicoUsd(139));
+        assert_eq!(Factor::ONE.of_price(TokenPrice(u64::MAX)), TokenPrice(u64::MAX));
+        assert_eq!((yuan.to_string(), yuan.rest().unwrap().to_string()), ("0.139".into(), "0.861".into()));
+        assert_eq!(Factor::ONE.rest(), None);
+        for odd in ["0", "-1", "", "x", "1e-13", "99999999999"] {
+            assert_eq!(Factor::from_text(odd), None, "{odd}");
+        }
     }
 
     #[test]

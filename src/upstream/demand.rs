@@ -115,12 +115,21 @@ impl Demand {
         })
     }
 
+    /// A request was decided that would cost `cost_usd` elsewhere, and `work_s` seconds of prefill work on the local route
+    /// `route`.
+    pub fn queue_decided(&self, route: &Arc<str>, cost_usd: f64, work_s: f64) {
+        if let Some(price) = lock(&self.queues).get_mut(route) {
+            price.decided(cost_usd, work_s);
+        }
+    }
+
     /// A request came; `extends` if most of its prompt was served lately.
     pub fn came(&self, asking: Asking, extends: bool) {
         lock(&self.sessions).seen(asking.key, extends);
     }
 
-    /// A promise was made to a request whose cheapest candidate is expected to cost `usd`. `model` is the checkpoint's name.
+    /// A promise was made to a request that is measured at `usd` ([`crate::routing::Decision::unit_usd`]). `model` is the
+    /// checkpoint's name.
     pub fn promised(&self, asking: Asking, policy: &Policy, model: &Arc<str>, usd: f64) {
         let id = hash_of(&(&*policy.name, asking.model));
         let mut promises = lock(&self.promises);
@@ -234,7 +243,8 @@ mod tests {
     fn the_price_of_a_queue_is_kept_by_route() {
         let demand = Demand::default();
         let (busy, idle): (Arc<str>, Arc<str>) = ("local/a".into(), "local/b".into());
-        let mut price = 0.0;
+        let mut price = demand.queued(&busy, Mono(0), 0.0);
+        demand.queue_decided(&busy, 1e-3, 0.5);
         for second in 1..60 {
             price = demand.queued(&busy, Mono(second * 1_000_000_000), 3.0);
         }

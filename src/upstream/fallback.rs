@@ -69,6 +69,8 @@ pub struct Errand<'a> {
     pub route_provider: &'a [u16],
     /// The policy that decides.
     pub policy: &'a Policy,
+    /// Called, maybe more than once, while a first token that is late has not come: nobody need wait to know that.
+    pub late: &'a (dyn Fn() + Sync),
     /// What it decides by; each further decision adds what has happened since.
     pub facts: RequestFacts<'a>,
     /// When the request came, and how long it may take in all.
@@ -307,6 +309,9 @@ impl Upstreams {
         decision: &mut Decision,
     ) -> Option<Candidate> {
         let silent = pursuit.running().first()?.candidate.route;
+        if pursuit.is_late(self.clock.now().mono) {
+            (errand.late)();
+        }
         if story.refused.is_some() {
             return None;
         }

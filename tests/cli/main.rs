@@ -7,6 +7,7 @@
 )]
 
 mod check;
+mod prices;
 mod schema;
 
 use std::path::Path;

@@ -11,6 +11,7 @@
 mod faults;
 mod hostile;
 mod names;
+mod prices;
 mod settings;
 mod watch;
 mod world;

@@ -154,7 +154,8 @@ fn models_of_the_operators_own_join_their_checkpoint() {
     assert_eq!(routes(&snapshot, "own-tune"), ["mine/own-tune"]);
     let priced =
         snapshot.routes.iter().find(|route| &*route.name == "mine/served").unwrap().price.clone().unwrap();
-    assert_eq!((&*priced.entry.source, &*priced.entry.confidence), ("tollway.yaml", "operator"));
+    let entry = priced.entry_in_force(0, jiff::Timestamp::UNIX_EPOCH);
+    assert_eq!((&*entry.source, &*entry.confidence), ("tollway.yaml", "operator"));
     assert!(snapshot.routes.iter().find(|route| &*route.name == "mine/own-tune").unwrap().price.is_none());
 }
 

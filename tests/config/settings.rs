@@ -94,27 +94,7 @@ fn a_built_in_can_be_moved_and_its_models_replaced() {
     assert_eq!(replaced.routes.len(), LOCAL + 1);
     let route = &replaced.routes[LOCAL];
     assert_eq!((&*route.name, &*route.checkpoint), ("deepseek/deepseek-v4-pro", "deepseek-v4-pro-0813"));
-    assert_eq!(route.price.as_ref().unwrap().base.output.to_string(), "2");
-}
-
-#[test]
-fn contract_prices_beat_the_book_and_the_latest_in_force_wins() {
-    let text = "prices:
-      - {provider: deepseek, id: deepseek-v4-pro, valid_from: 2026-01-01, price: {input: 0.5, output: 1}}
-      - {provider: deepseek, id: deepseek-v4-pro, valid_from: 2026-06-01, price: {input: 0.4, output: 0.9}}
-      - {provider: deepseek, id: deepseek-v4-pro, valid_from: 2027-01-01, price: {input: 0.3, output: 0.8}}";
-    let snapshot = good(text, &World(vec![("DEEPSEEK_API_KEY", "d")]));
-    let card = snapshot
-        .routes
-        .iter()
-        .find(|route| &*route.name == "deepseek/deepseek-v4-pro")
-        .unwrap()
-        .price
-        .clone()
-        .unwrap();
-    assert_eq!((card.base.input.to_string().as_str(), &*card.entry.as_of), ("0.4", "2026-06-01"));
-    assert!(card.overrides.is_empty(), "the contract says nothing of a peak");
-    assert_eq!(snapshot.warnings.len(), 1);
+    assert_eq!(route.price.as_ref().unwrap().rates(0, jiff::Timestamp::UNIX_EPOCH).output.to_string(), "2");
 }
 
 #[test]

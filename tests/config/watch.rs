@@ -9,7 +9,6 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tollway::config::{Location, Problems, Snapshot, Snapshots};
-use tollway::units::SystemClock;
 
 /// How long a change may take to be heard of.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,8 +35,7 @@ impl Desk {
         lay_out(folder.path());
         let location =
             Location::new(Some(folder.path().join("tollway.yaml")), Some(folder.path().join("policies")));
-        let snapshots = Snapshots::open(location, Arc::new(SystemClock::new()))
-            .unwrap_or_else(|problems| panic!("{problems}"));
+        let snapshots = Snapshots::open(location).unwrap_or_else(|problems| panic!("{problems}"));
         let (tell, heard) = mpsc::channel(1000);
         let followed = snapshots.clone();
         let following = tokio::spawn(async move {
@@ -212,9 +210,7 @@ async fn what_needs_a_restart_keeps_its_value() {
 fn a_file_that_is_named_must_exist_and_an_unreadable_one_is_no_empty_one() {
     let folder = tempfile::tempdir().unwrap();
     let open = |config: Option<PathBuf>, policies: Option<PathBuf>| {
-        Snapshots::open(Location::new(config, policies), Arc::new(SystemClock::new()))
-            .err()
-            .map(|problems| problems.to_string())
+        Snapshots::open(Location::new(config, policies)).err().map(|problems| problems.to_string())
     };
     let missing = folder.path().join("missing");
     assert!(open(Some(missing.clone()), Some(folder.path().to_owned())).unwrap().contains("cannot be read"));
@@ -228,4 +224,33 @@ fn a_file_that_is_named_must_exist_and_an_unreadable_one_is_no_empty_one() {
     fs::create_dir_all(policies.join("10.yaml")).unwrap();
     assert!(open(Some(config.clone()), Some(policies)).unwrap().contains("not a regular file"));
     assert!(open(Some("/dev/zero".into()), None).unwrap().contains("not a regular file"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fetched_prices_are_taken_up_by_a_running_gateway() {
+    let mut desk = Desk::new(|folder| {
+        let config = "providers: {mine: {kind: together, base_url: 'http://127.0.0.1:1/v1'}}\n";
+        fs::write(folder.join("tollway.yaml"), config).unwrap();
+        fs::create_dir_all(folder.join("policies")).unwrap();
+        fs::write(folder.join("policies/10.yaml"), policy("p0")).unwrap();
+        fs::create_dir(folder.join("data")).unwrap();
+    });
+    let moment = "2026-11-20T10:00:00Z".parse().unwrap();
+    let input = |snapshot: &Snapshot| {
+        let route = snapshot.routes.iter().find(|route| &*route.name == "mine/openai/gpt-oss-20b").unwrap();
+        route.price.as_ref().unwrap().rates(0, moment).input.to_string()
+    };
+    assert_eq!(input(&desk.snapshots.load()), "0.05");
+    let row = r#"{"provider": "mine", "model_id": "openai/gpt-oss-20b", "checkpoint": "gpt-oss-20b", "family": "gpt-oss-20b",
+        "context_length": null, "input_usd_per_mtok": 0.04, "output_usd_per_mtok": 0.2, "valid_from": "2026-11-20T10:00:00Z",
+        "as_of": "2026-11-25", "confidence": "fetched", "source": "list"}"#;
+    let fetched = format!(r#"{{"rows": [{row}]}}"#);
+    fs::write(desk.path("data/.new"), &fetched).unwrap();
+    fs::rename(desk.path("data/.new"), desk.path("data/prices.json")).unwrap();
+    let taken = desk.next().await.unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(input(&taken), "0.04");
+    // What is broken is said, and the shipped price serves.
+    fs::write(desk.path("data/prices.json"), "{").unwrap();
+    let broken = desk.next().await.unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!((input(&broken), broken.warnings.len()), ("0.05".to_owned(), 1));
 }

@@ -23,10 +23,6 @@ impl Environment for World {
             _ => Err(SecretFileError::NotRegular),
         }
     }
-
-    fn today(&self) -> jiff::civil::Date {
-        jiff::civil::date(2026, 11, 24)
-    }
 }
 
 /// Compiles a configuration and policies, given as texts.

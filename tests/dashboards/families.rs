@@ -35,6 +35,8 @@ pub(crate) fn exposed() -> Families {
     metrics.decision("policy", "cost", m, "model").inc();
     metrics.price(p, m, "input", 1.0);
     metrics.price_catalog("book", 1.0);
+    metrics.price_age(p, m, 1.0);
+    metrics.price_stale("policy", p, m, true);
     metrics.drift(p, m, 0.0);
     metrics.local("local", [0.0; 4]);
     metrics.reload(Some((1, 1.0)));

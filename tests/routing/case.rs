@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tollway::pricing::{Book, PriceCard, PriceEntry, Rates};
+use tollway::pricing::{Book, PriceCard, PriceEntry, Rates, Version};
 use tollway::routing::{
     Capabilities, Constraints, Endpoint, Explanation, Glob, Matcher, Needs, Objective, Observation, Observe,
     Policy, RequestFacts, Retention, Route, RouteId, Slo, Wants, decide,
@@ -202,22 +202,17 @@ impl PolicyCase {
             fallback: tollway::routing::Fallback::default(),
             allow_unpriced: self.allow_unpriced,
             output_tokens_assumed: 500,
+            price_age_max: None,
         }
     }
 }
 
 /// A card with two prices and nothing else.
 pub(crate) fn card(input: TokenPrice, output: TokenPrice) -> PriceCard {
-    PriceCard {
-        entry: PriceEntry {
-            source: "case".into(),
-            as_of: "2026-11-24".into(),
-            confidence: "operator".into(),
-        },
-        base: Rates { input, cached_input: None, cache_write: None, output, request: PicoUsd::ZERO },
-        overrides: Vec::new(),
-        fee_ppm: 0,
-    }
+    let entry =
+        PriceEntry { source: "case".into(), as_of: "2026-11-24".into(), confidence: "operator".into() };
+    let base = Rates { input, cached_input: None, cache_write: None, output, request: PicoUsd::ZERO };
+    PriceCard::new(Version::always(entry, base), 0)
 }
 
 fn price(text: &str) -> TokenPrice {

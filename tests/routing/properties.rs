@@ -27,7 +27,11 @@ impl Observe for Table {
 
 fn price_card() -> impl Strategy<Value = PriceCard> {
     (1..2_000_000_u64, 1..4_000_000_u64, prop::sample::select(vec![0, 55_000])).prop_map(
-        |(input, output, fee_ppm)| PriceCard { fee_ppm, ..card(TokenPrice(input), TokenPrice(output)) },
+        |(input, output, fee_ppm)| {
+            let mut card = card(TokenPrice(input), TokenPrice(output));
+            card.fee_ppm = fee_ppm;
+            card
+        },
     )
 }
 
@@ -103,6 +107,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             fallback: Fallback::default(),
             allow_unpriced,
             output_tokens_assumed: 500,
+            price_age_max: None,
         })
 }
 
@@ -162,6 +167,7 @@ proptest! {
                 fallback: Fallback::default(),
                 allow_unpriced: false,
                 output_tokens_assumed: 500,
+                price_age_max: None,
             })
             .collect();
         let facts = RequestFacts { model: &model, endpoint: Endpoint::Chat, ..RequestFacts::default() };
@@ -204,7 +210,7 @@ fn hard_limits_hold(
     let tokens = facts.prompt_tokens + facts.output_tokens_max.unwrap_or(0);
     for candidate in &decision.order {
         let route = &routes[usize::from(candidate.route.0)];
-        let input = route.price.as_ref().map(|card| card.base.input);
+        let input = route.price.as_ref().map(|card| card.rates(0, jiff::Timestamp::UNIX_EPOCH).input);
         prop_assert!(!route.pin_only);
         prop_assert!(policy.place_of(route).is_some());
         prop_assert!(input.is_some() || policy.allow_unpriced && limits.input_price_max.is_none());

@@ -34,10 +34,6 @@ impl Environment for Keys {
     fn secret_file(&self, _path: &std::path::Path) -> Result<secrecy::SecretString, SecretFileError> {
         Err(SecretFileError::Empty)
     }
-
-    fn today(&self) -> jiff::civil::Date {
-        jiff::civil::date(2026, 11, 24)
-    }
 }
 
 fn snapshot(keys: &'static [&'static str], policy: Option<&str>) -> Snapshot {

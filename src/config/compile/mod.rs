@@ -6,10 +6,11 @@ mod keys;
 mod local;
 mod names;
 mod policies;
-mod prices;
+pub(crate) mod prices;
 mod providers;
 mod settings;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::pricing::book::Book;
@@ -20,7 +21,7 @@ use super::load::{Documents, Source};
 use super::node::{self, Node, Spot, Value};
 use super::problem::{Problems, Severity};
 use super::read::{At, Decode as _, File, Reader};
-use super::snapshot::Snapshot;
+use super::snapshot::{Catalog, Snapshot};
 
 /// What a file could not be read for, to be reported with everything else.
 struct Unread {
@@ -66,7 +67,9 @@ pub fn compile(
     refuse_other_versions(&reader, &document, &typed);
     let keys = keys::compile(&reader, &document);
     let settings = settings::compile(&reader, &document, documents, !keys.is_empty());
-    let book = book.clone().with_holidays(&settings::holidays(&document));
+    let synced = synced(&reader, documents);
+    let catalog = Catalog { book: book.newest(), synced: synced.newest() };
+    let book = book.clone().with_synced(synced).with_holidays(&settings::holidays(&document));
     let made = providers::compile(&reader, &document, &settings, &book);
     let names = names::compile(&reader, &document, &made, &book);
     let policies = policies::compile(&reader, &typed, &made);
@@ -84,7 +87,26 @@ pub fn compile(
         names,
         policies,
         keys,
+        catalog,
         warnings: problems,
+    })
+}
+
+/// Where the configuration says that lasting things live; what is wrong with it is told when it is compiled.
+pub fn state_dir(documents: &Documents, environment: &dyn Environment) -> PathBuf {
+    let files: Vec<File> = documents.config.iter().map(|source| parsed(source, 0, &mut Vec::new())).collect();
+    let reader = Reader::new(&files, environment);
+    let root = files.first().and_then(|file| file.root.as_ref());
+    let document = root.and_then(|root| TollwayDocument::decode(root, &reader)).unwrap_or_default();
+    settings::state_dir(&document, &documents.folder)
+}
+
+/// The prices that `tollway prices sync` fetched. Without them, or where they cannot be read, the shipped book serves.
+fn synced(reader: &Reader<'_>, documents: &Documents) -> Book {
+    documents.synced_book().unwrap_or_else(|message| {
+        let help = "remove it and run `tollway prices sync`; until then the shipped prices hold".to_owned();
+        reader.push(Severity::Warning, None, &message, Some(help));
+        Book::default()
     })
 }
 

@@ -21,6 +21,8 @@ use super::providers::Made;
 
 /// Answer length that expected costs assume, in tokens.
 const OUTPUT_TOKENS_ASSUMED: u64 = 512;
+/// 45 days.
+const PRICE_AGE_MAX: Duration = Duration::from_hours(45 * 24);
 const ATTAINMENT: f32 = 0.95;
 /// More tries than this in one request are a mistake.
 const ATTEMPTS_MAX: u64 = 20;
@@ -89,6 +91,7 @@ fn built_in() -> Policy {
         mode: Mode::Live,
         allow_unpriced: false,
         output_tokens_assumed: OUTPUT_TOKENS_ASSUMED,
+        price_age_max: Some(PRICE_AGE_MAX),
     }
 }
 
@@ -125,6 +128,7 @@ fn policy(reader: &Reader<'_>, typed: &PolicyDocument, name: Arc<str>, made: &Ma
             .output_tokens_assumed
             .as_ref()
             .map_or(OUTPUT_TOKENS_ASSUMED, |count| count.0),
+        price_age_max: price_age_max(typed),
         name,
     }
 }
@@ -222,6 +226,12 @@ fn fallback(reader: &Reader<'_>, typed: &FallbackDocument) -> Fallback {
             None | Some(MidstreamWord::Error) => Midstream::Error,
         },
     }
+}
+
+/// How old a price may be unremarked; zero: as old as it likes.
+fn price_age_max(typed: &PolicyDocument) -> Option<Duration> {
+    let max_age = typed.prices.as_ref().and_then(|prices| prices.max_age.as_ref());
+    Some(max_age.map_or(PRICE_AGE_MAX, |age| age.0)).filter(|age| !age.is_zero())
 }
 
 /// What the format has and this version does not do yet.

@@ -5,20 +5,19 @@ use std::sync::Arc;
 use crate::config::document::gateway::{DayWord, LocalCostDocument, PriceDocument};
 use crate::config::document::values::{self, Window};
 use crate::config::read::{At, Reader};
-use crate::pricing::{Condition, PriceCard, PriceEntry, Rates};
-use crate::units::{PicoUsd, TokenPrice};
+use crate::pricing::{Condition, PriceCard, PriceEntry, Rates, Version};
+use crate::units::{Factor, PicoUsd, TokenPrice};
 
 /// What a price of an operator's is sure to be.
 const CONFIDENCE: &str = "operator";
 
-/// The card that `typed` makes, its entry dated `as_of` and traced to `file`.
-pub(super) fn card(
+/// The prices that `typed` makes, their entry dated `as_of` and traced to `file`.
+pub(crate) fn version(
     reader: &Reader<'_>,
     typed: &At<PriceDocument>,
     file: &str,
     as_of: &str,
-    fee_ppm: u32,
-) -> Option<PriceCard> {
+) -> Option<Version> {
     let (Some(input), Some(output)) = (&typed.input, &typed.output) else {
         let missing = if typed.input.is_none() { "input" } else { "output" };
         let help = "give both, in USD per million tokens; 0 if it costs nothing".to_owned();
@@ -30,17 +29,19 @@ pub(super) fn card(
         );
         return None;
     };
-    let price = |price: &Option<At<values::Price>>| price.as_ref().map(|price| price.0);
+    let (rate, source) = currency(reader, typed, file)?;
+    let price = |price: &Option<At<values::Price>>| price.as_ref().map(|price| rate.of_price(price.0));
     let base = Rates {
-        input: input.0,
+        input: rate.of_price(input.0),
         cached_input: price(&typed.cached_input),
         cache_write: price(&typed.cache_write),
-        output: output.0,
+        output: rate.of_price(output.0),
         // The text was read as an amount when it was decoded.
         request: typed
             .request
             .as_ref()
-            .and_then(|usd| PicoUsd::from_usd_text(&usd.0).ok())
+            .and_then(|amount| PicoUsd::from_usd_text(&amount.0).ok())
+            .map(|amount| rate.of_amount(amount))
             .unwrap_or_default(),
     };
     let mut overrides = Vec::new();
@@ -52,7 +53,7 @@ pub(super) fn card(
         let condition = Condition { prompt_tokens_above: Some(above.0), ..Condition::default() };
         overrides.push((
             condition,
-            changed(base, &tier.input, &tier.cached_input, &tier.cache_write, &tier.output),
+            changed(rate, base, &tier.input, &tier.cached_input, &tier.cache_write, &tier.output),
         ));
     }
     for peak in typed.peak.iter().flat_map(|peaks| &peaks.value) {
@@ -66,14 +67,42 @@ pub(super) fn card(
         let condition = Condition { utc_minutes, weekdays, ..Condition::default() };
         overrides.push((
             condition,
-            changed(base, &peak.input, &peak.cached_input, &peak.cache_write, &peak.output),
+            changed(rate, base, &peak.input, &peak.cached_input, &peak.cache_write, &peak.output),
         ));
     }
-    Some(PriceCard { entry: entry(file, as_of), base, overrides, fee_ppm })
+    Some(Version { overrides, ..Version::always(entry(&source, as_of), base) })
+}
+
+/// What one unit of the typed prices' currency is worth, and the words that say so.
+fn currency(reader: &Reader<'_>, typed: &At<PriceDocument>, file: &str) -> Option<(Factor, String)> {
+    match (&typed.currency, &typed.usd_per_unit) {
+        (None, None) => Some((Factor::ONE, file.to_owned())),
+        (Some(currency), Some(rate)) => {
+            let is_usd = *currency.0 == *"USD";
+            if is_usd && rate.0 != Factor::ONE {
+                reader.error(rate.spot, "a USD is worth 1 USD", Some("remove `usd_per_unit`".to_owned()));
+                return None;
+            }
+            let words = if is_usd { String::new() } else { format!("; {} 1 = USD {}", currency.0, rate.0) };
+            Some((rate.0, format!("{file}{words}")))
+        }
+        (Some(currency), None) if *currency.0 == *"USD" => Some((Factor::ONE, file.to_owned())),
+        (Some(currency), None) => {
+            let message = format!("prices in {} need `usd_per_unit`", currency.0);
+            let help = format!("what one {} is worth in USD, such as `usd_per_unit: 0.139`", currency.0);
+            reader.error(currency.spot, &message, Some(help));
+            None
+        }
+        (None, Some(rate)) => {
+            let help = "name the prices' `currency`, such as `currency: CNY`".to_owned();
+            reader.error(rate.spot, "`usd_per_unit` is of no use without `currency`", Some(help));
+            None
+        }
+    }
 }
 
 /// What local tokens cost: nothing, unless the operator says otherwise.
-pub(super) fn local(typed: Option<&At<LocalCostDocument>>, file: &str) -> PriceCard {
+pub(crate) fn local(typed: Option<&At<LocalCostDocument>>, file: &str) -> PriceCard {
     let price = |pick: fn(&LocalCostDocument) -> Option<&At<values::Price>>| {
         typed.and_then(|cost| pick(cost)).map(|price| price.0)
     };
@@ -86,7 +115,7 @@ pub(super) fn local(typed: Option<&At<LocalCostDocument>>, file: &str) -> PriceC
         request: PicoUsd::ZERO,
     };
     let source = if typed.is_some() { file } else { "local engine: hardware that is paid for" };
-    PriceCard { entry: entry(source, "always"), base, overrides: Vec::new(), fee_ppm: 0 }
+    PriceCard::new(Version::always(entry(source, "always"), base), 0)
 }
 
 fn entry(source: &str, as_of: &str) -> PriceEntry {
@@ -96,8 +125,8 @@ fn entry(source: &str, as_of: &str) -> PriceEntry {
 type Typed = Option<At<values::Price>>;
 
 /// `base` with what was typed put in its place.
-fn changed(base: Rates, input: &Typed, cached: &Typed, write: &Typed, output: &Typed) -> Rates {
-    let of = |typed: &Typed| typed.as_ref().map(|price| price.0);
+fn changed(rate: Factor, base: Rates, input: &Typed, cached: &Typed, write: &Typed, output: &Typed) -> Rates {
+    let of = |typed: &Typed| typed.as_ref().map(|price| rate.of_price(price.0));
     Rates {
         input: of(input).unwrap_or(base.input),
         cached_input: of(cached).or(base.cached_input),

@@ -11,7 +11,8 @@ use crate::config::node::Spot;
 use crate::config::problem::nearest;
 use crate::config::read::{At, Reader};
 use crate::config::snapshot::{Provider, Settings, Unusable};
-use crate::pricing::book::{Book, BookRow};
+use crate::pricing::PriceCard;
+use crate::pricing::book::{self, Book, BookRow};
 use crate::providers::Kind;
 use crate::routing::{Capabilities, Retention, Route};
 
@@ -353,16 +354,22 @@ impl One<'_> {
             .as_ref()
             .map(|region| Arc::clone(&region.0))
             .or_else(|| row.and_then(|row| row.region.clone()));
+        let fee_ppm = self.kind.fee_ppm();
         let typed_price = typed
             .price
             .as_ref()
-            .and_then(|price| prices::card(self.reader, price, self.file, "configured", self.kind.fee_ppm()));
-        let contract = || self.contract.get(&(Arc::clone(&self.name), Arc::clone(id))).cloned();
-        // A typed price that did not read is an error already; the book's must not stand in for it.
-        let of_book = || {
-            row.filter(|_| typed.price.is_none() && self.is_priced_here(id, region))
-                .map(|row| row.card.clone())
+            .and_then(|price| prices::version(self.reader, price, self.file, "configured"))
+            .map(|version| PriceCard::new(version, fee_ppm));
+        // What was fetched came from this very provider, so it holds in its region.
+        let shipped = row.filter(|_| self.is_priced_here(id, region)).map(|row| &row.card);
+        let of_book = || book::joined(shipped, self.book.synced(&self.name, id), fee_ppm);
+        let contract = self.contract.get(&(Arc::clone(&self.name), Arc::clone(id)));
+        let untyped = || match (of_book(), contract) {
+            (Some(book), Some(contract)) => Some(book.followed_by(contract)),
+            (book, contract) => contract.cloned().or(book),
         };
+        // A typed price that did not read is an error already; no other must stand in for it.
+        let price = if typed.price.is_some() { typed_price } else { untyped() };
         Route {
             provider: Arc::clone(&self.name),
             upstream_model: Arc::clone(id),
@@ -377,7 +384,7 @@ impl One<'_> {
             retention,
             quantization: typed.quantization.as_ref().map(|name| Arc::clone(&name.0)),
             capabilities: capabilities(self.kind, typed),
-            price: typed_price.or_else(contract).or_else(of_book),
+            price,
             local: false,
             pin_only: typed
                 .pin_only

@@ -34,14 +34,16 @@ pub(super) fn compile(
         admin: admin(reader, document),
         tls: tls(reader, document, &documents.folder),
         auth: auth(reader, document, listen, has_keys),
-        state_dir: in_folder(
-            &documents.folder,
-            document.state_dir.as_ref().map_or(Path::new("data"), |dir| &dir.0),
-        ),
+        state_dir: state_dir(document, &documents.folder),
         limits: limits(reader, document),
         log: log(document),
         local_engine: local_engine(reader, document, &documents.folder),
     }
+}
+
+/// Where lasting things live.
+pub(super) fn state_dir(document: &TollwayDocument, folder: &Path) -> PathBuf {
+    in_folder(folder, document.state_dir.as_ref().map_or(Path::new("data"), |dir| &dir.0))
 }
 
 /// Days without peak windows.

@@ -4,8 +4,8 @@ use crate::config::read::{At, Pairs};
 use crate::config::record::{choice, record};
 
 use super::values::{
-    Count, Day, FilePath, Flag, Listen, ModelName, Name, Pattern, Price, Secret, Size, Span, TagValue, Text,
-    Usd, Window,
+    Count, Currency, Day, FilePath, Flag, Listen, ModelName, Moment, Name, Pattern, Price, Rate, Secret,
+    Size, Span, TagValue, Text, Usd, Window,
 };
 
 record! {
@@ -193,8 +193,13 @@ record! {
 }
 
 record! {
-    /// Prices in USD per million tokens.
+    /// Prices per million tokens, in USD unless `currency` says otherwise.
     pub struct PriceDocument {
+        /// The currency of all prices here, such as CNY; it needs `usd_per_unit`. Default: USD.
+        currency: Currency,
+        /// What one unit of that currency is worth in USD. Each price is converted with it, and rounded once, half up, to a
+        /// millionth of a dollar per million tokens.
+        usd_per_unit: Rate,
         /// Prompt tokens.
         input: Price,
         /// Prompt tokens read from the provider's cache. Default: `input`.
@@ -203,7 +208,7 @@ record! {
         cache_write: Price,
         /// Answer tokens, reasoning included.
         output: Price,
-        /// A fee per request, in USD.
+        /// A fee per request.
         request: Usd,
         /// Other prices at certain hours.
         peak: Vec<At<PeakDocument>>,
@@ -273,9 +278,9 @@ record! {
         provider: Name,
         /// The provider's id of the model.
         id: ModelName,
-        /// The first day on which it holds, UTC. Of several in force the latest wins; one that lies ahead waits for the
-        /// first reload or start on or after its day.
-        valid_from: Day,
+        /// The first day (UTC) or moment at which it holds; until then the book's price does. Of several that have begun the
+        /// latest wins. Default: always.
+        valid_from: Moment,
         /// The prices.
         price: PriceDocument,
     }

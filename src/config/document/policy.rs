@@ -41,6 +41,17 @@ record! {
         allow_unpriced: Flag,
         /// Answer length that expected costs assume where a caller sets none, in tokens. Default 512.
         output_tokens_assumed: Count,
+        /// What is asked of the prices that it decides by.
+        prices: PricesDocument,
+    }
+}
+
+record! {
+    /// What is asked of prices.
+    pub struct PricesDocument {
+        /// How old a price may be. Older ones still count, and are warned of in the log and in `tollway_price_stale`; 0s: no
+        /// warning. Default 45d.
+        max_age: Span,
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::SecretString;
@@ -15,7 +16,7 @@ use crate::config::expand::{Unfilled, expand};
 use crate::config::naming;
 use crate::config::node::{Node, Value};
 use crate::config::read::{Decode, Reader};
-use crate::units::{MoneyError, TokenPrice};
+use crate::units::{Factor, MoneyError, TokenPrice};
 
 /// A value that stands in one scalar.
 pub(crate) trait Word: Sized {
@@ -65,6 +66,8 @@ macro_rules! words {
         }
     )* };
 }
+
+pub(crate) use words;
 
 words! {
     /// Any text.
@@ -138,6 +141,20 @@ words! {
     /// A calendar day: `2026-10-01`.
     Day(Date) = { "type": "string", "format": "date" }, |text| {
         text.parse::<Date>().map_err(|_| "a day such as `2026-10-01`".to_owned())
+    };
+    /// A day, which is its first moment in UTC, or a moment.
+    Moment(Timestamp) = { "type": "string", "examples": ["2026-10-01", "2026-10-01T08:00:00Z"] }, |text| {
+        crate::pricing::moment(text)
+            .ok_or_else(|| "a day such as `2026-10-01`, or a moment such as `2026-10-01T08:00:00Z`".to_owned())
+    };
+    /// What one unit of a currency is worth in USD.
+    Rate(Factor) = { "type": ["number", "string"], "exclusiveMinimum": 0, "description": "USD for one unit of the currency" }, |text| {
+        Factor::from_text(text).ok_or_else(|| "a number above 0 with at most 12 decimals, such as `0.1390`".to_owned())
+    };
+    /// A currency's code.
+    Currency(Arc<str>) = { "type": "string", "pattern": "^[A-Z]{3}$", "examples": ["CNY"] }, |text| {
+        let is_code = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
+        is_code.then(|| text.into()).ok_or_else(|| "a currency's three-letter code, such as `CNY`".to_owned())
     };
     /// A file or folder; a relative one starts at the configuration file's folder.
     FilePath(PathBuf) = { "type": "string" }, |text| if text.contains('\0') { Err("a path without NUL".to_owned()) } else { Ok(text.into()) };
@@ -291,6 +308,16 @@ mod tests {
         for odd in ["8080", ":8080", "127.0.0.1", "example.com:80", "1.2.3.4:99999"] {
             assert!(listen(odd).is_err(), "{odd}");
         }
+    }
+
+    #[test]
+    fn rates_and_currencies() {
+        assert!(
+            Currency::read("CNY").is_ok()
+                && Currency::read("yuan").is_err()
+                && Currency::read("cny").is_err()
+        );
+        assert!(Rate::read("0.1390").is_ok() && Rate::read("0").is_err() && Rate::read("-1").is_err());
     }
 
     #[test]

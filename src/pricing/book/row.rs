@@ -1,18 +1,22 @@
 //! One row of the book's file: read, checked field by field, turned into rates, conditions and provenance.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::pricing::card::{Condition, PriceCard, PriceEntry, Rates};
-use crate::units::{PicoUsd, TokenPrice};
+use crate::pricing::age::{first_day, moment};
+use crate::pricing::card::{PriceCard, PriceEntry, Rates};
+use crate::pricing::condition::Condition;
+use crate::units::{Factor, PicoUsd, TokenPrice};
 
 use super::BookRow;
 
-const CONFIDENCES: [&str; 4] = ["documented", "recorded", "third-party tracker", "inferred"];
-const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+const CONFIDENCES: [&str; 5] = ["documented", "recorded", "fetched", "third-party tracker", "inferred"];
+pub(super) const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 const MINUTES_A_DAY: u16 = 24 * 60;
 
 /// What is wrong with a row.
@@ -40,21 +44,53 @@ pub(super) struct Row<'a> {
     region: Option<String>,
     #[serde(default)]
     pin_only: bool,
+    /// The currency of prices whose keys do not say USD; a key of the book's `currencies`.
+    currency: Option<String>,
     #[serde(borrow)]
-    input_usd_per_mtok: &'a RawValue,
+    input_usd_per_mtok: Option<&'a RawValue>,
+    #[serde(borrow)]
+    input_per_mtok: Option<&'a RawValue>,
     #[serde(borrow)]
     cached_input_usd_per_mtok: Option<&'a RawValue>,
     #[serde(borrow)]
+    cached_input_per_mtok: Option<&'a RawValue>,
+    #[serde(borrow)]
     cache_write_usd_per_mtok: Option<&'a RawValue>,
     #[serde(borrow)]
-    output_usd_per_mtok: &'a RawValue,
+    cache_write_per_mtok: Option<&'a RawValue>,
+    #[serde(borrow)]
+    output_usd_per_mtok: Option<&'a RawValue>,
+    #[serde(borrow)]
+    output_per_mtok: Option<&'a RawValue>,
     #[serde(borrow)]
     request_usd: Option<&'a RawValue>,
+    #[serde(borrow)]
+    request: Option<&'a RawValue>,
+    /// The first moment at which the row holds.
+    valid_from: Option<String>,
     as_of: String,
     confidence: String,
     source: String,
     condition: Option<When<'a>>,
     note: Option<String>,
+}
+
+/// What one unit of a currency is worth, and how that is known.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Currency {
+    /// In USD, a decimal.
+    usd: String,
+    as_of: String,
+    source: String,
+}
+
+/// A row's currency, looked up.
+#[derive(Clone, Copy)]
+pub(super) struct Priced<'a> {
+    name: &'a str,
+    rate: Factor,
+    known: &'a Currency,
 }
 
 /// When a row holds.
@@ -94,16 +130,60 @@ impl<'a> Row<'a> {
             .map_or_else(|_| "?".to_owned(), |name| format!("{}/{}", name.provider, name.model_id))
     }
 
-    pub(super) fn rates(&self) -> Result<Rates, RowError> {
-        let optional = |field, raw: Option<&RawValue>| raw.map(|raw| price(field, raw)).transpose();
+    /// The currency of the row's prices; `None`: USD.
+    pub(super) fn currency<'b>(
+        &'b self,
+        known: &'b BTreeMap<String, Currency>,
+    ) -> Result<Option<Priced<'b>>, RowError> {
+        let Some(name) = self.currency.as_deref() else { return Ok(None) };
+        let Some(currency) = known.get(name) else {
+            let problem = format!("{name:?} has no rate in the book's `currencies`");
+            return Err(RowError::new("currency", problem));
+        };
+        let rate = Factor::from_text(&currency.usd).filter(|_| first_day(&currency.as_of).is_some());
+        let Some(rate) = rate.filter(|_| !currency.source.trim().is_empty()) else {
+            let problem = format!(
+                "the rate of {name} needs `usd` (a decimal above 0 as text), `as_of` (a day) and `source`"
+            );
+            return Err(RowError::new("currency", problem));
+        };
+        Ok(Some(Priced { name, rate, known: currency }))
+    }
+
+    /// Its prices in USD. One in another currency is rounded once, half up, to a whole pico-dollar per token.
+    pub(super) fn rates(&self, currency: Option<Priced<'_>>) -> Result<Rates, RowError> {
+        let is_foreign = currency.is_some();
+        let rate = currency.map_or(Factor::ONE, |currency| currency.rate);
+        let optional = |usd, own| -> Result<Option<TokenPrice>, RowError> {
+            let (field, raw) = named(is_foreign, usd, own)?;
+            raw.map(|raw| price(field, raw).map(|price| rate.of_price(price))).transpose()
+        };
+        let needed = |usd, own| {
+            let (field, _) = named(is_foreign, usd, own)?;
+            optional(usd, own)?.ok_or_else(|| RowError::new(field, "missing"))
+        };
+        let request = named(is_foreign, ("request_usd", self.request_usd), ("request", self.request))?;
         let rates = Rates {
-            input: price("input_usd_per_mtok", self.input_usd_per_mtok)?,
-            cached_input: optional("cached_input_usd_per_mtok", self.cached_input_usd_per_mtok)?,
-            cache_write: optional("cache_write_usd_per_mtok", self.cache_write_usd_per_mtok)?,
-            output: price("output_usd_per_mtok", self.output_usd_per_mtok)?,
-            request: self.request_usd.map_or(Ok(PicoUsd::ZERO), |raw| {
+            input: needed(
+                ("input_usd_per_mtok", self.input_usd_per_mtok),
+                ("input_per_mtok", self.input_per_mtok),
+            )?,
+            cached_input: optional(
+                ("cached_input_usd_per_mtok", self.cached_input_usd_per_mtok),
+                ("cached_input_per_mtok", self.cached_input_per_mtok),
+            )?,
+            cache_write: optional(
+                ("cache_write_usd_per_mtok", self.cache_write_usd_per_mtok),
+                ("cache_write_per_mtok", self.cache_write_per_mtok),
+            )?,
+            output: needed(
+                ("output_usd_per_mtok", self.output_usd_per_mtok),
+                ("output_per_mtok", self.output_per_mtok),
+            )?,
+            request: request.1.map_or(Ok(PicoUsd::ZERO), |raw| {
                 super::super::card::stated_cost(raw.get())
-                    .map_err(|error| RowError::new("request_usd", error.to_string()))
+                    .map(|fee| rate.of_amount(fee))
+                    .map_err(|error| RowError::new(request.0, error.to_string()))
             })?,
         };
         // Some model lists write 0 for what is not on offer; taken as a price it would win every comparison.
@@ -113,8 +193,18 @@ impl<'a> Row<'a> {
         Ok(rates)
     }
 
-    pub(super) fn entry(&self) -> Result<PriceEntry, RowError> {
-        if !is_as_of(&self.as_of) {
+    /// The first moment at which it holds: a day's is midnight, UTC.
+    pub(super) fn valid_from(&self) -> Result<Option<Timestamp>, RowError> {
+        let Some(text) = &self.valid_from else { return Ok(None) };
+        moment(text).map(Some).ok_or_else(|| {
+            let problem =
+                format!("{text:?} is not a day like 2026-11-15 or a moment like 2026-11-15T08:00:00Z");
+            RowError::new("valid_from", problem)
+        })
+    }
+
+    pub(super) fn entry(&self, currency: Option<Priced<'_>>) -> Result<PriceEntry, RowError> {
+        if first_day(&self.as_of).is_none() {
             let problem = format!("{:?} is not a date like 2026-11-15, 2026-11 or 2026-H2", self.as_of);
             return Err(RowError::new("as_of", problem));
         }
@@ -125,8 +215,15 @@ impl<'a> Row<'a> {
         if self.source.trim().is_empty() {
             return Err(RowError::new("source", "empty; say where the price was read"));
         }
+        let source = currency.map_or_else(
+            || self.source.as_str().into(),
+            |Priced { name, rate, known }| {
+                let Currency { as_of, source, .. } = known;
+                format!("{}; {name} 1 = USD {rate} ({source}, {as_of})", self.source).into()
+            },
+        );
         Ok(PriceEntry {
-            source: self.source.as_str().into(),
+            source,
             as_of: self.as_of.as_str().into(),
             confidence: self.confidence.as_str().into(),
         })
@@ -190,6 +287,22 @@ impl<'a> Row<'a> {
     }
 }
 
+/// A key with what stands there.
+type Field<'a> = (&'static str, Option<&'a RawValue>);
+
+/// The key that a row in USD, or in another currency, has; the other one must not be there.
+fn named<'a>(is_foreign: bool, usd: Field<'a>, own: Field<'a>) -> Result<Field<'a>, RowError> {
+    let stray = |stray: Field<'_>, wanted: Field<'_>| {
+        let problem = format!("this row's currency asks for `{}`", wanted.0);
+        RowError::new(stray.0, problem)
+    };
+    // Each case by itself: rustc 1.95 with optimisation mixes up the two pairs of `let (a, b) = if … { (x, y) } else { (y, x) }`.
+    if is_foreign {
+        return if usd.1.is_some() { Err(stray(usd, own)) } else { Ok(own) };
+    }
+    if own.1.is_some() { Err(stray(own, usd)) } else { Ok(usd) }
+}
+
 fn price(field: &'static str, raw: &RawValue) -> Result<TokenPrice, RowError> {
     TokenPrice::from_usd_per_mtok(raw.get()).map_err(|error| RowError::new(field, error.to_string()))
 }
@@ -211,17 +324,4 @@ fn minute_of_day(text: &str) -> Option<u16> {
     let (hour, minute) = (two_digits(hour)?, two_digits(minute)?);
     let total = hour * 60 + minute;
     (minute < 60 && total <= MINUTES_A_DAY).then_some(total)
-}
-
-/// A day, a month, a half-year or a year.
-fn is_as_of(text: &str) -> bool {
-    let digits = |part: &str, length: usize| part.len() == length && part.bytes().all(|b| b.is_ascii_digit());
-    let mut parts = text.split('-');
-    let year = parts.next().is_some_and(|year| digits(year, 4));
-    let rest_fits = match (parts.next(), parts.next()) {
-        (None, _) | (Some("H1" | "H2"), None) => true,
-        (Some(month), None) => digits(month, 2) && ("01"..="12").contains(&month),
-        (Some(_), Some(_)) => text.parse::<jiff::civil::Date>().is_ok() && text.len() == 10,
-    };
-    year && rest_fits && parts.next().is_none()
 }

@@ -22,17 +22,19 @@ const PEAK: &str = "2026-11-24T02:00:00Z";
 #[test]
 fn every_row_of_the_file_is_in_the_book() {
     let book = Book::parse(SHIPPED_TEXT).unwrap();
-    let overrides: usize = book.rows.iter().map(|row| row.card.overrides.len()).sum();
-    assert_eq!((book.rows.len(), overrides), (66, 6));
-    assert_eq!(SHIPPED_TEXT.matches("\"provider\": ").count(), book.rows.len() + overrides);
+    let versions: Vec<&Version> = book.rows.iter().flat_map(|row| row.card.versions()).collect();
+    let overrides: usize = versions.iter().map(|version| version.overrides.len()).sum();
+    assert_eq!((book.rows.len(), versions.len(), overrides), (66, 69, 6));
+    assert_eq!(SHIPPED_TEXT.matches("\"provider\": ").count(), versions.len() + overrides);
     assert_eq!(Book::shipped(), &book);
 }
 
 #[test]
 fn no_shipped_price_is_zero() {
     for row in &Book::shipped().rows {
-        let all = std::iter::once(&row.card.base).chain(row.card.overrides.iter().map(|(_, rates)| rates));
-        for rates in all {
+        let bases = row.card.versions().map(|version| &version.base);
+        let others = row.card.versions().flat_map(|version| version.overrides.iter().map(|(_, rates)| rates));
+        for rates in bases.chain(others) {
             assert!(rates.input.0 > 0 && rates.output.0 > 0, "{}/{}", row.provider, row.model_id);
             assert!(rates.cached_input.is_none_or(|cached| cached.0 > 0 && cached <= rates.input));
         }
@@ -163,6 +165,13 @@ fn a_wrong_row_is_named_with_its_field() {
         with("\"documented\"", "\"rumour\""),
         with("\"c-1\"", "\"d-1\""),
         with("\"a page\"", "\"a page\", \"colour\": 1"),
+        with("\"a page\"", "\"a page\", \"valid_from\": \"2026-11\""),
+        with("\"a page\"", "\"a page\", \"currency\": \"CNY\""),
+        with("\"input_usd_per_mtok\"", "\"input_per_mtok\""),
+        fault(&[
+            base.to_owned(),
+            base.replace("c-1", "c-2").replace("\"as_of\"", "\"valid_from\": \"2026-12-01\", \"as_of\""),
+        ]),
         fault(&[base.to_owned(), base.to_owned()]),
         fault(&[base.replace("\"as_of\"", r#""condition": {"min_prompt_tokens": 5}, "as_of""#)]),
         conditional("{}"),
@@ -177,11 +186,15 @@ fn a_wrong_row_is_named_with_its_field() {
         r#"price book row 1 (p/m), `output_usd_per_mtok`: "0.25999999999999995" is finer than a millionth of a dollar per million tokens"#,
         "price book row 1 (p/m), `input_usd_per_mtok`: a row that costs nothing; leave the offer out",
         r#"price book row 1 (p/m), `as_of`: "2026-13" is not a date like 2026-11-15, 2026-11 or 2026-H2"#,
-        r#"price book row 1 (p/m), `confidence`: "rumour" is none of: documented, recorded, third-party tracker, inferred"#,
+        r#"price book row 1 (p/m), `confidence`: "rumour" is none of: documented, recorded, fetched, third-party tracker, inferred"#,
         "price book row 1 (p/m), `checkpoint`: does not begin with the `family`",
         "price book row 1 (p/m), `row`: unknown field `colour`",
-        "price book row 2 (p/m), `model_id`: a second row without a `condition`; remove one, or say when each holds",
-        "price book row 1 (p/m), `condition`: there is no row without a condition before it; put the base price first",
+        r#"price book row 1 (p/m), `valid_from`: "2026-11" is not a day like 2026-11-15 or a moment like 2026-11-15T08:00:00Z"#,
+        r#"price book row 1 (p/m), `currency`: "CNY" has no rate in the book's `currencies`"#,
+        "price book row 1 (p/m), `input_per_mtok`: this row's currency asks for `input_usd_per_mtok`",
+        "price book row 2 (p/m), `checkpoint`: differs from that of the row it refines or follows",
+        "price book row 2 (p/m), `model_id`: a second row without a `condition` from the same moment on; remove one, or say when each holds",
+        "price book row 1 (p/m), `condition`: there is no row without a condition before it that begins at the same moment; put the base price first",
         "price book row 2 (p/m), `condition`: holds always; give `min_prompt_tokens`, `utc_windows` or `days`",
         r#"price book row 2 (p/m), `condition.utc_windows`: ["01:00", "01:00"] is not a window like ["22:00", "02:00"]"#,
         r#"price book row 2 (p/m), `condition.utc_windows`: ["1:00", "25:00"] is not a window like ["22:00", "02:00"]"#,
@@ -192,4 +205,87 @@ fn a_wrong_row_is_named_with_its_field() {
         assert!(seen.starts_with(wanted), "\n seen {seen}\nwanted {wanted}");
     }
     assert!(Book::parse("[]").unwrap_err().to_string().starts_with("the price book cannot be read"));
+}
+
+#[test]
+fn rows_from_other_moments_on_are_history() {
+    let card = &Book::shipped().find("openrouter", "meta-llama/llama-3.3-70b-instruct").unwrap().card;
+    let input = |moment| card.rates(0, at(moment)).input;
+    for (moment, usd) in [
+        ("2026-10-25T10:00:00Z", "0.1"),
+        ("2026-11-02T23:59:59Z", "0.1"),
+        ("2026-11-03T00:00:00Z", "0.45"),
+        ("2026-11-09T00:00:00Z", "0.59"),
+        (OFF_PEAK, "0.59"),
+    ] {
+        assert_eq!(input(moment), price(usd), "{moment}");
+    }
+}
+
+#[test]
+fn a_request_of_last_month_is_priced_by_what_held_then() {
+    let card = &Book::shipped().find("openrouter", "openai/gpt-oss-120b").unwrap().card;
+    let usage = Usage { prompt: 10_000, completion: 1_000, ..Usage::default() };
+    let cost = |moment| card.cost_of(&usage, at(moment)).recorded();
+    // 10,000 × 0.03 + 1,000 × 0.17 USD per million, and 10,000 × 0.1 + 1,000 × 0.5.
+    assert_eq!((cost("2026-10-24T12:00:00Z"), cost(OFF_PEAK)), (NanoUsd(470_000), NanoUsd(1_500_000)));
+    assert_eq!(&*card.entry_in_force(0, at("2026-10-24T12:00:00Z")).as_of, "2026-08");
+}
+
+#[test]
+fn each_version_has_its_own_conditions() {
+    let row = |input: &str, more: &str| {
+        format!(
+            r#"{{"provider": "p", "model_id": "m", "checkpoint": "c", "family": "c", "context_length": null,
+            "input_usd_per_mtok": {input}, "output_usd_per_mtok": 9, "as_of": "2026-11", "confidence": "documented",
+            "source": "a page"{more}}}"#
+        )
+    };
+    let peak = r#", "condition": {"utc_windows": [["01:00", "04:00"]]}"#;
+    let later = r#", "valid_from": "2026-11-25T02:00:00Z""#;
+    let rows = [row("1", ""), row("2", peak), row("3", later), row("4", &format!("{later}{peak}"))];
+    let book = Book::parse(&format!(r#"{{"rows": [{}]}}"#, rows.join(","))).unwrap();
+    let input = |moment| book.rows[0].card.rates(0, at(moment)).input;
+    for (moment, usd) in [
+        ("2026-11-25T00:00:00Z", "1"),
+        ("2026-11-25T01:59:59Z", "2"),
+        ("2026-11-25T02:00:00Z", "4"),
+        ("2026-11-25T04:00:00Z", "3"),
+    ] {
+        assert_eq!(input(moment), price(usd), "{moment}");
+    }
+}
+
+#[test]
+fn a_price_in_yuan_is_converted_once_and_says_so() {
+    let row = r#"{"provider": "dashscope", "model_id": "new", "checkpoint": "c", "family": "c", "context_length": null,
+        "currency": "CNY", "input_per_mtok": 1, "cached_input_per_mtok": 0.000003, "output_per_mtok": 4, "request": 0.01,
+        "as_of": "2026-11", "confidence": "documented", "source": "a page"}"#;
+    let text = SHIPPED_TEXT.replacen("\"rows\": [", &format!("\"rows\": [{row},"), 1);
+    let book = Book::parse(&text).unwrap();
+    let card = &book.find("dashscope", "new").unwrap().card;
+    let rates = card.rates(0, at(OFF_PEAK));
+    assert_eq!((rates.input, rates.output), (price("0.139"), price("0.556")));
+    // 0.000000417 USD per million tokens is less than half a pico-dollar a token.
+    assert_eq!(rates.cached_input, Some(TokenPrice(0)));
+    assert_eq!(rates.request.to_nanos(), NanoUsd(1_390_000));
+    assert_eq!(
+        &*card.entry_in_force(0, at(OFF_PEAK)).source,
+        "a page; CNY 1 = USD 0.139 (models.dev's conversion of Alibaba's list prices (CNY 1 is USD 0.139 there), 2026-09-18)"
+    );
+    let usd = text.replacen("\"input_per_mtok\"", "\"input_usd_per_mtok\"", 1);
+    let error = Book::parse(&usd).unwrap_err().to_string();
+    assert!(
+        error.ends_with("`input_usd_per_mtok`: this row's currency asks for `input_per_mtok`"),
+        "{error}"
+    );
+    for bad in [
+        ("\"0.139\"", "\"-1\""),
+        ("\"0.139\"", "\"0\""),
+        ("2026-09-18\", \"source\": \"models.dev's", "soon\", \"source\": \"models.dev's"),
+    ] {
+        assert!(text.contains(bad.0));
+        let error = Book::parse(&text.replacen(bad.0, bad.1, 1)).unwrap_err().to_string();
+        assert!(error.contains("`currency`: the rate of CNY needs"), "{error}");
+    }
 }

@@ -1,5 +1,16 @@
 //! The market that answers a trace: what each route costs, how it behaves, and what goes wrong when. Levels are a
 //! scenario file's to say; nothing here is known to the router.
+//!
+//! `document` is what a scenario file holds, `compile` what that means, `read` opens the files; `shapes` is how much first
+//! tokens of real providers vary.
+
+mod compile;
+pub mod document;
+mod read;
+mod shapes;
+
+pub use read::{load, read};
+pub use shapes::Shapes;
 
 use crate::routing::Route;
 
@@ -187,3 +198,6 @@ pub enum IncidentKind {
     /// The node is restarted: its queue and cache are gone, and it is away until the end.
     Restart,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,28 @@
 //! Who asks what, and when: a trace in memory, whatever file it came from.
+//!
+//! `load` opens a file and sees by its content what it is; a format a file (`table`, `sessions`, `lines`). `build` puts
+//! requests in order of time, `prefix` is what prompts have in common, `draw` is chance from a seed. `generate` makes
+//! traces that are like published ones, and `statistics` says what a trace is like.
+
+mod build;
+mod draw;
+pub mod generate;
+mod lines;
+mod load;
+mod prefix;
+#[cfg(test)]
+mod real;
+mod sessions;
+mod statistics;
+mod table;
+
+pub use generate::{Kind, generate};
+pub use lines::line;
+pub(crate) use load::Lines;
+pub use load::{Error, Load, load, read};
+pub use prefix::shared_tokens;
+pub use statistics::Statistics;
+pub(crate) use table::Header;
 
 /// One request. What the router may know of it is all but `output_tokens`, which only the world knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +80,37 @@ impl Trace {
     pub fn links_of(&self, arrival: &Arrival) -> &[Link] {
         let from = arrival.links_from as usize;
         self.links.get(from..from + usize::from(arrival.links)).unwrap_or_default()
+    }
+
+    /// The same requests, `rate` times as many a second. Pauses inside a conversation shrink with all else, so that the
+    /// order of requests stays.
+    #[must_use]
+    pub fn scaled(mut self, rate: f64) -> Self {
+        debug_assert!(rate > 0.0, "a rate above zero");
+        for arrival in &mut self.arrivals {
+            #[expect(clippy::cast_precision_loss, reason = "microseconds of a trace fit a float's 53 bits")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a float cast saturates, and times are not negative"
+            )]
+            let at_us = (arrival.at_us as f64 / rate).round() as u64;
+            arrival.at_us = at_us;
+        }
+        self
+    }
+
+    /// The first `count` requests.
+    #[must_use]
+    pub fn head(mut self, count: usize) -> Self {
+        self.arrivals.truncate(count);
+        let end = self
+            .arrivals
+            .iter()
+            .map(|arrival| arrival.links_from as usize + usize::from(arrival.links))
+            .max();
+        self.links.truncate(end.unwrap_or(0));
+        self
     }
 
     /// From the first request to the last, in microseconds.

@@ -13,7 +13,7 @@ const MARGIN: f64 = 0.002;
 /// Ceiling and start of λ, in mean costs of the cheapest candidate.
 pub const CEILING: f64 = 50.0;
 /// As above.
-pub const START: f64 = 4.0;
+pub const START: f64 = 10.0;
 /// λ never falls below this many mean costs: below it changes nothing.
 const FLOOR: f64 = 0.02;
 /// Share of a new cost in the running mean.
@@ -32,7 +32,7 @@ pub struct LatenessPrice {
 
 impl Default for LatenessPrice {
     fn default() -> Self {
-        Self { log: START.ln(), mean_cost_usd: 0.0, requests: 0.0, pressure: 1.0 }
+        Self { log: crate::knob!("START", START).ln(), mean_cost_usd: 0.0, requests: 0.0, pressure: 1.0 }
     }
 }
 
@@ -49,8 +49,12 @@ impl LatenessPrice {
     /// A request ended; `late` if its first token did not come in time. `attainment` is the promised share.
     pub fn finished(&mut self, late: bool, attainment: f32) {
         self.requests += 1.0;
-        let step = STEP_SETTLED + (STEP_FIRST - STEP_SETTLED) * SETTLES / (SETTLES + self.requests);
-        let allowed = (1.0 - f64::from(attainment) - MARGIN).max(0.0005);
+        let step = {
+            let ss = crate::knob!("SS", STEP_SETTLED);
+            let st = crate::knob!("SN", SETTLES);
+            ss + (STEP_FIRST - ss) * st / (st + self.requests)
+        };
+        let allowed = (1.0 - f64::from(attainment) - crate::knob!("MARGIN", MARGIN)).max(0.0005);
         let miss = f64::from(u8::from(late));
         self.log = (self.log + step * (miss - allowed)).clamp(FLOOR.ln(), CEILING.ln());
     }

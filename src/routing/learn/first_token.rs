@@ -17,6 +17,8 @@ const PER_TOKEN_LEAST_S: f64 = 0.005e-3;
 const MEMORY: f64 = 0.9985;
 /// How much of the level's movement is taken out before a and b are fitted; the rest lets them follow what lasts.
 const LEVEL_TAKEN_OUT: f32 = 0.9;
+/// Samples after which half of that is taken out: before, what is taken for a level may be a bad first guess.
+const SETTLES: f32 = 30.0;
 /// Share of a call's luck that strikes the prompt's part of its time.
 pub const PREFILL_LUCK: f32 = 0.25;
 /// A likelihood never falls below this share of an even one: one odd call is not proof.
@@ -33,6 +35,7 @@ pub struct FirstToken {
     shape: Shape,
     level: Level,
     passed_s: f64,
+    samples: f32,
 }
 
 /// What was assumed of a route by its catalogue: the median first token of a short prompt, worth a few samples.
@@ -44,6 +47,11 @@ pub struct Prior {
     pub per_token_s: f64,
     /// How many samples it is worth.
     pub samples: f64,
+}
+
+impl Prior {
+    /// What is assumed of an engine of our own: no way to go, and little else but its work.
+    pub const OWN: Self = Self { base_s: 0.1, per_token_s: PER_TOKEN_ASSUMED_S, samples: 3.0 };
 }
 
 impl Default for Prior {
@@ -61,7 +69,7 @@ impl Default for FirstToken {
 /// The part of a time that luck strikes in full: 1 for a short prompt, less for a long one.
 #[expect(clippy::cast_possible_truncation, reason = "a share")]
 fn struck(base_s: f64, prefill_s: f64) -> f32 {
-    let luck = f64::from(PREFILL_LUCK);
+    let luck = f64::from(crate::knob!("PL", PREFILL_LUCK) as f32);
     ((base_s + luck * prefill_s) / (base_s + prefill_s)) as f32
 }
 
@@ -82,6 +90,7 @@ impl FirstToken {
             shape: Shape::default(),
             level: Level::default(),
             passed_s: 0.0,
+            samples: 0.0,
         };
         for tokens in [200.0, 12_000.0] {
             let time = prior.base_s + prior.per_token_s * tokens;
@@ -120,6 +129,11 @@ impl FirstToken {
         (self.base_s + prefill, struck(self.base_s, prefill))
     }
 
+    /// Seconds for each uncached prompt token, at the level now.
+    pub fn token_s(&self) -> f64 {
+        self.per_token_s * f64::from(self.level.mean_log().exp())
+    }
+
     /// Expected seconds at the usual level.
     pub fn usual_s(&self, uncached: f64) -> f64 {
         self.parts(uncached).0
@@ -147,17 +161,19 @@ impl FirstToken {
             if luck < 0.06 {
                 return EVEN * 0.02;
             }
-            let (bin, _) = place(luck.ln());
+            let (bin, _) = place(fast_ln(luck));
             // The density of the time itself: luck's density over luck and level.
-            (density[bin] + EVEN) * (-log).exp() / luck
+            (density[bin] + crate::knob!("EVEN", EVEN) as f32) * (-log).exp() / luck
         });
         let level = self.level.mean_log();
         self.shape.seen(luck(ratio * (-level).exp(), struck));
-        let usual = time_s * f64::from((-level * LEVEL_TAKEN_OUT).exp());
+        self.samples += 1.0;
+        let taken_out = crate::knob!("LTO", LEVEL_TAKEN_OUT) as f32 * self.samples / (self.samples + SETTLES);
+        let usual = time_s * f64::from((-level * taken_out).exp());
         // One call in the tail does not bend the line.
         let usual = usual.min(3.0 * expected);
-        self.matrix.iter_mut().for_each(|entry| *entry *= MEMORY);
-        self.vector.iter_mut().for_each(|entry| *entry *= MEMORY);
+        self.matrix.iter_mut().for_each(|entry| *entry *= crate::knob!("MEM", MEMORY));
+        self.vector.iter_mut().for_each(|entry| *entry *= crate::knob!("MEM", MEMORY));
         self.add(uncached, usual, 1.0 / (expected * expected));
         self.solve();
     }
@@ -185,14 +201,15 @@ impl FirstToken {
         }
         let centre = level.mean_log();
         let mut late = [[0.0_f32; BINS + 1]; STRUCK.len()];
-        for (row, struck) in late.iter_mut().zip(STRUCK) {
-            for (log, weight) in level.points() {
-                let scale = (centre - log).exp();
-                for (edge, slot) in row.iter_mut().enumerate() {
-                    // The time at this edge of the table, at the table's level, is this much luck at that level.
-                    let ratio = 1.0 + struck * (edge_luck(edge) - 1.0);
-                    let luck = 1.0 + (ratio * scale - 1.0) / struck;
-                    let (bin, into) = place(luck.max(0.06).ln());
+        let edges = edges();
+        for (log, weight) in level.points() {
+            let scale = (centre - log).exp();
+            for (row, struck) in late.iter_mut().zip(STRUCK) {
+                // The time at an edge of the table, at the table's level, is this much luck at that level:
+                // 1 + ((1 + struck·(luck − 1))·scale − 1) ÷ struck.
+                let shift = (scale - 1.0) * (1.0 / struck - 1.0);
+                for (slot, edge) in row.iter_mut().zip(edges) {
+                    let (bin, into) = place(fast_ln((scale * edge + shift).max(0.06)));
                     *slot += weight * (cumulative[bin] + (cumulative[bin + 1] - cumulative[bin]) * into);
                 }
             }
@@ -200,19 +217,31 @@ impl FirstToken {
         FirstTokenOutlook {
             base_s: self.base_s as f32,
             per_token_s: self.per_token_s as f32,
-            prefill_luck: PREFILL_LUCK,
+            prefill_luck: crate::knob!("PL", PREFILL_LUCK) as f32,
             level: centre.exp(),
             within: late,
         }
     }
 }
 
-/// exp of a bin's lower edge.
-fn edge_luck(edge: usize) -> f32 {
+/// exp of the bins' lower edges.
+fn edges() -> &'static [f32; BINS + 1] {
     static EDGES: std::sync::LazyLock<[f32; BINS + 1]> = std::sync::LazyLock::new(|| {
         std::array::from_fn(|edge| (super::shape::centre(edge) - super::shape::WIDTH / 2.0).exp())
     });
-    EDGES[edge]
+    &EDGES
+}
+
+/// The natural logarithm to about four digits, for a finite number above 0: its exponent and a polynomial of the rest.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_wrap, reason = "an exponent of eight bits")]
+fn fast_ln(x: f32) -> f32 {
+    let bits = x.to_bits();
+    let exponent = (bits >> 23) as i32 - 127;
+    let rest = f32::from_bits(bits & 0x007f_ffff | 0x3f80_0000);
+    // Minimax of ln on [1, 2).
+    let polynomial = -1.741_793_9
+        + rest * (2.821_202_6 + rest * (-1.469_956_8 + rest * (0.447_179_55 - rest * 0.056_570_851)));
+    polynomial + exponent as f32 * std::f32::consts::LN_2
 }
 
 /// Chance, by the level's logarithm, that a call is still silent at `ratio` of its expected time.
@@ -222,7 +251,7 @@ fn survival(cumulative: &[f32; BINS + 1], ratio: f32, struck: f32) -> impl Fn(f3
         if luck <= 0.08 {
             return 1.0;
         }
-        let (bin, into) = place(luck.ln());
+        let (bin, into) = place(fast_ln(luck));
         1.0 - (cumulative[bin] + (cumulative[bin + 1] - cumulative[bin]) * into) + EVEN
     }
 }
@@ -292,8 +321,8 @@ impl FirstTokenOutlook {
         let Some(edge) = row.iter().position(|share| *share >= chance) else { return f32::INFINITY };
         let (above, below) = (row[edge], if edge == 0 { 0.0 } else { row[edge - 1] });
         let into = if above > below { (chance - below) / (above - below) } else { 1.0 };
-        let previous = edge_luck(edge.saturating_sub(1));
-        let luck = previous + (edge_luck(edge) - previous) * into;
+        let previous = edges()[edge.saturating_sub(1)];
+        let luck = previous + (edges()[edge] - previous) * into;
         self.level * expected * (1.0 + struck * (luck - 1.0))
     }
 }
@@ -335,6 +364,14 @@ mod tests {
         }
         let median = outlook.quantile_s(0.5, 100.0);
         assert!((0.35..0.47).contains(&median), "{median}");
+    }
+
+    #[test]
+    fn the_fast_logarithm_is_near() {
+        for step in 1..4_000_u16 {
+            let x = f32::from(step) * 0.01;
+            assert!((fast_ln(x) - x.ln()).abs() < 2e-4, "{x}");
+        }
     }
 
     #[test]

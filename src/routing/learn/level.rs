@@ -54,7 +54,7 @@ impl Level {
         // Long gaps in few strides: a stride moves a level by less than a step.
         let strides = (seconds / 40.0).ceil().clamp(1.0, 16.0);
         let stride = (seconds / strides).min(40.0);
-        let aside = (WANDER * stride / (2.0 * STEP * STEP)).min(0.25);
+        let aside = (crate::knob!("WANDER", WANDER) as f32 * stride / (2.0 * STEP * STEP)).min(0.25);
         let mut left = strides;
         while left > 0.5 {
             let mut before = 0.0;
@@ -67,7 +67,7 @@ impl Level {
             }
             left -= 1.0;
         }
-        let jumped = 1.0 - (-seconds * JUMPS).exp();
+        let jumped = 1.0 - (-seconds * crate::knob!("JUMPS", JUMPS) as f32).exp();
         let (back, anywhere) = (jumped * RETURNS, jumped * (1.0 - RETURNS) / LEVELS_F);
         let usual = usual();
         for (weight, usual) in self.weight.iter_mut().zip(usual) {
@@ -99,13 +99,21 @@ impl Level {
         self.weight.iter().enumerate().map(|(index, weight)| weight * log_of(index)).sum()
     }
 
-    /// Levels that carry weight, as (logarithm, weight).
+    /// The levels as a few points (logarithm, weight): neighbours are taken together, and what carries next to nothing.
     pub fn points(&self) -> impl Iterator<Item = (f32, f32)> + '_ {
-        self.weight
-            .iter()
-            .enumerate()
-            .filter(|(_, weight)| **weight > 2e-3)
-            .map(|(index, weight)| (log_of(index), *weight))
+        let mut index = 0;
+        std::iter::from_fn(move || {
+            let (mut log, mut weight) = (0.0, 0.0);
+            // A point is three levels wide at most, or as wide as it takes to carry two hundredths.
+            let from = index;
+            while index < LEVELS && (weight < 0.02 || index - from < 2) {
+                let own = self.weight[index];
+                log += own * log_of(index);
+                weight += own;
+                index += 1;
+            }
+            (weight > 0.0).then(|| (log / weight, weight))
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::units::Mono;
 
 /// The window in which load is measured, in seconds.
-const WINDOW: usize = 10;
+pub const WINDOW: usize = 10;
 /// After a refusal the cap is this share of the load that was refused.
 const CAP_OF_REFUSED: f64 = 0.92;
 /// How much each success lets the cap grow.
@@ -60,8 +60,9 @@ impl Load {
             self.waited = Some(wait);
         }
         if first {
-            // Refusals of one burst tell of one limit.
-            let rate = self.rate(now);
+            // Refusals of one burst tell of one limit: that of what was under way, with what was refused on top.
+            #[expect(clippy::cast_precision_loss, reason = "ten")]
+            let rate = self.rate(now) + uncached / WINDOW as f64;
             self.cap = Some((rate * CAP_OF_REFUSED).max(1.0));
         }
         self.limited_until = Some(now.plus(wait));
@@ -121,10 +122,10 @@ mod tests {
         load.asked(at(9), 500.0);
         load.refused(at(9), 500.0, None);
         let cap = load.cap().unwrap();
-        assert!((cap - 920.0).abs() < 1.0, "{cap}");
+        assert!((cap - 966.0).abs() < 1.0, "{cap}");
         assert_eq!(load.limited_until(at(9)), Some(at(10)));
         (0..100).for_each(|_| load.taken());
-        assert!(load.cap().unwrap() > 1_200.0);
+        assert!(load.cap().unwrap() > 1_250.0);
         assert!(load.rate(at(30)) < 1e-9);
     }
 

@@ -1,4 +1,5 @@
-//! The price of a second of our own hardware's prefill work (ν): it rises while the queue is longer than it should be.
+//! The price of a second of our own hardware's prefill work (ν): it rises while the queue is longer than it should be. It is
+//! measured in what such a second saves: what the same requests cost elsewhere.
 
 use crate::units::Mono;
 
@@ -6,33 +7,49 @@ use crate::units::Mono;
 const QUEUE_AIM_S: f64 = 0.35;
 /// How fast the price follows, a second.
 const STEP: f64 = 0.08;
-/// Where it starts from zero, and its ceiling, in USD for a second of prefill work.
-const SEED: f64 = 1e-6;
-const CEILING: f64 = 0.02;
+/// Where it starts from zero, and its ceiling, as shares of what a second of prefill work saves.
+const SEED: f64 = 0.02;
+const CEILING: f64 = 3.0;
+/// Share of a new request in the running means.
+const SMOOTHING: f64 = 0.02;
 
 /// The price of one engine's queue.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct QueuePrice {
+    /// Over what a second saves.
     price: f64,
     at: Mono,
+    /// Running means: what requests cost elsewhere in USD, and their prefill work here in seconds.
+    cost_usd: f64,
+    work_s: f64,
 }
 
 impl QueuePrice {
+    /// A request was decided that would cost `cost_usd` elsewhere and would take `work_s` seconds of prefill work here.
+    pub fn decided(&mut self, cost_usd: f64, work_s: f64) {
+        if !(cost_usd.is_finite() && work_s.is_finite()) || cost_usd < 0.0 || work_s < 0.0 {
+            return;
+        }
+        let share = if self.work_s == 0.0 { 1.0 } else { SMOOTHING };
+        self.cost_usd += share * (cost_usd - self.cost_usd);
+        self.work_s += share * (work_s - self.work_s);
+    }
+
     /// The queue holds `queued_s` seconds of prefill work at `now`; looked at about once a second.
     pub fn look(&mut self, now: Mono, queued_s: f64) {
         let steps = (now.since(self.at).as_secs_f64()).min(10.0);
-        if steps < 1.0 {
+        if steps < 0.25 {
             return;
         }
         self.at = now;
-        let off = (queued_s - QUEUE_AIM_S).clamp(-QUEUE_AIM_S, 2.0 * QUEUE_AIM_S) / QUEUE_AIM_S;
+        let off = (queued_s - QUEUE_AIM_S).clamp(-QUEUE_AIM_S, 6.0 * QUEUE_AIM_S) / QUEUE_AIM_S;
         let seed = if queued_s > QUEUE_AIM_S { SEED } else { 0.0 };
         self.price = (self.price * (STEP * off * steps).exp() + seed * steps).clamp(0.0, CEILING);
     }
 
     /// USD for a second of prefill work.
-    pub const fn usd_per_s(&self) -> f64 {
-        self.price
+    pub fn usd_per_s(&self) -> f64 {
+        if self.work_s > 0.0 { self.price * self.cost_usd / self.work_s } else { 0.0 }
     }
 }
 
@@ -43,10 +60,11 @@ mod tests {
     #[test]
     fn it_rises_with_the_queue_and_falls_without() {
         let mut price = QueuePrice::default();
+        price.decided(1e-3, 0.5);
         let at = |second: u64| Mono(second * 1_000_000_000);
-        (1..120).for_each(|second| price.look(at(second), 2.0));
+        (1..60).for_each(|second| price.look(at(second), 2.0));
         let busy = price.usd_per_s();
-        (120..600).for_each(|second| price.look(at(second), 0.0));
-        assert!(busy > 1e-4 && price.usd_per_s() < busy / 1e3, "{busy}");
+        (60..600).for_each(|second| price.look(at(second), 0.0));
+        assert!(busy > 1e-3 && price.usd_per_s() < busy / 1e3, "{busy}");
     }
 }

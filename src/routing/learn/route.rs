@@ -64,6 +64,8 @@ pub struct RouteMind {
     load: Load,
     breaker: Breaker,
     waiting: SmallVec<[Waiting; 16]>,
+    /// When an engine of our own should have read all that was sent to it, in seconds of the clock.
+    busy_until_s: f64,
     running: u32,
     heard: u32,
     heard_at: Option<Mono>,
@@ -90,7 +92,9 @@ impl RouteMind {
     pub fn began(&mut self, now: Mono, id: AttemptId, uncached: f64) {
         self.breaker.begin(now);
         self.load.asked(now, uncached);
-        let queued = self.queued();
+        let queued = self.queued(now);
+        let read_s = self.first_token.token_s();
+        self.busy_until_s = self.busy_until_s.max(seconds(now)) + read_s * uncached;
         if self.waiting.len() < WAITING_MAX {
             self.waiting.push(Waiting { id, began: now, uncached, queued });
         }
@@ -105,6 +109,9 @@ impl RouteMind {
             let ahead = if queues { waiting.queued } else { 0.0 };
             let time_s = now.since(waiting.began).as_secs_f64();
             self.first_token.heard(seconds(now), waiting.uncached + ahead, time_s);
+            // What is still to be read begins now.
+            let left: f64 = self.waiting.iter().map(|waiting| waiting.uncached).sum();
+            self.busy_until_s = seconds(now) + self.first_token.token_s() * left;
         }
         if self.heard_at.is_some_and(|at| now.since(at) > FORGOTTEN) {
             self.heard = 0;
@@ -146,7 +153,12 @@ impl RouteMind {
 
     /// An attempt was abandoned before its first token: its caller left, or another route was quicker.
     pub fn abandoned(&mut self, now: Mono, id: AttemptId, queues: bool) {
+        let first = self.waiting.iter().min_by_key(|waiting| waiting.id).map(|waiting| waiting.id);
         if let Some(waiting) = self.take(id) {
+            // The prompt being read is read to its end; another leaves the queue.
+            if first != Some(id) {
+                self.busy_until_s -= self.first_token.token_s() * waiting.uncached;
+            }
             let ahead = if queues { waiting.queued } else { 0.0 };
             let age_s = now.since(waiting.began).as_secs_f64();
             self.first_token.silent(seconds(now), waiting.uncached + ahead, age_s);
@@ -212,6 +224,19 @@ impl RouteMind {
         self.breaker.state(now) == State::Closed && self.succeeded_at.is_some_and(|at| now.since(at) < RECENT)
     }
 
+    /// Whether a probe may be sent: it is not resting for its rate or for the operator, and no trial of an open breaker is
+    /// ahead or under way.
+    pub fn may_be_probed(&self, now: Mono) -> bool {
+        self.breaker.closed_to_others_until(now).is_none()
+            && self.load.limited_until(now).is_none()
+            && self.disabled_until.is_none_or(|until| until <= now)
+    }
+
+    /// Whether attempts are under way that have brought nothing yet: their silence tells something as time passes.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// When something was last heard of it.
     pub const fn heard_at(&self) -> Option<Mono> {
         self.heard_at
@@ -241,7 +266,7 @@ impl RouteMind {
             heard: if self.heard_at.is_some_and(|at| now.since(at) > FORGOTTEN) { 0 } else { self.heard },
             rate: self.load.rate(now) as f32,
             cap: self.load.cap().map(|cap| cap as f32),
-            queued_tokens: if queues { self.queued() as f32 } else { 0.0 },
+            queued_tokens: if queues { self.queued(now) as f32 } else { 0.0 },
             running: self.running,
             running_max: None,
             open_until: self.breaker.closed_to_others_until(now),
@@ -250,9 +275,9 @@ impl RouteMind {
         }
     }
 
-    /// Prompt tokens sent and not yet answered.
-    fn queued(&self) -> f64 {
-        self.waiting.iter().map(|waiting| waiting.uncached).sum()
+    /// Prompt tokens sent and not yet read, were it an engine of our own.
+    fn queued(&self, now: Mono) -> f64 {
+        (self.busy_until_s - seconds(now)).max(0.0) / self.first_token.token_s()
     }
 
     fn take(&mut self, id: AttemptId) -> Option<Waiting> {
@@ -304,7 +329,9 @@ mod tests {
         let mut mind = RouteMind::default();
         mind.began(at(0), AttemptId(1), 500.0);
         assert!(mind.outlook(at(10), true).queued_tokens > 499.0);
-        mind.abandoned(at(900), AttemptId(1), true);
-        assert!(mind.outlook(at(900), true).queued_tokens < 1.0);
+        mind.began(at(20), AttemptId(2), 500.0);
+        assert!(mind.outlook(at(30), true).queued_tokens > 500.0);
+        mind.abandoned(at(30), AttemptId(2), true);
+        assert!(mind.outlook(at(30), true).queued_tokens < 500.0);
     }
 }

@@ -1,6 +1,6 @@
 //! What is listed, at which moment, and how it reads.
 
-use crate::pricing::PriceEntry;
+use crate::pricing::{PriceEntry, Version};
 use crate::routing::{Capabilities, Retention, Route};
 use crate::units::PicoUsd;
 
@@ -64,7 +64,7 @@ fn the_operators_price_stands_in_the_books_place() {
         as_of: "2026-11-20".into(),
         confidence: "operator".into(),
     };
-    let own = PriceCard { entry, base: rates, overrides: Vec::new(), fee_ppm: 0 };
+    let own = PriceCard::new(Version::always(entry, rates), 0);
     let routes = [route("deepseek", own.clone()), route("my-vllm", own), route("other", row.card.clone())];
     let lines = lines(book, &routes, &ListArgs::default(), at("2026-11-24T12:00:00Z"));
     let found: Vec<(&str, &str, &str)> = lines
@@ -77,7 +77,7 @@ fn the_operators_price_stands_in_the_books_place() {
         [
             ("deepseek", "0.5", "tollway.yaml"),
             ("my-vllm", "0.5", "tollway.yaml"),
-            ("other", "0.66", &*row.card.entry.source),
+            ("other", "0.66", &*row.card.entry_in_force(0, at("2026-11-24T12:00:00Z")).source),
         ]
     );
     assert_eq!(lines.len(), book.rows.len() + 2);
@@ -113,4 +113,42 @@ fn a_script_gets_prices_as_exact_text() {
     let json = serde_json::to_value(&lines).unwrap();
     assert_eq!((&json[0]["input"], &json[0]["cache_write"]), (&"0.139".into(), &"0.17375".into()));
     assert_eq!(json[0]["otherwise"][0]["input"], "0.278");
+}
+
+#[test]
+fn an_earlier_day_shows_what_held_then() {
+    let input = |day: &str| {
+        let lines = lines(Book::shipped(), &[], &args("openrouter", "llama-3.3"), moment(day).unwrap());
+        (lines[0].price.short(), lines[0].valid_from.clone())
+    };
+    assert_eq!(input("2026-11-02"), ("0.1/-/0.32".to_owned(), None));
+    assert_eq!(input("2026-11-05"), ("0.45/-/0.9".to_owned(), Some("2026-11-03T00:00:00Z".to_owned())));
+    assert_eq!(input("2026-11-25").0, "0.59/0.295/0.79");
+}
+
+#[test]
+fn what_was_fetched_goes_before_what_is_shipped_and_says_so() {
+    let synced = r#"{"rows": [{"provider": "together", "model_id": "openai/gpt-oss-20b", "checkpoint": "gpt-oss-20b",
+        "family": "gpt-oss-20b", "context_length": null, "input_usd_per_mtok": 0.04, "output_usd_per_mtok": 0.2,
+        "valid_from": "2026-11-20T10:00:00Z", "as_of": "2026-11-25", "confidence": "fetched", "source": "list"}]}"#;
+    let book = Book::shipped().clone().with_synced(Book::parse(synced).unwrap());
+    let line = |moment| lines(&book, &[], &args("together", "gpt-oss-20b"), at(moment)).remove(0);
+    assert_eq!(line("2026-11-20T09:59:59Z").price.input, "0.05");
+    let fetched = line("2026-11-20T10:00:00Z");
+    assert_eq!(
+        (&*fetched.price.input, &*fetched.confidence, &*fetched.as_of),
+        ("0.04", "fetched", "2026-11-25")
+    );
+}
+
+#[test]
+fn a_moment_before_every_known_price_says_that_one_is_assumed() {
+    let row = Book::shipped().find("deepseek", "deepseek-v4-pro").unwrap();
+    let version =
+        Version { valid_from: Some(at("2026-11-03T00:00:00Z")), ..row.card.at(Timestamp::MIN).clone() };
+    let route = route("mine", PriceCard::new(version, 0));
+    let lines = lines(Book::shipped(), &[route], &args("mine", ""), at("2026-11-01T12:00:00Z"));
+    assert!(lines[0].assumed);
+    let words = lines[0].conditions();
+    assert!(words.ends_with("; assumed: the first known price is from 2026-11-03T00:00:00Z"), "{words}");
 }

@@ -1,0 +1,589 @@
+//! The production router under virtual time: the same decisions, pursuits and estimators that the gateway uses; and the
+//! informed oracle, which differs in nothing but what it knows.
+
+use std::time::Duration;
+
+use crate::replay::chance::{Purpose, uniform};
+use crate::replay::world::{Lucks, World};
+use crate::routing::learn::dual::LatenessPrice;
+use crate::routing::learn::first_token::Prior;
+use crate::routing::learn::lengths::{Asker, Lengths};
+use crate::routing::learn::prefix::{Block, Held, Ledger, held};
+use crate::routing::learn::queue_price::QueuePrice;
+use crate::routing::learn::retries::RetryBudget;
+use crate::routing::learn::route::{AttemptId, Failing, RouteMind};
+use crate::routing::learn::sessions::Sessions;
+use crate::routing::pursuit::{Pursuit, Step};
+use crate::routing::{
+    Candidate, Decision, Endpoint, Learned, Needs, Observe, Policy, RequestFacts, RouteId, RouteOutlook,
+    choose, select,
+};
+use crate::units::{Mono, Now};
+
+use super::{Loss, Move, Report, Router};
+
+/// How old an outlook may be before evidence, or time alone, renews it.
+const OUTLOOK_LASTS_US: u64 = 100_000;
+const OUTLOOK_AGES_US: u64 = 250_000;
+const OUTLOOK_RESTS_US: u64 = 2_000_000;
+/// How far back the prefix ledger looks.
+const HORIZON_S: u32 = 3_600;
+/// A prompt of which this much was seen lately extends a session.
+const EXTENDS: f64 = 0.5;
+/// A route unheard for this long is probed, while its model has traffic.
+const PROBE_AFTER_US: u64 = 15_000_000;
+const PROBE_TRAFFIC_US: u64 = 600_000_000;
+
+/// What the router goes by.
+#[derive(Debug)]
+pub enum Knows {
+    /// What it has learnt.
+    Learnt,
+    /// What is so; λ stands still at so many USD.
+    Truth(Lucks, f64),
+}
+
+/// The router.
+#[derive(Debug)]
+pub struct Ours<'a> {
+    policies: &'a [Policy],
+    knows: Knows,
+    eligible: Vec<Vec<RouteId>>,
+    minds: Vec<Shown>,
+    outlooks: Vec<RouteOutlook>,
+    ledger: Ledger,
+    lengths: Lengths,
+    sessions: Sessions,
+    /// By policy and model.
+    promises: Vec<LatenessPrice>,
+    models: usize,
+    queue: QueuePrice,
+    retries: RetryBudget,
+    hedged: Share,
+    states: Vec<Option<Box<State>>>,
+    spare: Vec<Box<State>>,
+    decision: Decision,
+    blocks: Vec<Block>,
+    began: Mono,
+    wall: jiff::Timestamp,
+    seed: u64,
+    last_asked_us: u64,
+    /// Looks by name at which less was possible than wanted, and all.
+    pub degraded: [u64; 2],
+}
+
+#[derive(Debug, Default)]
+struct Shown {
+    mind: RouteMind,
+    shown_us: u64,
+    dirty: bool,
+    urgent: bool,
+    probed_us: u64,
+}
+
+/// Hedged spend of ten minutes against all of it, in USD.
+#[derive(Debug, Default)]
+struct Share {
+    hedged: f64,
+    all: f64,
+    at_us: u64,
+}
+
+impl Share {
+    #[expect(clippy::cast_precision_loss, reason = "microseconds")]
+    fn pass(&mut self, now_us: u64) {
+        let keep = (-(now_us.saturating_sub(self.at_us) as f64) / 600e6).exp();
+        self.hedged *= keep;
+        self.all *= keep;
+        self.at_us = now_us;
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    policy: usize,
+    pursuit: Pursuit,
+    held: Vec<Held>,
+    facts: Facts,
+    chosen: Option<Candidate>,
+    hedging: bool,
+    /// Whether it has been counted as late already.
+    late: bool,
+}
+
+/// What is kept of a request's facts.
+#[derive(Debug, Clone, Copy)]
+struct Facts {
+    asker: Asker,
+    prompt: u64,
+    output_max: Option<u64>,
+    output: u64,
+    rest: f32,
+    draw: f32,
+    model: usize,
+}
+
+fn mono(now_us: u64) -> Mono {
+    Mono(now_us.saturating_mul(1_000))
+}
+
+/// Spreads a block's number over 64 bits, as a hash would.
+const fn hash(block: u32) -> u64 {
+    let mut x = (block as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x ^ (x >> 31)
+}
+
+impl<'a> Ours<'a> {
+    /// A router that decides by `policies` in `world`, whose trace begins at `wall`.
+    pub fn new(
+        world: &World<'_>,
+        policies: &'a [Policy],
+        knows: Knows,
+        wall: jiff::Timestamp,
+        seed: u64,
+    ) -> Self {
+        let routes = world.routes.len();
+        let models = world.trace.models.len().max(1);
+        let eligible = (0..models)
+            .map(|model| {
+                let name = world.trace.models.get(model).map_or("", |name| name);
+                let serves = |route: &crate::routing::Route| name.is_empty() || *route.checkpoint == *name;
+                let named: Vec<RouteId> =
+                    ids(world).filter(|id| serves(&world.routes[usize::from(id.0)])).collect();
+                // A market of one model sells it under any name.
+                if named.is_empty() { ids(world).collect() } else { named }
+            })
+            .collect();
+        let blocks = usize::try_from(world.trace.blocks).unwrap_or(0).clamp(64, 1 << 20);
+        Self {
+            policies,
+            eligible,
+            minds: (0..routes)
+                .map(|at| {
+                    let own = world.node_id().is_some_and(|node| usize::from(node.0) == at);
+                    let prior = if own { Prior::OWN } else { Prior::default() };
+                    Shown { mind: RouteMind::new(prior), ..Shown::default() }
+                })
+                .collect(),
+            outlooks: vec![RouteOutlook::default(); routes],
+            ledger: Ledger::new(blocks * 2),
+            lengths: Lengths::default(),
+            sessions: Sessions::default(),
+            promises: vec![LatenessPrice::default(); policies.len() * models],
+            models,
+            queue: QueuePrice::default(),
+            retries: RetryBudget::default(),
+            hedged: Share::default(),
+            states: (0..world.trace.arrivals.len()).map(|_| None).collect(),
+            spare: Vec::new(),
+            decision: Decision::default(),
+            blocks: Vec::new(),
+            began: mono(world.trace.arrivals.first().map_or(0, |arrival| arrival.at_us)),
+            wall,
+            seed,
+            knows,
+            last_asked_us: 0,
+            degraded: [0; 2],
+        }
+    }
+
+    fn now(&self, now_us: u64) -> Now {
+        let passed = mono(now_us).since(self.began);
+        let wall = jiff::SignedDuration::try_from(passed).ok().and_then(|by| self.wall.checked_add(by).ok());
+        Now { mono: mono(now_us), wall: wall.unwrap_or(self.wall) }
+    }
+
+    /// Brings the outlooks up to date for a decision about the request at `place`.
+    fn refresh(&mut self, world: &World<'_>, place: usize, now_us: u64) {
+        let node = world.node_id();
+        for (index, shown) in self.minds.iter_mut().enumerate() {
+            let id = RouteId(u16::try_from(index).unwrap_or(u16::MAX));
+            let into = &mut self.outlooks[index];
+            if let Knows::Truth(lucks, _) = &self.knows {
+                world.truth(lucks, place, id, now_us, into);
+                continue;
+            }
+            let age = now_us.saturating_sub(shown.shown_us);
+            let lasts = if shown.mind.is_waiting() { OUTLOOK_AGES_US } else { OUTLOOK_RESTS_US };
+            if shown.urgent || (shown.dirty && age >= OUTLOOK_LASTS_US) || age >= lasts {
+                *into = shown.mind.outlook(mono(now_us), node == Some(id));
+                if node == Some(id) {
+                    into.running_max = world.node.as_ref().map(|node| node.active_max);
+                }
+                *shown = Shown {
+                    shown_us: now_us,
+                    dirty: false,
+                    urgent: false,
+                    mind: std::mem::take(&mut shown.mind),
+                    ..*shown
+                };
+            }
+        }
+        if let Some(node) = node {
+            let seen = &self.outlooks[usize::from(node.0)];
+            let queued_s = f64::from(seen.queued_tokens * seen.first_token.per_token_s);
+            self.queue.look(mono(now_us), queued_s);
+        }
+    }
+
+    fn state(&mut self, world: &World<'_>, place: usize, now_us: u64) -> Option<Box<State>> {
+        if let Some(state) = self.states.get_mut(place)?.take() {
+            return Some(state);
+        }
+        let arrival = world.trace.arrivals.get(place)?;
+        let prompt = u64::from(arrival.prompt_tokens);
+        let model = usize::from(arrival.model).min(self.models - 1);
+        let asker = Asker { key: u64::from(arrival.key) + 1, model: model as u64 + 1, prompt_tokens: prompt };
+        let output_max = (arrival.output_tokens_max > 0).then(|| u64::from(arrival.output_tokens_max));
+        let tags = world.trace.tags.get(arrival.tags as usize);
+        let tags: smallvec::SmallVec<[(&str, &str); 4]> =
+            tags.into_iter().flatten().map(|(name, value)| (&**name, &**value)).collect();
+        let name = world.trace.models.get(model).map_or("", |name| name);
+        let key = world.trace.keys.get(arrival.key as usize).map_or("", |key| key);
+        let eligible = &self.eligible[model];
+        let facts = RequestFacts {
+            model: name,
+            key,
+            team: "default",
+            tags: &tags,
+            eligible,
+            ..RequestFacts::default()
+        };
+        let policy = select(self.policies, &facts)?;
+        let rules = self.policies.get(policy)?;
+        let links = world.trace.links_of(arrival);
+        let mut state = self.spare.pop();
+        let mut held_by_route =
+            state.as_mut().map(|state| std::mem::take(&mut state.held)).unwrap_or_default();
+        held_by_route.clear();
+        let mut most = 0;
+        if links.is_empty() {
+            held_by_route.resize(eligible.len(), Held::default());
+        } else {
+            self.blocks.clear();
+            self.blocks.extend(
+                links.iter().map(|link| Block { hash: hash(link.block), tokens_end: link.tokens_end }),
+            );
+            let second = u32::try_from(now_us / 1_000_000).unwrap_or(u32::MAX);
+            for id in eligible {
+                let found = match &self.knows {
+                    Knows::Learnt => {
+                        held(&self.blocks, HORIZON_S, |block| self.ledger.age_s(block, *id, second))
+                    }
+                    Knows::Truth(..) => world.holds(place, *id, now_us),
+                };
+                most = most.max(found.tokens);
+                held_by_route.push(found);
+            }
+        }
+        self.sessions
+            .seen(asker.key, f64::from(most) >= EXTENDS * f64::from(arrival.prompt_tokens) && most > 0);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a length in tokens")]
+        let output = self.lengths.expected(asker, output_max, rules.output_tokens_assumed).round() as u64;
+        #[expect(clippy::cast_possible_truncation, reason = "a draw")]
+        let draw = uniform(self.seed, place as u64, 0, Purpose::Router) as f32;
+        let kept =
+            Facts { asker, prompt, output_max, output, rest: self.sessions.rest(asker.key), draw, model };
+        let limit = choose::limit(rules, &RequestFacts { prompt_tokens: prompt, ..RequestFacts::default() });
+        let fresh = State {
+            policy,
+            pursuit: Pursuit::new(mono(now_us), limit, rules, true),
+            held: held_by_route,
+            facts: kept,
+            chosen: None,
+            hedging: false,
+            late: false,
+        };
+        self.retries.deposit(mono(now_us));
+        Some(match state {
+            Some(mut state) => {
+                *state = fresh;
+                state
+            }
+            None => Box::new(fresh),
+        })
+    }
+
+    fn decide(&mut self, world: &World<'_>, state: &State, now_us: u64) {
+        let Some(policy) = self.policies.get(state.policy) else { return };
+        let promise = &self.promises[state.policy * self.models + state.facts.model];
+        let (lateness_usd, mean_cost_usd) = match self.knows {
+            Knows::Learnt => (promise.usd(), promise.mean_cost_usd()),
+            Knows::Truth(_, lateness_usd) => (Some(lateness_usd), promise.mean_cost_usd()),
+        };
+        let facts = RequestFacts {
+            endpoint: Endpoint::Chat,
+            eligible: &self.eligible[state.facts.model],
+            prompt_tokens: state.facts.prompt,
+            output_tokens_max: state.facts.output_max,
+            needs: Needs::default(),
+            held: &state.held,
+            learned: Learned {
+                lateness_usd,
+                mean_cost_usd,
+                at_ceiling: promise.is_at_ceiling(),
+                output_tokens: Some(state.facts.output),
+                session_rest: state.facts.rest,
+                queue_usd_per_s: self.queue.usd_per_s(),
+            },
+            waited: state.pursuit.waited(mono(now_us)),
+            tried: state.pursuit.tried(),
+            may_hedge: true,
+            draw: state.facts.draw,
+            ..RequestFacts::default()
+        };
+        let now = self.now(now_us);
+        choose::decide_into(&mut self.decision, &world.routes, policy, &facts, &self.outlooks[..], now);
+    }
+
+    /// A request that is still silent at its limit is late, whatever comes: that need not be waited for.
+    fn count_late(&mut self, state: &mut State, now_us: u64) {
+        let Some(policy) = self.policies.get(state.policy) else { return };
+        if !state.late && state.pursuit.is_late(mono(now_us)) {
+            state.late = true;
+            self.promises[state.policy * self.models + state.facts.model]
+                .finished(true, policy.slo.attainment);
+        }
+    }
+
+    /// Whether an extra attempt has a credit.
+    fn may_retry(&mut self, route: RouteId, now_us: u64) -> bool {
+        let good =
+            self.minds.get(usize::from(route.0)).is_some_and(|shown| shown.mind.is_known_good(mono(now_us)));
+        good || self.retries.withdraw(mono(now_us))
+    }
+
+    fn mind(&mut self, route: RouteId, urgent: bool) -> Option<&mut RouteMind> {
+        let shown = self.minds.get_mut(usize::from(route.0))?;
+        shown.dirty = true;
+        shown.urgent |= urgent;
+        Some(&mut shown.mind)
+    }
+}
+
+fn ids(world: &World<'_>) -> impl Iterator<Item = RouteId> + use<> {
+    (0..u16::try_from(world.routes.len()).unwrap_or(u16::MAX)).map(RouteId)
+}
+
+impl Router for Ours<'_> {
+    fn open(&mut self, world: &World<'_>, place: usize, now_us: u64) -> Move {
+        let Some(mut state) = self.state(world, place, now_us) else { return Move::GiveUp };
+        self.last_asked_us = now_us;
+        self.refresh(world, place, now_us);
+        self.decide(world, &state, now_us);
+        let first = state.pursuit.tried().is_empty();
+        if first {
+            let cheapest = self.decision.cheapest_usd();
+            let unit = self.decision.unit_usd();
+            let promise = &mut self.promises[state.policy * self.models + state.facts.model];
+            if let Some(unit) = unit {
+                promise.decided(unit);
+            }
+            if let (Some(node), Some(cheapest)) = (world.node_id(), cheapest) {
+                let at = self.eligible[state.facts.model].iter().position(|id| *id == node);
+                let held = at.and_then(|at| state.held.get(at)).map_or(0, |held| u64::from(held.tokens));
+                #[expect(clippy::cast_precision_loss, reason = "a token count")]
+                let uncached = state.facts.prompt.saturating_sub(held) as f64;
+                let token_s = f64::from(self.outlooks[usize::from(node.0)].first_token.per_token_s);
+                self.queue.decided(cheapest, uncached * token_s);
+            }
+            self.degraded[1] += 1;
+            self.degraded[0] += u64::from(self.decision.degraded == crate::routing::Degraded::Slo);
+        }
+        let step = state.pursuit.open(&self.decision, mono(now_us));
+        let next = match step {
+            Step::Ask(candidate) if first || self.may_retry(candidate.route, now_us) => {
+                state.chosen = Some(candidate);
+                state.hedging = false;
+                Move::Ask(candidate.route)
+            }
+            Step::Ask(_) | Step::GiveUp => {
+                if std::env::var("DBG").is_ok() {
+                    eprintln!(
+                        "GIVEUP t {} tried {:?} step {:?} order {} excl {:?}",
+                        now_us as f64 / 1e6,
+                        state.pursuit.tried(),
+                        matches!(step, Step::GiveUp),
+                        self.decision.order.len(),
+                        self.decision.excluded
+                    );
+                }
+                Move::GiveUp
+            }
+            Step::Pause(until) => Move::Pause(until.0 / 1_000),
+            Step::Wait => Move::Wait,
+        };
+        self.states[place] = Some(state);
+        next
+    }
+
+    fn look_at_us(&self, place: usize) -> Option<u64> {
+        let state = self.states.get(place)?.as_ref()?;
+        state.pursuit.look_at().map(|at| at.0.div_ceil(1_000))
+    }
+
+    fn look(&mut self, world: &World<'_>, place: usize, now_us: u64) -> Move {
+        let Some(mut state) = self.states.get_mut(place).and_then(Option::take) else { return Move::Wait };
+        self.count_late(&mut state, now_us);
+        self.refresh(world, place, now_us);
+        self.decide(world, &state, now_us);
+        let first = state.pursuit.running().first().map(|running| running.candidate.route);
+        let seen = first.map(|id| self.outlooks[..].outlook(0, id));
+        let step = seen.map_or(Step::Wait, |seen| state.pursuit.silence(&self.decision, seen, mono(now_us)));
+        let most =
+            self.policies.get(state.policy).map_or(0.0, |policy| f64::from(policy.hedging.max_extra_cost));
+        self.hedged.pass(now_us);
+        let next = match step {
+            Step::Ask(candidate) => {
+                let cost = candidate.offer_prompt_usd();
+                let within =
+                    self.hedged.hedged + cost <= most * (self.hedged.all + crate::knob!("HB", 20.0) * cost);
+                if within && self.retries.withdraw(mono(now_us)) {
+                    self.hedged.hedged += cost;
+                    state.chosen = Some(candidate);
+                    state.hedging = true;
+                    Move::Ask(candidate.route)
+                } else {
+                    Move::Wait
+                }
+            }
+            _ => Move::Wait,
+        };
+        self.states[place] = Some(state);
+        next
+    }
+
+    fn asked(&mut self, world: &World<'_>, place: usize, route: RouteId, attempt: u64, now_us: u64) {
+        let Some(mut state) = self.states.get_mut(place).and_then(Option::take) else { return };
+        if let Some(candidate) = state.chosen.take() {
+            state.pursuit.asked(candidate, &self.decision, mono(now_us));
+            #[expect(clippy::cast_precision_loss, reason = "a token count")]
+            let uncached = (state.facts.prompt - candidate.cached_expected.min(state.facts.prompt)) as f64;
+            if let Some(mind) = self.mind(route, true) {
+                mind.began(mono(now_us), AttemptId(attempt), uncached);
+            }
+        }
+        self.states[place] = Some(state);
+        let _ = world;
+    }
+
+    fn began(&mut self, world: &World<'_>, place: usize, route: RouteId, attempt: u64, now_us: u64) {
+        let queues = world.node_id() == Some(route);
+        if let Some(mind) = self.mind(route, false) {
+            mind.answered(mono(now_us), AttemptId(attempt), queues, true);
+        }
+        if let (Knows::Learnt, Some(arrival)) = (&self.knows, world.trace.arrivals.get(place)) {
+            let second = u32::try_from(now_us / 1_000_000).unwrap_or(u32::MAX);
+            for link in world.trace.links_of(arrival) {
+                self.ledger.touch(hash(link.block), route, second);
+            }
+        }
+    }
+
+    fn lost(
+        &mut self,
+        world: &World<'_>,
+        place: usize,
+        route: RouteId,
+        attempt: u64,
+        loss: Loss,
+        now_us: u64,
+    ) {
+        let queues = world.node_id() == Some(route);
+        let (now, id) = (mono(now_us), AttemptId(attempt));
+        if let Some(mind) = self.mind(route, !matches!(loss, Loss::Abandoned)) {
+            learn(mind, now, id, loss, queues);
+        }
+        if let Some(state) = self.states.get_mut(place).and_then(Option::as_mut) {
+            state.pursuit.lost(route);
+        }
+    }
+
+    fn ended(&mut self, world: &World<'_>, place: usize, route: RouteId, report: &Report, now_us: u64) {
+        #[expect(clippy::cast_precision_loss, reason = "microseconds")]
+        let wrote_s = report.wrote_us as f32 / 1e6;
+        let Some(state) = self.states.get_mut(place).and_then(Option::take) else { return };
+        self.lengths.seen(state.facts.asker, report.output_tokens);
+        let eligible = &self.eligible[state.facts.model];
+        let held = eligible.iter().position(|id| *id == route).and_then(|at| state.held.get(at)).copied();
+        if let Some(mind) = self.mind(route, false) {
+            mind.ended(Some((report.output_tokens, wrote_s)));
+            if let Some(held) = held.filter(|held| held.tokens > 0) {
+                mind.billed(held, report.cached_tokens);
+            }
+        }
+        let usage = crate::units::Usage {
+            prompt: report.prompt_tokens,
+            cached: report.cached_tokens,
+            completion: report.output_tokens,
+            ..crate::units::Usage::default()
+        };
+        let wall = self.now(now_us).wall;
+        let card = world.routes.get(usize::from(route.0)).and_then(|route| route.price.as_ref());
+        self.hedged.pass(now_us);
+        self.hedged.all += card.map_or(0.0, |card| choose::usd(card.cost_of(&usage, wall).total()));
+        if self.spare.len() < 256 {
+            self.spare.push(state);
+        }
+    }
+
+    fn finished(&mut self, world: &World<'_>, place: usize, late: bool, _now_us: u64) {
+        let Some(state) = self.states.get(place).and_then(Option::as_ref) else { return };
+        let Some(policy) = self.policies.get(state.policy) else { return };
+        if !state.late {
+            self.promises[state.policy * self.models + state.facts.model]
+                .finished(late, policy.slo.attainment);
+        }
+        let _ = world;
+    }
+
+    fn probe(&mut self, world: &World<'_>, now_us: u64) -> Option<RouteId> {
+        if !matches!(self.knows, Knows::Learnt)
+            || !self.policies.iter().any(|policy| policy.probe)
+            || now_us.saturating_sub(self.last_asked_us) > PROBE_TRAFFIC_US
+        {
+            return None;
+        }
+        let node = world.node_id();
+        let (at, shown) = self.minds.iter_mut().enumerate().find(|(at, shown)| {
+            let id = RouteId(u16::try_from(*at).unwrap_or(u16::MAX));
+            let heard_us = shown.mind.heard_at().map_or(0, |at| at.0 / 1_000);
+            let quiet = now_us.saturating_sub(heard_us.max(shown.probed_us));
+            node != Some(id) && quiet > PROBE_AFTER_US && shown.mind.may_be_probed(mono(now_us))
+        })?;
+        shown.probed_us = now_us;
+        Some(RouteId(u16::try_from(at).unwrap_or(u16::MAX)))
+    }
+
+    fn probing(&mut self, route: RouteId, attempt: u64, now_us: u64) {
+        if let Some(mind) = self.mind(route, false) {
+            mind.began(mono(now_us), AttemptId(attempt), f64::from(super::PROBE_TOKENS));
+        }
+    }
+
+    fn probed(&mut self, route: RouteId, attempt: u64, outcome: Result<(), Loss>, now_us: u64) {
+        let (now, id) = (mono(now_us), AttemptId(attempt));
+        let Some(mind) = self.mind(route, true) else { return };
+        match outcome {
+            Ok(()) => {
+                mind.answered(now, id, false, true);
+                mind.ended(None);
+            }
+            Err(loss) => learn(mind, now, id, loss, false),
+        }
+    }
+
+    fn repriced(&mut self, _world: &World<'_>) {}
+}
+
+fn learn(mind: &mut RouteMind, now: Mono, id: AttemptId, loss: Loss, queues: bool) {
+    match loss {
+        Loss::Failed => drop(mind.failed(now, id, Failing::Failure, None, queues)),
+        Loss::Silent => drop(mind.failed(now, id, Failing::Silence, None, queues)),
+        Loss::Refused(wait) => {
+            mind.failed(now, id, Failing::Limited, wait.map(Duration::from_micros), queues);
+        }
+        Loss::Abandoned => mind.abandoned(now, id, queues),
+    }
+}
