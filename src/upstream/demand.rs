@@ -165,6 +165,13 @@ impl Demand {
         lock(&self.spend).entry(Arc::clone(&policy.name)).or_default().take(now, prompt, whole, share_ppm)
     }
 
+    /// What [`Self::may_hedge`] counted was not spent after all.
+    pub fn not_hedged(&self, policy: &Policy, prompt: PicoUsd) {
+        if let Some(spend) = lock(&self.spend).get_mut(&policy.name) {
+            spend.give_back(prompt);
+        }
+    }
+
     /// Forgets what no policy and no local route stands for any more.
     pub fn keep_only(&self, policies: &[Policy], is_route: impl Fn(&str) -> bool) {
         let is_policy = |name: &Arc<str>| policies.iter().any(|policy| policy.name == *name);
