@@ -42,6 +42,9 @@ pub const RAMP_HEARD: u32 = 20;
 const RAMP_SHARE: f32 = 0.1;
 /// With a chance below this no plan is good enough.
 const HOPE: f32 = 0.5;
+/// An engine of our own is not asked to take a prompt into its queue that has less than this chance of being in time there:
+/// what waits in vain makes others late.
+const QUEUE_HOPE: f32 = 0.8;
 
 /// Decides one request into `decision`, whose room is used again: nothing is allocated for as many routes as it has held
 /// before, no lock is taken, no clock asked.
@@ -79,7 +82,7 @@ pub fn decide_into(
         match filter::passing(seen, candidate.uncached_expected(), now.mono) {
             None if route.local
                 && seen.queued_tokens > 0.0
-                && candidate.in_time < crate::knob!("LOCMIN", 0.5) as f32 =>
+                && candidate.in_time < QUEUE_HOPE =>
             {
                 let why = Exclusion::Queue { queued: seen.queued_tokens as u64 };
                 decision.held.push((Held::Limited(Duration::from_secs(1)), candidate));
@@ -246,7 +249,7 @@ fn rank(
         // elsewhere.
         let is_local = |id: RouteId| routes.get(usize::from(id.0)).is_some_and(|route| route.local);
         for candidate in decision.order.iter_mut().filter(|one| is_local(one.route)) {
-            if least.is_finite() && crate::knob!("LOCV", 1.0) > 0.5 {
+            if least.is_finite() {
                 candidate.session_usd = least;
             }
         }
@@ -289,9 +292,6 @@ fn rank(
         }
         // Not even with a backup for nothing could it be better.
         if candidate.offer.prompt_usd + candidate.offer.other_usd >= best.0 {
-            continue;
-        }
-        if crate::knob!("LH", 1.0) < 0.5 && routes.get(usize::from(candidate.route.0)).is_some_and(|r| r.local) {
             continue;
         }
         let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);

@@ -116,10 +116,11 @@ impl Demand {
         })
     }
 
-    /// A request was decided that would cost `elsewhere_usd` elsewhere and `work_s` seconds of prefill work on the local route.
-    pub fn valued(&self, route: &Arc<str>, elsewhere_usd: f64, work_s: f64) {
+    /// A request was decided that would cost `cost_usd` elsewhere, and `work_s` seconds of prefill work on the local route
+    /// `route`.
+    pub fn queue_decided(&self, route: &Arc<str>, cost_usd: f64, work_s: f64) {
         if let Some(price) = lock(&self.queues).get_mut(route) {
-            price.decided(elsewhere_usd, work_s);
+            price.decided(cost_usd, work_s);
         }
     }
 
@@ -128,7 +129,8 @@ impl Demand {
         lock(&self.sessions).seen(asking.key, extends);
     }
 
-    /// A promise was made to a request whose cheapest candidate is expected to cost `usd`. `model` is the checkpoint's name.
+    /// A promise was made to a request that is measured at `usd` ([`crate::routing::Decision::unit_usd`]). `model` is the
+    /// checkpoint's name.
     pub fn promised(&self, asking: Asking, policy: &Policy, model: &Arc<str>, usd: f64) {
         let id = hash_of(&(&*policy.name, asking.model));
         let mut promises = lock(&self.promises);
@@ -162,6 +164,13 @@ impl Demand {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share from 0 to 1")]
         let share_ppm = (policy.hedging.max_extra_cost.clamp(0.0, 1.0) * 1e6) as u32;
         lock(&self.spend).entry(Arc::clone(&policy.name)).or_default().take(now, prompt, whole, share_ppm)
+    }
+
+    /// What [`Self::may_hedge`] counted was not spent after all.
+    pub fn not_hedged(&self, policy: &Policy, prompt: PicoUsd) {
+        if let Some(spend) = lock(&self.spend).get_mut(&policy.name) {
+            spend.give_back(prompt);
+        }
     }
 
     /// Forgets what no policy and no local route stands for any more.
@@ -242,9 +251,8 @@ mod tests {
     fn the_price_of_a_queue_is_kept_by_route() {
         let demand = Demand::default();
         let (busy, idle): (Arc<str>, Arc<str>) = ("local/a".into(), "local/b".into());
-        let mut price = 0.0;
-        demand.queued(&busy, Mono(0), 0.0);
-        demand.valued(&busy, 1e-3, 0.5);
+        let mut price = demand.queued(&busy, Mono(0), 0.0);
+        demand.queue_decided(&busy, 1e-3, 0.5);
         for second in 1..60 {
             price = demand.queued(&busy, Mono(second * 1_000_000_000), 3.0);
         }

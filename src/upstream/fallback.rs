@@ -70,6 +70,8 @@ pub struct Errand<'a> {
     pub route_provider: &'a [u16],
     /// The policy that decides.
     pub policy: &'a Policy,
+    /// Called, maybe more than once, while a first token that is late has not come: nobody need wait to know that.
+    pub late: &'a (dyn Fn() + Sync),
     /// What it decides by; each further decision adds what has happened since.
     pub facts: RequestFacts<'a>,
     /// When the request came, and how long it may take in all.
@@ -182,7 +184,8 @@ impl Upstreams {
                     Step::GiveUp | Step::Wait => return Err(story.over()),
                 }
             }
-            let look = self.until(pursuit.look_at());
+            // Once the request itself was found at fault nobody else is asked.
+            let look = self.until(pursuit.look_at().filter(|_| story.refused.is_none()));
             match event(front.as_mut(), &mut back, look).await {
                 Event::Over(at, Ok(brought)) => {
                     let Some(candidate) = lanes.get_mut(at).and_then(Option::take) else { continue };
@@ -310,8 +313,8 @@ impl Upstreams {
         decision: &mut Decision,
     ) -> Option<Candidate> {
         let silent = pursuit.running().first()?.candidate.route;
-        if story.refused.is_some() {
-            return None;
+        if pursuit.is_late(self.clock.now().mono) {
+            (errand.late)();
         }
         self.decide_again(errand, pursuit, story, decision);
         let now = self.clock.now().mono;
@@ -319,12 +322,15 @@ impl Upstreams {
         let Step::Ask(candidate) = pursuit.silence(decision, &known, now) else { return None };
         let route = errand.routes.get(usize::from(candidate.route.0))?;
         // What has no price is never free: nobody could say what it adds.
-        let may = self.prompt_cost(errand, route, &candidate).is_some_and(|prompt| {
-            let whole = candidate.cost_expected.unwrap_or(prompt);
-            self.demand.may_hedge(errand.policy, now, prompt, whole)
+        let prompt = self.prompt_cost(errand, route, &candidate).filter(|prompt| {
+            let whole = candidate.cost_expected.unwrap_or(*prompt);
+            self.demand.may_hedge(errand.policy, now, *prompt, whole)
         });
-        if may && self.budget(candidate.route).is_some_and(|mut budget| budget.withdraw(now)) {
-            return Some(candidate);
+        if let Some(prompt) = prompt {
+            if self.budget(candidate.route).is_some_and(|mut budget| budget.withdraw(now)) {
+                return Some(candidate);
+            }
+            self.demand.not_hedged(errand.policy, prompt);
         }
         if !std::mem::replace(&mut story.hedge_refused, true) {
             self.metrics.hedge(&errand.policy.name, "refused_budget");

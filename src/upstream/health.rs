@@ -4,7 +4,7 @@
 //! decisions read immutable outlooks behind one pointer each, and wait for nobody.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,8 +18,11 @@ use crate::routing::learn::route::{AttemptId, Change, Failing, RouteMind};
 use crate::routing::{Observe, RouteId, RouteOutlook};
 use crate::units::{Mono, Usage};
 
-/// How old an outlook may be before evidence that is not urgent renews it, or a look at it does.
+/// How old an outlook may be before evidence that is not urgent renews it.
 const OUTLOOK_LASTS: Duration = Duration::from_millis(100);
+/// How old before a look renews it, while somebody waits there for a first token and while nobody does.
+const OUTLOOK_AGES: Duration = Duration::from_millis(250);
+const OUTLOOK_RESTS: Duration = Duration::from_secs(2);
 /// How long a route that is left to its probe looks closed to a caller's request, at each look.
 const LEFT_TO_PROBE: Duration = Duration::from_secs(1);
 
@@ -29,6 +32,8 @@ pub struct RouteHealth {
     mind: Mutex<RouteMind>,
     outlook: ArcSwap<RouteOutlook>,
     shown_at: Moment,
+    /// Whether it was taught something since.
+    is_taught: AtomicBool,
     /// Whether prompts are read one after the other there: an engine of our own.
     queues: bool,
     /// The same as long as this lives: what the prefix ledger knows the route by, whatever its place in a snapshot.
@@ -64,6 +69,7 @@ impl RouteHealth {
             mind: Mutex::new(RouteMind::new(if queues { Prior::OWN } else { Prior::default() })),
             outlook: ArcSwap::default(),
             shown_at: Moment::default(),
+            is_taught: AtomicBool::default(),
             queues,
             number,
             heard_at: Moment::default(),
@@ -86,8 +92,11 @@ impl RouteHealth {
     /// What routing may know at `now`: silence and time tell something too, so that an old outlook is made anew, unless
     /// somebody is teaching at this moment and will show what comes of it.
     pub fn outlook_at(&self, now: Mono) -> Arc<RouteOutlook> {
-        if self.shown_at.get().is_some_and(|at| now.since(at) >= OUTLOOK_LASTS)
+        let age = self.shown_at.get().map_or(Duration::ZERO, |at| now.since(at));
+        let is_taught = self.is_taught.load(Ordering::Relaxed);
+        if age >= (if is_taught { OUTLOOK_LASTS } else { OUTLOOK_AGES })
             && let Ok(mut mind) = self.mind.try_lock()
+            && (is_taught || age >= OUTLOOK_RESTS || mind.is_waiting())
         {
             self.show(&mut mind, now);
         }
@@ -109,6 +118,11 @@ impl RouteHealth {
         self.wanted_at.get().is_some() && self.unprobeable_until.get().is_none_or(|until| until <= now)
     }
 
+    /// Whether nothing speaks against a probe: no pause, no open breaker, no trial under way.
+    pub(super) fn may_be_probed(&self, now: Mono) -> bool {
+        self.lock().may_be_probed(now)
+    }
+
     /// The breaker's state at `now`.
     pub fn breaker_state(&self, now: Mono) -> State {
         self.lock().breaker_state(now)
@@ -121,8 +135,9 @@ impl RouteHealth {
 
     /// An attempt with so much of a prompt to read begins.
     pub fn began(&self, now: Mono, id: AttemptId, reading: Reading) {
-        // Where prompts queue, each one changes what the next can expect.
-        self.teach(now, self.queues, |mind| mind.began(now, id, reading));
+        // Where prompts queue, each one changes what the next can expect; a trial keeps others away.
+        let urgent = self.queues || self.outlook.load().open_until.is_some();
+        self.teach(now, urgent, |mind| mind.began(now, id, reading));
     }
 
     /// An attempt brought its first token (`streamed`) or its whole answer.
@@ -181,12 +196,15 @@ impl RouteHealth {
         let told = lesson(&mut mind);
         if urgent || self.shown_at.get().is_none_or(|at| now.since(at) >= OUTLOOK_LASTS) {
             self.show(&mut mind, now);
+        } else {
+            self.is_taught.store(true, Ordering::Relaxed);
         }
         told
     }
 
     fn show(&self, mind: &mut RouteMind, now: Mono) {
         self.shown_at.set(now);
+        self.is_taught.store(false, Ordering::Relaxed);
         let mut outlook = mind.outlook(now, self.queues);
         if outlook.open_until.is_none() && mind.breaker_state(now) == State::HalfOpen {
             // In the past: open to all, and known to wait for a trial.

@@ -82,18 +82,11 @@ impl Upstreams {
         if !wanted || !health.is_probed(now) {
             return false;
         }
-        let seen = health.outlook_at(now);
-        let rests = [seen.limited_until, seen.disabled_until].into_iter().flatten().any(|until| until > now);
-        let (open, half_open) = match health.breaker_state(now) {
-            State::Closed => (false, false),
-            State::Open => (true, false),
-            // A trial under way is one already.
-            State::HalfOpen => (seen.open_until.is_some_and(|until| until > now), true),
-        };
+        let half_open = health.breaker_state(now) == State::HalfOpen;
         let unheard = health.heard_at.get().is_none_or(|at| now.since(at) >= INTERVAL);
         let rested = health.probe_from.get().is_none_or(|from| from <= now);
         // The trial of a breaker is due when the breaker says so.
-        let due = !rests && !open && (half_open || (unheard && rested));
+        let due = health.may_be_probed(now) && (half_open || (unheard && rested));
         if due {
             health.probe_from.set(now.plus(INTERVAL + jitter(health, now)));
         }

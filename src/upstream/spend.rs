@@ -46,6 +46,12 @@ impl HedgeSpend {
         may
     }
 
+    /// What was counted by [`Self::take`] just now was not spent after all.
+    pub fn give_back(&mut self, prompt: PicoUsd) {
+        let slice = self.current();
+        slice.hedged = PicoUsd((slice.hedged.0 - prompt.0).max(0));
+    }
+
     fn current(&mut self) -> &mut Slice {
         #[expect(clippy::cast_possible_truncation, reason = "below the number of slices")]
         let at = (self.slice % SLICES as u64) as usize;
@@ -83,6 +89,8 @@ mod tests {
         assert_eq!(taken, 85);
         assert!(spend.take(at(1_000), prompt, whole, share), "the old is forgotten");
         assert!(!spend.take(at(1_000), prompt, whole, share));
+        spend.give_back(prompt);
+        assert!(spend.take(at(1_000), prompt, whole, share));
         assert!(!HedgeSpend::default().take(at(0), PicoUsd::ZERO, whole, 0), "no share, no hedge");
     }
 

@@ -115,6 +115,24 @@ async fn when_the_first_fails_while_the_second_is_at_it_the_second_answers() {
 }
 
 #[tokio::test]
+async fn what_the_second_refuses_does_not_end_what_the_first_may_still_answer() {
+    let (first, second, gateway) = quick_pair().await;
+    let slow = Gate::new();
+    first.speak(Dialect::new(Kind::OpenAi).first_token(slow.clone()));
+    second.script(Reply::error(400, "bad_value", "temperature: at most 1 here"));
+    let asking = gateway.chat(&stream_to(MODEL));
+    let answer = tokio::spawn(async move { asking.send().await });
+    gateway
+        .metrics_until("the second refused", |metrics| {
+            metrics.sum("tollway_hedges_total", &[("result", "failed")]) == 1.0
+        })
+        .await;
+    slow.open();
+    let response = answer.await.unwrap();
+    assert_eq!((response.status, header(&response, "x-tollway-route")), (200, "first/served"));
+}
+
+#[tokio::test]
 async fn whole_answers_and_several_choices_are_not_hedged() {
     let (first, second, gateway) = quick_pair().await;
     let whole = json!({"model": MODEL, "messages": [{"role": "user", "content": "tok-2"}]});

@@ -6,15 +6,17 @@ use tollway_test_support::{Config, Dialect, FakeProvider, Gateway, Kind, Reply};
 
 use crate::{chat, fake, gateway, header, provider, streamed};
 
+const APART: [&str; 3] = ["0.1", "0.2", "0.3"];
 /// Two probe intervals.
 const TWO_PROBES: Duration = Duration::from_secs(30);
 
-async fn three(policy: &str) -> ([FakeProvider; 3], Gateway) {
+/// Three providers at these prices.
+async fn three(policy: &str, prices: [&str; 3]) -> ([FakeProvider; 3], Gateway) {
     let fakes = [fake().await, fake().await, fake().await];
     let config = Config::new()
-        .provider(provider("first", &fakes[0], "0.1"))
-        .provider(provider("second", &fakes[1], "0.11"))
-        .provider(provider("third", &fakes[2], "0.12"))
+        .provider(provider("first", &fakes[0], prices[0]))
+        .provider(provider("second", &fakes[1], prices[1]))
+        .provider(provider("third", &fakes[2], prices[2]))
         .policy("a.yaml", policy);
     let gateway = gateway(config).await;
     (fakes, gateway)
@@ -41,7 +43,7 @@ async fn until_back(gateway: &Gateway) {
 #[tokio::test]
 async fn r20_with_everyone_down_hardly_more_is_asked_than_callers_ask() {
     const REQUESTS: usize = 1_500;
-    let (fakes, gateway) = three("policy: p\n").await;
+    let (fakes, gateway) = three("policy: p\n", APART).await;
     for fake in &fakes {
         fake.script(Reply::error(500, "server_error", "down"));
     }
@@ -58,7 +60,7 @@ async fn r20_with_everyone_down_hardly_more_is_asked_than_callers_ask() {
 #[tokio::test]
 async fn r20_with_every_second_attempt_failing_the_budget_holds_and_half_are_answered() {
     const REQUESTS: usize = 1_000;
-    let (fakes, gateway) = three("policy: p\n").await;
+    let (fakes, gateway) = three("policy: p\n", APART).await;
     for fake in &fakes {
         let well = Dialect::new(Kind::OpenAi);
         fake.on(move |request| {
@@ -83,7 +85,7 @@ async fn r20_with_every_second_attempt_failing_the_budget_holds_and_half_are_ans
 #[tokio::test]
 async fn r22_a_killed_provider_is_left_alone_and_back_within_two_probes() {
     const REQUESTS: u32 = 1_000;
-    let (fakes, gateway) = three("policy: p\n").await;
+    let (fakes, gateway) = three("policy: p\n", APART).await;
     for _ in 0..30 {
         let response = gateway.chat(&streamed("x")).send().await;
         assert_eq!(header(&response, "x-tollway-route"), "first/served");
@@ -111,7 +113,9 @@ async fn r22_a_killed_provider_is_left_alone_and_back_within_two_probes() {
 #[tokio::test]
 async fn r22_a_slow_provider_is_left_alone() {
     const REQUESTS: u32 = 300;
-    let (fakes, gateway) = three("policy: p\nslo: {ttft: 500ms, attainment: 0.99}\n").await;
+    // So close that a second attempt beside the slow one costs more than going elsewhere.
+    let close = ["0.1", "0.11", "0.12"];
+    let (fakes, gateway) = three("policy: p\nslo: {ttft: 500ms, attainment: 0.99}\n", close).await;
     for route in ["first/served", "second/served", "third/served"] {
         for _ in 0..25 {
             let mut body = streamed("x");
@@ -138,7 +142,7 @@ async fn r22_a_slow_provider_is_left_alone() {
 
 #[tokio::test]
 async fn r22_a_flapping_provider_costs_nobody_an_answer() {
-    let (fakes, gateway) = three("policy: p\n").await;
+    let (fakes, gateway) = three("policy: p\n", APART).await;
     for round in 0..10 {
         if round % 2 == 0 {
             fakes[0].kill();
@@ -155,7 +159,7 @@ async fn r22_a_flapping_provider_costs_nobody_an_answer() {
 
 #[tokio::test]
 async fn r22_with_all_down_the_answer_is_quick_and_the_first_one_back_serves() {
-    let (fakes, gateway) = three("policy: p\n").await;
+    let (fakes, gateway) = three("policy: p\n", APART).await;
     fakes.iter().for_each(FakeProvider::kill);
     let mut statuses = Vec::new();
     for _ in 0..50 {

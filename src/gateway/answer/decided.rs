@@ -2,6 +2,7 @@
 //! and what the decision promises. And what is told when nobody may serve it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -81,6 +82,20 @@ impl Asked {
         live.learned(self.asking, policy, facts, now)
     }
 
+    /// Tells the price of each queue of our own what the request would cost elsewhere, and what work it would be there.
+    #[expect(clippy::cast_precision_loss, reason = "token counts for an estimate")]
+    pub(super) fn weighed(&self, live: &Live, facts: &RequestFacts<'_>, decision: &Decision, now: Mono) {
+        let Some(cheapest_usd) = decision.cheapest_usd() else { return };
+        for (place, id) in facts.eligible.iter().enumerate() {
+            let Some(route) = live.snapshot.route(*id).filter(|route| route.local) else { continue };
+            let Some(health) = live.upstreams.health.get(usize::from(id.0)) else { continue };
+            let held = self.held.get(place).map_or(0, |held| u64::from(held.tokens));
+            let uncached = self.prompt_tokens.saturating_sub(held) as f64;
+            let token_s = f64::from(health.outlook_at(now).first_token.per_token_s);
+            live.upstreams.demand.queue_decided(&route.name, cheapest_usd, uncached * token_s);
+        }
+    }
+
     /// The promise that the decision makes, if it makes one: to a stream, under a policy with `slo.ttft`.
     pub(super) fn promise<'l>(
         &self,
@@ -96,22 +111,14 @@ impl Asked {
         if let Some(unit_usd) = decision.unit_usd() {
             live.upstreams.demand.promised(self.asking, policy, &self.model, unit_usd);
         }
-        self.value_queues(live, facts, decision);
-        Some(Promise { live, policy, asking: self.asking, began, limit: limit(policy, facts), open: true })
-    }
-
-    /// What a second of an engine of our own saves is what such requests cost elsewhere.
-    #[expect(clippy::cast_precision_loss, reason = "token counts")]
-    fn value_queues(&self, live: &Live, facts: &RequestFacts<'_>, decision: &Decision) {
-        let Some(elsewhere_usd) = decision.cheapest_usd() else { return };
-        for (place, id) in facts.eligible.iter().enumerate() {
-            let Some(route) = live.snapshot.route(*id).filter(|route| route.local) else { continue };
-            let Some(health) = live.upstreams.health.get(usize::from(id.0)) else { continue };
-            let held = self.held.get(place).map_or(0, |held| u64::from(held.tokens));
-            let uncached = facts.prompt_tokens.saturating_sub(held) as f64;
-            let work_s = uncached * f64::from(health.outlook().first_token.per_token_s);
-            live.upstreams.demand.valued(&route.name, elsewhere_usd, work_s);
-        }
+        Some(Promise {
+            live,
+            policy,
+            asking: self.asking,
+            began,
+            limit: limit(policy, facts),
+            open: true.into(),
+        })
     }
 
     /// The route that brought a first token has read the prompt.
@@ -165,34 +172,39 @@ pub(super) struct Promise<'l> {
     asking: Asking,
     began: Mono,
     limit: Duration,
-    open: bool,
+    open: AtomicBool,
 }
 
 impl Promise<'_> {
     /// The first token came at `at`.
-    pub(super) fn answered(mut self, at: Mono) {
+    pub(super) fn answered(self, at: Mono) {
         self.finished(at.since(self.began) > self.limit);
     }
 
+    /// No first token came within the limit: what comes later changes nothing.
+    pub(super) fn late(&self) {
+        self.finished(true);
+    }
+
     /// Nobody answered. Where the request itself was at fault, nothing was promised.
-    pub(super) fn failed(mut self, error: &upstream::Error) {
+    pub(super) fn failed(self, error: &upstream::Error) {
         if matches!(error, upstream::Error::Refused(_)) {
-            self.open = false;
+            self.open.store(false, Ordering::Relaxed);
         } else {
             self.finished(true);
         }
     }
 
-    fn finished(&mut self, late: bool) {
-        self.open = false;
-        self.live.upstreams.demand.finished(self.asking, self.policy, late);
+    fn finished(&self, late: bool) {
+        if self.open.swap(false, Ordering::Relaxed) {
+            self.live.upstreams.demand.finished(self.asking, self.policy, late);
+        }
     }
 }
 
 impl Drop for Promise<'_> {
     fn drop(&mut self) {
-        let late = self.open && self.live.upstreams.clock.now().mono.since(self.began) > self.limit;
-        if late {
+        if self.live.upstreams.clock.now().mono.since(self.began) > self.limit {
             self.finished(true);
         }
     }

@@ -5,7 +5,7 @@
 
 /// Steps of the logarithm: how far one late request moves it at first, and once it has settled.
 const STEP_FIRST: f64 = 0.25;
-const STEP_SETTLED: f64 = 0.06;
+const STEP_SETTLED: f64 = 0.03;
 /// Requests after which it has settled half way.
 const SETTLES: f64 = 300.0;
 /// What is aimed at beyond the promise, as a share.

@@ -11,6 +11,7 @@ use super::shape::{BINS, Shape, place};
 const BASE_ASSUMED_S: f64 = 1.0;
 /// A route that is thought too slow for long prompts is never asked one and never cleared; so it is thought quick.
 const PER_TOKEN_ASSUMED_S: f64 = 0.03e-3;
+const OWN_PER_TOKEN_ASSUMED_S: f64 = 0.08e-3;
 const PRIOR_SAMPLES: f64 = 8.0;
 const BASE_LEAST_S: f64 = 0.05;
 const PER_TOKEN_LEAST_S: f64 = 0.005e-3;
@@ -21,7 +22,7 @@ const LEVEL_TAKEN_OUT: f32 = 0.9;
 /// Samples after which half of that is taken out: before, what is taken for a level may be a bad first guess.
 const SETTLES: f32 = 30.0;
 /// Share of a call's luck that strikes the prompt's part of its time.
-pub const PREFILL_LUCK: f32 = 0.25;
+pub const PREFILL_LUCK: f64 = 0.25;
 /// A likelihood never falls below this share of an even one: one odd call is not proof.
 const EVEN: f32 = 0.005;
 /// The same for silence.
@@ -39,6 +40,7 @@ pub struct FirstToken {
     level: Level,
     passed_s: f64,
     samples: f32,
+    prefill_luck: f64,
 }
 
 /// What was assumed of a route by its catalogue: the median first token of a short prompt, worth a few samples.
@@ -50,16 +52,25 @@ pub struct Prior {
     pub per_token_s: f64,
     /// How many samples it is worth.
     pub samples: f64,
+    /// Share of a call's luck that strikes the prompt's part of its time.
+    pub prefill_luck: f64,
 }
 
 impl Prior {
-    /// What is assumed of an engine of our own: no way to go, and little else but its work.
-    pub const OWN: Self = Self { base_s: 0.1, per_token_s: PER_TOKEN_ASSUMED_S, samples: 3.0 };
+    /// What is assumed of an engine of our own: no way to go, and little else but its work, which other answers
+    /// slow down.
+    pub const OWN: Self =
+        Self { base_s: 0.1, per_token_s: OWN_PER_TOKEN_ASSUMED_S, samples: 3.0, prefill_luck: 1.0 };
 }
 
 impl Default for Prior {
     fn default() -> Self {
-        Self { base_s: BASE_ASSUMED_S, per_token_s: crate::knob!("KB",PER_TOKEN_ASSUMED_S), samples: crate::knob!("KS",PRIOR_SAMPLES) }
+        Self {
+            base_s: BASE_ASSUMED_S,
+            per_token_s: PER_TOKEN_ASSUMED_S,
+            samples: PRIOR_SAMPLES,
+            prefill_luck: PREFILL_LUCK,
+        }
     }
 }
 
@@ -109,8 +120,7 @@ impl Default for FirstToken {
 
 /// The part of a time that luck strikes in full: 1 for a short prompt, less for a long one.
 #[expect(clippy::cast_possible_truncation, reason = "a share")]
-fn struck(base_s: f64, prefill_s: f64) -> f32 {
-    let luck = f64::from(crate::knob!("PL", PREFILL_LUCK) as f32);
+fn struck(luck: f64, base_s: f64, prefill_s: f64) -> f32 {
     ((base_s + luck * prefill_s) / (base_s + prefill_s)) as f32
 }
 
@@ -132,6 +142,7 @@ impl FirstToken {
             level: Level::default(),
             passed_s: 0.0,
             samples: 0.0,
+            prefill_luck: prior.prefill_luck,
         };
         for tokens in [200.0, 12_000.0] {
             let time = prior.base_s + prior.per_token_s * tokens;
@@ -167,7 +178,7 @@ impl FirstToken {
 
     fn parts(&self, uncached: f64) -> (f64, f32) {
         let prefill = self.per_token_s * uncached;
-        (self.base_s + prefill, struck(self.base_s, prefill))
+        (self.base_s + prefill, struck(self.prefill_luck, self.base_s, prefill))
     }
 
     /// Seconds for each uncached prompt token, at the level now.
@@ -229,8 +240,8 @@ impl FirstToken {
         let usual = time_s * f64::from((-level * taken_out).exp());
         // One call in the tail does not bend the line.
         let usual = usual.min(3.0 * expected);
-        self.matrix.iter_mut().for_each(|entry| *entry *= crate::knob!("MEM", MEMORY));
-        self.vector.iter_mut().for_each(|entry| *entry *= crate::knob!("MEM", MEMORY));
+        self.matrix.iter_mut().for_each(|entry| *entry *= MEMORY);
+        self.vector.iter_mut().for_each(|entry| *entry *= MEMORY);
         self.add(uncached, usual, 1.0 / (expected * expected));
         self.solve();
     }
@@ -298,7 +309,7 @@ impl FirstToken {
         FirstTokenOutlook {
             base_s: self.base_s as f32,
             per_token_s: self.per_token_s as f32,
-            prefill_luck: crate::knob!("PL", PREFILL_LUCK) as f32,
+            prefill_luck: self.prefill_luck as f32,
             level: centre.exp(),
             within: late,
         }

@@ -6,7 +6,7 @@ use crate::units::Mono;
 /// The queue aimed at, in seconds of prefill work; a small engine, which takes long over one prompt, must have another at
 /// hand all the same.
 const QUEUE_AIM_S: f64 = 0.35;
-const AIM_OF_WORK: f64 = 1.5;
+const AIM_OF_WORK: f64 = 3.0;
 /// How fast the price follows, a second.
 const STEP: f64 = 0.08;
 /// Where it starts from zero, and its ceiling, as shares of what a second of prefill work saves.
@@ -44,7 +44,7 @@ impl QueuePrice {
             return;
         }
         self.at = now;
-        let aim_s = QUEUE_AIM_S.max(crate::knob!("AIM", AIM_OF_WORK) * self.work_s);
+        let aim_s = QUEUE_AIM_S.max(AIM_OF_WORK * self.work_s);
         let off = (queued_s - aim_s).clamp(-aim_s, 6.0 * aim_s) / aim_s;
         let seed = if queued_s > aim_s { SEED } else { 0.0 };
         self.price = (self.price * (STEP * off * steps).exp() + seed * steps).clamp(0.0, CEILING);
