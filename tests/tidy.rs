@@ -106,7 +106,6 @@ const PURE: &[&str] = &[
     "src/units/tokens.rs",
     "src/api/prefix.rs",
     "src/upstream/sizes.rs",
-    "src/upstream/spend.rs",
     "src/relay/meter.rs",
     "src/ledger/settle.rs",
 ];
@@ -145,6 +144,7 @@ const LONGER: &[(&str, &str)] = &[
         "one reading of a request body, field by field, with a test for each way to get one wrong",
     ),
     ("src/api/scan.rs", "one grammar (JSON) in one scanner, with its torture tests"),
+    ("src/replay/run.rs", "one event loop: each kind of event, and what follows from it"),
     ("src/telemetry/metrics.rs", "a table: one metric family after the other, each with its help and labels"),
 ];
 

@@ -6,9 +6,10 @@ use std::collections::BinaryHeap;
 use crate::routing::{Route, RouteId};
 use crate::units::{PicoUsd, Usage};
 
+use super::failover;
 use super::router::{Loss, Move, PROBE_TOKENS, Report, Router};
 use super::scenario::{IncidentKind, Scenario, SloClass};
-use super::tally::{Failover, FirstTokenOf, Group, Tally};
+use super::tally::{FirstTokenOf, Group, Tally};
 use super::trace::Trace;
 use super::world::{Dealt, Fate, World};
 
@@ -146,7 +147,7 @@ pub fn run(world: &mut World<'_>, scenario: &Scenario, rules: Rules, router: &mu
     run.begin();
     run.go(router);
     run.power();
-    run.failovers();
+    run.tally.failovers = failover::failovers(run.world, scenario, &run.firsts);
     run.tally
 }
 
@@ -568,50 +569,11 @@ impl Run<'_, '_> {
     }
 
     fn power(&mut self) {
-        let hours = seconds(self.world.trace.span_us()) / 3_600.0;
+        let hours = seconds_of(self.world.trace.span_us()) / 3_600.0;
         let usd = self.world.node.as_ref().map_or(0.0, |node| node.power_usd_per_hour * hours);
         #[expect(clippy::cast_possible_truncation, reason = "a cost of the scenario's")]
         let pico = (usd * 1e12) as i128;
         self.tally.power = PicoUsd(pico);
-    }
-
-    /// How soon first attempts left a route that went down or slow.
-    fn failovers(&mut self) {
-        let begin = self.world.trace.arrivals.first().map_or(0, |arrival| arrival.at_us);
-        let span = self.world.trace.span_us();
-        for incident in &self.scenario.incidents {
-            let slow = match incident.kind {
-                IncidentKind::Down => None,
-                IncidentKind::Slow(times) if times >= 2.0 => Some(times),
-                _ => continue,
-            };
-            let Some(route) = self.world.routes.iter().position(|route| *route.name == *incident.route)
-            else {
-                continue;
-            };
-            let (from, to) = (begin + scaled(span, incident.from), begin + scaled(span, incident.to));
-            let to_it = |one: &&(u64, u16)| usize::from(one.1) == route;
-            let before =
-                self.firsts.iter().filter(|one| (from.saturating_sub(120_000_000)..from).contains(&one.0));
-            let (all, there) =
-                before.fold((0, 0), |(all, there), one| (all + 1, there + usize::from(to_it(&one))));
-            let during: Vec<&(u64, u16)> =
-                self.firsts.iter().filter(|one| (from..to).contains(&one.0)).collect();
-            let left = (20..=during.len())
-                .find(|end| during[end - 20..*end].iter().filter(|one| to_it(one)).count() <= 1);
-            // The last that went there is where it was left, not the twentieth after it.
-            let last = left.and_then(|end| during[..end].iter().rposition(|one| to_it(&one)));
-            let seconds = left.map(|_| last.map_or(0.0, |at| self::seconds(during[at].0 - from)));
-            self.tally.failovers.push(Failover {
-                route,
-                slow,
-                began_us: from,
-                seconds,
-                exposed: during[..left.unwrap_or(during.len())].iter().filter(|one| to_it(one)).count()
-                    as u64,
-                mattered: there * 10 >= all && all > 0,
-            });
-        }
     }
 }
 
@@ -635,7 +597,7 @@ fn bill(route: &Route, usage: &Usage, at: jiff::Timestamp) -> PicoUsd {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "microseconds of a trace")]
-fn seconds(us: u64) -> f64 {
+pub(super) fn seconds_of(us: u64) -> f64 {
     us as f64 / 1e6
 }
 
@@ -645,6 +607,6 @@ fn seconds(us: u64) -> f64 {
     clippy::cast_precision_loss,
     reason = "a share of a trace"
 )]
-fn scaled(span: u64, share: f64) -> u64 {
+pub(super) fn scaled(span: u64, share: f64) -> u64 {
     (span as f64 * share).max(0.0) as u64
 }

@@ -16,32 +16,26 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use crate::pricing::Rates;
-use crate::units::{Now, PicoUsd};
+use crate::units::Now;
 
-use super::cost::{self, Expected, ExpectedTokens};
 use super::decision::{Candidate, Decision, Degraded, Excluded, Exclusion, Hedge, Held};
 use super::facts::RequestFacts;
+use super::filter;
 use super::learn::dual;
-use super::outlook::{Observe, RouteOutlook};
-use super::plan::{self, Backup, Offer, Terms};
+use super::outlook::Observe;
+use super::plan::{self, Backup, Terms};
 use super::policy::{HedgeAfter, Objective, Policy};
-use super::route::{Route, RouteId, Routes};
-use super::{filter, learn};
+use super::route::{RouteId, Routes};
+use super::weigh;
 
-/// What latencies are measured against where the policy has no `slo.ttft`, in seconds.
-const TARGET_S: f64 = 1.0;
-/// The time per token that `throughput` measures against, in seconds.
-const TOKEN_TARGET_S: f64 = 0.02;
 /// λ of `balanced` is at least this many mean costs.
 const BALANCED_LATENESS: f64 = 10.0;
-/// Stands for the cost of a route without a price, in USD: dearer than any.
-const UNPRICED_USD: f64 = 1e6;
-/// First tokens that a new route must have brought before it gets more than its share, and that share.
-pub const RAMP_HEARD: u32 = 20;
+/// Share of requests that a new route may get until it has brought [`weigh::RAMP_HEARD`] first tokens.
 const RAMP_SHARE: f32 = 0.1;
 /// With a chance below this no plan is good enough.
 const HOPE: f32 = 0.5;
+/// Share of λ that counts for later turns of a session: a second route may save them, or they may go elsewhere.
+const SESSION_LATENESS: f64 = 0.65;
 /// An engine of our own is not asked to take a prompt into its queue that has less than this chance of being in time there:
 /// what waits in vain makes others late.
 const QUEUE_HOPE: f32 = 0.8;
@@ -78,12 +72,9 @@ pub fn decide_into(
             continue;
         }
         let seen = observe.outlook(place, id);
-        let candidate = weigh(id, place, route, seen, policy, facts, left_s, now);
+        let candidate = weigh::weigh(id, place, route, seen, policy, facts, left_s, now);
         match filter::passing(seen, candidate.uncached_expected(), now.mono) {
-            None if route.local
-                && seen.queued_tokens > 0.0
-                && candidate.in_time < QUEUE_HOPE =>
-            {
+            None if route.local && seen.queued_tokens > 0.0 && candidate.in_time < QUEUE_HOPE => {
                 let why = Exclusion::Queue { queued: seen.queued_tokens as u64 };
                 decision.held.push((Held::Limited(Duration::from_secs(1)), candidate));
                 decision.excluded.push(Excluded { route: id, why });
@@ -135,76 +126,6 @@ pub fn limit(policy: &Policy, facts: &RequestFacts<'_>) -> Duration {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "what a candidate is made of")]
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "token counts and shares for a ranking"
-)]
-fn weigh(
-    id: RouteId,
-    place: usize,
-    route: &Route,
-    seen: &RouteOutlook,
-    policy: &Policy,
-    facts: &RequestFacts<'_>,
-    left_s: f32,
-    now: Now,
-) -> Candidate {
-    let prompt = facts.prompt_tokens;
-    let held = facts.held.get(place).copied().unwrap_or_default();
-    let held_tokens = u64::from(held.tokens).min(prompt);
-    let hit = if held_tokens == 0 { 0.0 } else { seen.cache_hits.at(held.age_s) };
-    let cached = (held_tokens as f32 * hit) as u64;
-    let output = cost::output_tokens(policy, facts);
-    let tokens = ExpectedTokens { uncached: prompt - cached.min(prompt), cached, output };
-    let expected =
-        route.price.as_ref().map(|card| cost::expected(card, card.rates(prompt, now.wall), tokens));
-    let cold = ExpectedTokens { uncached: prompt, cached: 0, output };
-    let cold = route.price.as_ref().map(|card| cost::expected(card, card.rates(prompt, now.wall), cold));
-    let queued = seen.queued_tokens;
-    let mut offer = Offer {
-        prompt_usd: expected.map_or(UNPRICED_USD, |expected| usd(expected.prompt)),
-        answer_usd: expected.map_or(0.0, |expected| usd(expected.answer)),
-        cold_usd: cold.map_or(UNPRICED_USD, |expected| usd(expected.total())),
-        other_usd: 0.0,
-        error: seen.error.clamp(0.0, 1.0),
-        hit,
-        uncached_hit: (prompt - held_tokens) as f32 + queued,
-        uncached_miss: prompt as f32 + queued,
-        queued,
-        slow: policy.slo.tokens_per_second.map_or(0.0, |rate| seen.pace.slower_than(rate)),
-        in_time: 0.0,
-    };
-    offer.in_time = (1.0 - offer.error) * offer.within(seen, left_s);
-    let uncached = offer.uncached_miss - hit * (offer.uncached_miss - offer.uncached_hit);
-    if route.local {
-        // Work of our own is paid in queue, not in money.
-        let work_s = f64::from(seen.first_token.per_token_s * (uncached - queued).max(0.0));
-        offer.other_usd += facts.learned.queue_usd_per_s * work_s;
-    }
-    let typical_s = seen.first_token.typical_s(uncached);
-    let order = facts.wants.order;
-    let wanted = order.iter().position(|name| filter::is_named(name, route)).unwrap_or(order.len());
-    let in_policy = if policy.in_order { policy.place_of(route).unwrap_or(usize::MAX) } else { 0 };
-    let small = |place: usize| u16::try_from(place).unwrap_or(u16::MAX);
-    Candidate {
-        route: id,
-        cost_expected: expected.map(|expected: Expected| expected.total()),
-        ttft_expected: (seen.heard > 0).then(|| plan::duration(typical_s)),
-        cached_expected: cached,
-        in_time: offer.in_time,
-        session_usd: 0.0,
-        score_usd: 0.0,
-        ramping: seen.heard < crate::knob!("RAMPN", RAMP_HEARD) as u32 && !route.local,
-        offer,
-        place: (small(in_policy), small(wanted)),
-        eligible: small(place),
-        last_resort: false,
-    }
-}
-
 /// Puts the candidates in order and finds the best plan.
 fn rank(
     decision: &mut Decision,
@@ -240,7 +161,14 @@ fn rank(
             let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);
             let rates = route.price.as_ref().map(|card| &card.at(now.wall).base);
             candidate.session_usd = f64::from(facts.learned.session_rest)
-                * warm_turn(&candidate.offer, rates, seen, prompt, limit, lateness_usd * crate::knob!("SL", 1.0));
+                * weigh::warm_turn(
+                    &candidate.offer,
+                    rates,
+                    seen,
+                    prompt,
+                    limit,
+                    lateness_usd * SESSION_LATENESS,
+                );
             if !route.local {
                 least = least.min(candidate.session_usd);
             }
@@ -257,12 +185,11 @@ fn rank(
     for candidate in &mut decision.order {
         let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);
         let offer = &mut candidate.offer;
-        offer.other_usd += candidate.session_usd + urge(objective, offer, seen, policy, lateness_usd);
+        offer.other_usd += candidate.session_usd + weigh::urge(objective, offer, seen, policy, lateness_usd);
         candidate.score_usd = plan::alone(offer, &terms, best_in_time * 0.8);
     }
     let names = |candidate: &Candidate| routes.get(usize::from(candidate.route.0)).map(|route| &*route.name);
-    let new_ones_wait = facts.draw >= crate::knob!("RAMP", RAMP_SHARE) as f32
-        && decision.order.iter().any(|one| !one.ramping);
+    let new_ones_wait = facts.draw >= RAMP_SHARE && decision.order.iter().any(|one| !one.ramping);
     let key = |one: &Candidate| (one.last_resort, one.place, new_ones_wait && one.ramping);
     if decision.order.first().is_some_and(|one| one.last_resort) {
         return;
@@ -349,48 +276,6 @@ fn backups<'d>(
     })
 }
 
-/// What a further turn of the session would cost on a route that was chosen for this one.
-#[expect(clippy::cast_precision_loss, reason = "token counts for a ranking")]
-fn warm_turn(
-    offer: &Offer,
-    rates: Option<&Rates>,
-    seen: &RouteOutlook,
-    prompt: u64,
-    limit: Duration,
-    lateness_usd: f64,
-) -> f64 {
-    let hit = seen.cache_hits.at(learn::cache_hits::AGES_S[0] / 2.0);
-    let Some(rates) = rates else { return UNPRICED_USD };
-    let cached_share = rates.cached_input.map_or(1.0, |cached| cached.0 as f64 / rates.input.0.max(1) as f64);
-    let cold = (offer.cold_usd - offer.answer_usd).max(0.0);
-    let warm = cold * (cached_share * f64::from(hit) + 1.0 - f64::from(hit));
-    let turn = Offer {
-        hit,
-        uncached_hit: (prompt as f32 * 0.02).max(256.0).min(prompt as f32),
-        uncached_miss: prompt as f32,
-        ..*offer
-    };
-    let late = 1.0 - (1.0 - offer.error) * turn.within(seen, limit.as_secs_f32());
-    warm + offer.answer_usd + lateness_usd * f64::from(late)
-}
-
-/// What the objective adds to a candidate's score.
-fn urge(objective: Objective, offer: &Offer, seen: &RouteOutlook, policy: &Policy, lateness_usd: f64) -> f64 {
-    let uncached = offer.uncached_miss - offer.hit * (offer.uncached_miss - offer.uncached_hit);
-    // Errors make a route slower: another attempt follows.
-    let works = f64::from(1.0 - offer.error).max(0.1);
-    let target_s = policy.slo.ttft.map_or(TARGET_S, |ttft| ttft.as_secs_f64()).max(1e-3);
-    let wait = f64::from(seen.first_token.typical_s(uncached)) / works / target_s;
-    match objective {
-        Objective::Cost => 0.0,
-        Objective::Balanced => offer.cost_usd() * wait,
-        Objective::Latency => lateness_usd * wait,
-        Objective::Throughput => {
-            lateness_usd * f64::from(seen.pace.seconds_per_token) / works / TOKEN_TARGET_S
-        }
-    }
-}
-
 /// What ties are broken by.
 fn soonest(candidate: &Candidate) -> Duration {
     candidate.ttft_expected.unwrap_or(Duration::from_millis(500))
@@ -458,10 +343,4 @@ fn nobody(decision: &Decision) -> Degraded {
     } else {
         Degraded::NoRoute
     }
-}
-
-/// USD for a ranking; no charge rests on it.
-#[expect(clippy::cast_precision_loss, reason = "a ranking needs no last digit")]
-pub fn usd(amount: PicoUsd) -> f64 {
-    amount.0 as f64 * 1e-12
 }

@@ -60,9 +60,10 @@ impl Candidate {
         offer.uncached_miss - offer.hit * (offer.uncached_miss - offer.uncached_hit)
     }
 
-    /// What its prompt is expected to cost, in USD; for rankings, nothing is charged by it.
-    pub fn offer_prompt_usd(&self) -> f64 {
-        self.offer.prompt_usd
+    /// What its prompt is expected to cost; an estimate, nothing is charged by it.
+    #[expect(clippy::cast_possible_truncation, reason = "an estimate")]
+    pub fn prompt_expected(&self) -> PicoUsd {
+        PicoUsd((self.offer.prompt_usd * 1e12) as i128)
     }
 }
 

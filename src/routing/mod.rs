@@ -1,6 +1,6 @@
 //! Which route serves a request, in which order the others follow, and why. Pure: no socket, clock or random number.
 //!
-//! `matching` finds the policy, `filter` says who may not serve, `cost` and `plan` weigh the others, `choose` puts them in
+//! `matching` finds the policy, `filter` says who may not serve, `cost`, `weigh` and `plan` weigh the others, `choose` puts them in
 //! order, `pursuit` carries the decision out step by step, `explain` says so in words. What is known of a route is an
 //! `outlook`, and `learn` makes it from traffic.
 
@@ -10,7 +10,6 @@ pub mod decision;
 pub mod explain;
 pub mod facts;
 pub mod filter;
-pub mod knob;
 pub mod learn;
 pub mod matching;
 pub mod outlook;
@@ -20,6 +19,7 @@ pub mod pursuit;
 #[cfg(test)]
 mod pursuit_seeds;
 pub mod route;
+pub mod weigh;
 
 pub use choose::decide;
 pub use decision::{Candidate, Decision, Degraded, Excluded, Exclusion, Hedge};

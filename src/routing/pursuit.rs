@@ -19,6 +19,10 @@ use super::route::RouteId;
 pub const RUNNING_MAX: usize = 2;
 /// How often a silent first attempt is looked at again, as a share of the limit.
 const LOOK_AGAIN: f64 = 0.1;
+/// Who is late already has a second route asked once the first has been silent for so many times its usual time, and another
+/// would have this much more chance to answer soon.
+const HOPELESS_AGE: f32 = 3.0;
+const HOPELESS_GAIN: f32 = 0.5;
 /// Shortest time between two looks.
 const LOOK_AGAIN_LEAST: Duration = Duration::from_millis(50);
 
@@ -162,8 +166,7 @@ impl Pursuit {
             // Who is late already gains no promise kept, but an answer that may else never come.
             let worth = if is_late {
                 let usual_s = first.first_token.typical_s(own.uncached_miss);
-                if gained > crate::knob!("LG", 0.5) as f32 && age_s > crate::knob!("LA", 3.0) as f32 * usual_s
-                {
+                if gained > HOPELESS_GAIN && age_s > HOPELESS_AGE * usual_s {
                     lateness_usd.max(candidate.offer.cost_usd()) * 2.0
                 } else {
                     0.0

@@ -8,6 +8,7 @@ use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::routing::learn::dual::LatenessPrice;
+use crate::routing::learn::hedge_spend::HedgeSpend;
 use crate::routing::learn::lengths::{Asker, Lengths};
 use crate::routing::learn::prefix::Held;
 use crate::routing::learn::queue_price::QueuePrice;
@@ -19,7 +20,6 @@ use crate::units::{Mono, PicoUsd, Usage};
 
 use super::health::RouteHealth;
 use super::sizes::TokenSizes;
-use super::spend::HedgeSpend;
 
 /// Who asks for what: hashes of names, so that no table keeps a caller's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,6 @@ pub mod health;
 pub mod prefix;
 pub mod probe;
 pub mod sizes;
-pub mod spend;
 pub mod trial;
 
 pub use answer::{Answer, Streamed, Whole};

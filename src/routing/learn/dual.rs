@@ -3,9 +3,10 @@
 //! λ rises with each late request and falls a little with each that was in time: the multiplier of the constraint
 //! P(in time) ≥ attainment. Its steps are small against its size, since spend is lowest when the same λ holds all along.
 
-/// Steps of the logarithm: how far one late request moves it at first, and once it has settled.
+/// Steps of the logarithm: how far one late request moves it at first, and, over the root of the share that may be late,
+/// once it has settled.
 const STEP_FIRST: f64 = 0.25;
-const STEP_SETTLED: f64 = 0.03;
+const STEP_SETTLED: f64 = 0.0067;
 /// Requests after which it has settled half way.
 const SETTLES: f64 = 300.0;
 /// What is aimed at beyond the promise, as a share.
@@ -32,7 +33,7 @@ pub struct LatenessPrice {
 
 impl Default for LatenessPrice {
     fn default() -> Self {
-        Self { log: crate::knob!("START", START).ln(), mean_cost_usd: 0.0, requests: 0.0, pressure: 1.0 }
+        Self { log: START.ln(), mean_cost_usd: 0.0, requests: 0.0, pressure: 1.0 }
     }
 }
 
@@ -49,12 +50,10 @@ impl LatenessPrice {
     /// A request ended; `late` if its first token did not come in time. `attainment` is the promised share.
     pub fn finished(&mut self, late: bool, attainment: f32) {
         self.requests += 1.0;
-        let step = {
-            let ss = crate::knob!("SS", STEP_SETTLED);
-            let st = crate::knob!("SN", SETTLES);
-            ss + (STEP_FIRST - ss) * st / (st + self.requests)
-        };
-        let allowed = (1.0 - f64::from(attainment) - crate::knob!("MARGIN", MARGIN)).max(0.0005);
+        let allowed = (1.0 - f64::from(attainment) - MARGIN).max(0.0005);
+        // Where few may be late, each that is tells more.
+        let settled = STEP_SETTLED / allowed.sqrt();
+        let step = settled + (STEP_FIRST - settled).max(0.0) * SETTLES / (SETTLES + self.requests);
         let miss = f64::from(u8::from(late));
         self.log = (self.log + step * (miss - allowed)).clamp(FLOOR.ln(), CEILING.ln());
     }

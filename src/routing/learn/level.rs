@@ -54,7 +54,7 @@ impl Level {
         // Long gaps in few strides: a stride moves a level by less than a step.
         let strides = (seconds / 40.0).ceil().clamp(1.0, 16.0);
         let stride = (seconds / strides).min(40.0);
-        let aside = (crate::knob!("WANDER", WANDER) as f32 * stride / (2.0 * STEP * STEP)).min(0.25);
+        let aside = (WANDER * stride / (2.0 * STEP * STEP)).min(0.25);
         let mut left = strides;
         while left > 0.5 {
             let mut before = 0.0;
@@ -67,7 +67,7 @@ impl Level {
             }
             left -= 1.0;
         }
-        let jumped = 1.0 - (-seconds * crate::knob!("JUMPS", JUMPS) as f32).exp();
+        let jumped = 1.0 - (-seconds * JUMPS).exp();
         let (back, anywhere) = (jumped * RETURNS, jumped * (1.0 - RETURNS) / LEVELS_F);
         let usual = usual();
         for (weight, usual) in self.weight.iter_mut().zip(usual) {

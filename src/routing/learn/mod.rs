@@ -9,6 +9,8 @@ pub mod cache_hits;
 pub mod dual;
 pub mod errors;
 pub mod first_token;
+mod first_token_outlook;
+pub mod hedge_spend;
 pub mod lengths;
 pub mod level;
 pub mod load;

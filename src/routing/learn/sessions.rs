@@ -55,7 +55,7 @@ impl Sessions {
         let (owner, share) = &self.entries[slot(key)];
         let own = if *owner == key { *share } else { Share::default() };
         let chance = (own.extended + all * GROUP) / (own.requests + GROUP);
-        (chance / (1.0 - chance).max(1e-3)).min(crate::knob!("REST",REST_MAX) as f32)
+        (chance / (1.0 - chance).max(1e-3)).min(REST_MAX)
     }
 }
 

@@ -136,7 +136,7 @@ impl Shape {
     }
 
     fn fade(&mut self) {
-        let keep = 1.0 - 1.0 / crate::knob!("SHM", MEMORY) as f32;
+        let keep = 1.0 - 1.0 / MEMORY;
         for weight in &mut self.weight {
             *weight *= keep;
         }

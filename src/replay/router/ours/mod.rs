@@ -1,26 +1,26 @@
 //! The production router under virtual time: the same decisions, pursuits and estimators that the gateway uses; and the
 //! informed oracle, which differs in nothing but what it knows.
 
+mod knowing;
+
 use std::time::Duration;
 
-use crate::replay::chance::{Purpose, uniform};
 use crate::replay::world::{Lucks, World};
 use crate::routing::learn::dual::LatenessPrice;
 use crate::routing::learn::first_token::{Prior, Reading};
-use crate::routing::learn::lengths::{Asker, Lengths};
-use crate::routing::learn::prefix::{Block, Held, Ledger, held};
+use crate::routing::learn::hedge_spend::HedgeSpend;
+use crate::routing::learn::lengths::Lengths;
+use crate::routing::learn::prefix::{Block, Ledger};
 use crate::routing::learn::queue_price::QueuePrice;
 use crate::routing::learn::retries::RetryBudget;
 use crate::routing::learn::route::{AttemptId, Failing, RouteMind};
 use crate::routing::learn::sessions::Sessions;
-use crate::routing::pursuit::{Pursuit, Step};
-use crate::routing::{
-    Candidate, Decision, Endpoint, Learned, Needs, Observe, Policy, RequestFacts, RouteId, RouteOutlook,
-    choose, select,
-};
+use crate::routing::pursuit::Step;
+use crate::routing::{Decision, Observe, Policy, RouteId, RouteOutlook};
 use crate::units::{Mono, Now};
 
 use super::{Loss, Move, Report, Router};
+use knowing::State;
 
 /// How old an outlook may be before evidence, or time alone, renews it.
 const OUTLOOK_LASTS_US: u64 = 100_000;
@@ -59,7 +59,7 @@ pub struct Ours<'a> {
     models: usize,
     queue: QueuePrice,
     retries: RetryBudget,
-    hedged: Share,
+    hedged: HedgeSpend,
     states: Vec<Option<Box<State>>>,
     spare: Vec<Box<State>>,
     decision: Decision,
@@ -79,48 +79,6 @@ struct Shown {
     dirty: bool,
     urgent: bool,
     probed_us: u64,
-}
-
-/// Hedged spend of ten minutes against all of it, in USD.
-#[derive(Debug, Default)]
-struct Share {
-    hedged: f64,
-    all: f64,
-    at_us: u64,
-}
-
-impl Share {
-    #[expect(clippy::cast_precision_loss, reason = "microseconds")]
-    fn pass(&mut self, now_us: u64) {
-        let keep = (-(now_us.saturating_sub(self.at_us) as f64) / 600e6).exp();
-        self.hedged *= keep;
-        self.all *= keep;
-        self.at_us = now_us;
-    }
-}
-
-#[derive(Debug)]
-struct State {
-    policy: usize,
-    pursuit: Pursuit,
-    held: Vec<Held>,
-    facts: Facts,
-    chosen: Option<Candidate>,
-    hedging: bool,
-    /// Whether it has been counted as late already.
-    late: bool,
-}
-
-/// What is kept of a request's facts.
-#[derive(Debug, Clone, Copy)]
-struct Facts {
-    asker: Asker,
-    prompt: u64,
-    output_max: Option<u64>,
-    output: u64,
-    rest: f32,
-    draw: f32,
-    model: usize,
 }
 
 fn mono(now_us: u64) -> Mono {
@@ -174,7 +132,7 @@ impl<'a> Ours<'a> {
             models,
             queue: QueuePrice::default(),
             retries: RetryBudget::default(),
-            hedged: Share::default(),
+            hedged: HedgeSpend::default(),
             states: (0..world.trace.arrivals.len()).map(|_| None).collect(),
             spare: Vec::new(),
             decision: Decision::default(),
@@ -192,149 +150,6 @@ impl<'a> Ours<'a> {
         let passed = mono(now_us).since(self.began);
         let wall = jiff::SignedDuration::try_from(passed).ok().and_then(|by| self.wall.checked_add(by).ok());
         Now { mono: mono(now_us), wall: wall.unwrap_or(self.wall) }
-    }
-
-    /// Brings the outlooks up to date for a decision about the request at `place`.
-    fn refresh(&mut self, world: &World<'_>, place: usize, now_us: u64) {
-        let node = world.node_id();
-        for (index, shown) in self.minds.iter_mut().enumerate() {
-            let id = RouteId(u16::try_from(index).unwrap_or(u16::MAX));
-            let into = &mut self.outlooks[index];
-            if let Knows::Truth(lucks, _) = &self.knows {
-                world.truth(lucks, place, id, now_us, into);
-                continue;
-            }
-            let age = now_us.saturating_sub(shown.shown_us);
-            let lasts = if shown.mind.is_waiting() { OUTLOOK_AGES_US } else { OUTLOOK_RESTS_US };
-            if shown.urgent || (shown.dirty && age >= OUTLOOK_LASTS_US) || age >= lasts {
-                *into = shown.mind.outlook(mono(now_us), node == Some(id));
-                if node == Some(id) {
-                    into.running_max = world.node.as_ref().map(|node| node.active_max);
-                }
-                *shown = Shown {
-                    shown_us: now_us,
-                    dirty: false,
-                    urgent: false,
-                    mind: std::mem::take(&mut shown.mind),
-                    ..*shown
-                };
-            }
-        }
-        if let Some(node) = node {
-            let seen = &self.outlooks[usize::from(node.0)];
-            let queued_s = f64::from(seen.queued_tokens * seen.first_token.per_token_s);
-            self.queue.look(mono(now_us), queued_s);
-        }
-    }
-
-    fn state(&mut self, world: &World<'_>, place: usize, now_us: u64) -> Option<Box<State>> {
-        if let Some(state) = self.states.get_mut(place)?.take() {
-            return Some(state);
-        }
-        let arrival = world.trace.arrivals.get(place)?;
-        let prompt = u64::from(arrival.prompt_tokens);
-        let model = usize::from(arrival.model).min(self.models - 1);
-        let asker = Asker { key: u64::from(arrival.key) + 1, model: model as u64 + 1, prompt_tokens: prompt };
-        let output_max = (arrival.output_tokens_max > 0).then(|| u64::from(arrival.output_tokens_max));
-        let tags = world.trace.tags.get(arrival.tags as usize);
-        let tags: smallvec::SmallVec<[(&str, &str); 4]> =
-            tags.into_iter().flatten().map(|(name, value)| (&**name, &**value)).collect();
-        let name = world.trace.models.get(model).map_or("", |name| name);
-        let key = world.trace.keys.get(arrival.key as usize).map_or("", |key| key);
-        let eligible = &self.eligible[model];
-        let facts = RequestFacts {
-            model: name,
-            key,
-            team: "default",
-            tags: &tags,
-            eligible,
-            ..RequestFacts::default()
-        };
-        let policy = select(self.policies, &facts)?;
-        let rules = self.policies.get(policy)?;
-        let links = world.trace.links_of(arrival);
-        let mut state = self.spare.pop();
-        let mut held_by_route =
-            state.as_mut().map(|state| std::mem::take(&mut state.held)).unwrap_or_default();
-        held_by_route.clear();
-        let mut most = 0;
-        if links.is_empty() {
-            held_by_route.resize(eligible.len(), Held::default());
-        } else {
-            self.blocks.clear();
-            self.blocks.extend(
-                links.iter().map(|link| Block { hash: hash(link.block), tokens_end: link.tokens_end }),
-            );
-            let second = u32::try_from(now_us / 1_000_000).unwrap_or(u32::MAX);
-            for id in eligible {
-                let found = match &self.knows {
-                    Knows::Learnt => {
-                        held(&self.blocks, HORIZON_S, |block| self.ledger.age_s(block, *id, second))
-                    }
-                    Knows::Truth(..) => world.holds(place, *id, now_us),
-                };
-                most = most.max(found.tokens);
-                held_by_route.push(found);
-            }
-        }
-        self.sessions
-            .seen(asker.key, f64::from(most) >= EXTENDS * f64::from(arrival.prompt_tokens) && most > 0);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a length in tokens")]
-        let output = self.lengths.expected(asker, output_max, rules.output_tokens_assumed).round() as u64;
-        #[expect(clippy::cast_possible_truncation, reason = "a draw")]
-        let draw = uniform(self.seed, place as u64, 0, Purpose::Router) as f32;
-        let kept =
-            Facts { asker, prompt, output_max, output, rest: self.sessions.rest(asker.key), draw, model };
-        let limit = choose::limit(rules, &RequestFacts { prompt_tokens: prompt, ..RequestFacts::default() });
-        let fresh = State {
-            policy,
-            pursuit: Pursuit::new(mono(now_us), limit, rules, true),
-            held: held_by_route,
-            facts: kept,
-            chosen: None,
-            hedging: false,
-            late: false,
-        };
-        self.retries.deposit(mono(now_us));
-        Some(match state {
-            Some(mut state) => {
-                *state = fresh;
-                state
-            }
-            None => Box::new(fresh),
-        })
-    }
-
-    fn decide(&mut self, world: &World<'_>, state: &State, now_us: u64) {
-        let Some(policy) = self.policies.get(state.policy) else { return };
-        let promise = &self.promises[state.policy * self.models + state.facts.model];
-        let (lateness_usd, mean_cost_usd) = match self.knows {
-            Knows::Learnt => (promise.usd(), promise.mean_cost_usd()),
-            Knows::Truth(_, lateness_usd) => (Some(lateness_usd), promise.mean_cost_usd()),
-        };
-        let facts = RequestFacts {
-            endpoint: Endpoint::Chat,
-            eligible: &self.eligible[state.facts.model],
-            prompt_tokens: state.facts.prompt,
-            output_tokens_max: state.facts.output_max,
-            needs: Needs::default(),
-            held: &state.held,
-            learned: Learned {
-                lateness_usd,
-                mean_cost_usd,
-                at_ceiling: promise.is_at_ceiling(),
-                output_tokens: Some(state.facts.output),
-                session_rest: state.facts.rest,
-                queue_usd_per_s: self.queue.usd_per_s(),
-            },
-            waited: state.pursuit.waited(mono(now_us)),
-            tried: state.pursuit.tried(),
-            may_hedge: true,
-            draw: state.facts.draw,
-            ..RequestFacts::default()
-        };
-        let now = self.now(now_us);
-        choose::decide_into(&mut self.decision, &world.routes, policy, &facts, &self.outlooks[..], now);
     }
 
     /// A request that is still silent at its limit is late, whatever comes: that need not be waited for.
@@ -394,26 +209,11 @@ impl Router for Ours<'_> {
         let step = state.pursuit.open(&self.decision, mono(now_us));
         let next = match step {
             Step::Ask(candidate) if first || self.may_retry(candidate.route, now_us) => {
-                if first && std::env::var("CSV").is_ok() { let c=&candidate; let at=self.eligible[state.facts.model].iter().position(|i|*i==c.route).unwrap(); let h=state.held[at]; 
-                  let tr=world.holds(place,c.route,now_us); let ol=&self.outlooks[usize::from(c.route.0)];
-                  eprintln!("CSV {} {} n {} held {} age {} true {} cachedexp {} cost {:.6} intime {:.4} sess {:.6} score {:.6} lam {:.5} rest {:.2} hedge {:?} a {:.3} b {:.2e} lvl {:.2} q {:.0} best {:?}", place, c.route.0, state.facts.prompt, h.tokens, h.age_s, tr.tokens, c.cached_expected, c.cost_expected.map_or(0.0,choose::usd), c.in_time, c.session_usd, c.score_usd, self.decision.lateness_usd, state.facts.rest, self.decision.hedge.map(|h|(h.after,h.route.0,h.in_time)), ol.first_token.base_s, ol.first_token.per_token_s, ol.first_token.level, ol.queued_tokens, self.decision.order.iter().map(|o|(o.route.0,(o.in_time*1000.0) as u32,(o.score_usd*1e5) as u32)).collect::<Vec<_>>()); }
                 state.chosen = Some(candidate);
                 state.hedging = false;
                 Move::Ask(candidate.route)
             }
-            Step::Ask(_) | Step::GiveUp => {
-                if std::env::var("DBG").is_ok() {
-                    eprintln!(
-                        "GIVEUP t {} tried {:?} step {:?} order {} excl {:?}",
-                        now_us as f64 / 1e6,
-                        state.pursuit.tried(),
-                        matches!(step, Step::GiveUp),
-                        self.decision.order.len(),
-                        self.decision.excluded
-                    );
-                }
-                Move::GiveUp
-            }
+            Step::Ask(_) | Step::GiveUp => Move::GiveUp,
             Step::Pause(until) => Move::Pause(until.0 / 1_000),
             Step::Wait => Move::Wait,
         };
@@ -434,19 +234,23 @@ impl Router for Ours<'_> {
         let first = state.pursuit.running().first().map(|running| running.candidate.route);
         let seen = first.map(|id| self.outlooks[..].outlook(0, id));
         let step = seen.map_or(Step::Wait, |seen| state.pursuit.silence(&self.decision, seen, mono(now_us)));
-        let most =
-            self.policies.get(state.policy).map_or(0.0, |policy| f64::from(policy.hedging.max_extra_cost));
-        self.hedged.pass(now_us);
+        let share = self.policies.get(state.policy).map_or(0.0, |policy| policy.hedging.max_extra_cost);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share from 0 to 1")]
+        let share_ppm = (share.clamp(0.0, 1.0) * 1e6) as u32;
         let next = match step {
             Step::Ask(candidate) => {
-                let cost = candidate.offer_prompt_usd();
-                let within =
-                    self.hedged.hedged + cost <= most * (self.hedged.all + crate::knob!("HB", 20.0) * cost);
-                if within && self.retries.withdraw(mono(now_us)) {
-                    self.hedged.hedged += cost;
-                    state.chosen = Some(candidate);
-                    state.hedging = true;
-                    Move::Ask(candidate.route)
+                let (prompt, whole) =
+                    (candidate.prompt_expected(), candidate.cost_expected.unwrap_or_default());
+                let now = mono(now_us);
+                if self.hedged.take(now, prompt, whole, share_ppm) {
+                    if self.retries.withdraw(now) {
+                        state.chosen = Some(candidate);
+                        state.hedging = true;
+                        Move::Ask(candidate.route)
+                    } else {
+                        self.hedged.give_back(prompt);
+                        Move::Wait
+                    }
                 } else {
                     Move::Wait
                 }
@@ -518,9 +322,13 @@ impl Router for Ours<'_> {
         let held = eligible.iter().position(|id| *id == route).and_then(|at| state.held.get(at)).copied();
         if let Some(mind) = self.mind(route, false) {
             mind.ended(Some((report.output_tokens, wrote_s)));
-            mind.billed(AttemptId(attempt), held.unwrap_or_default(), report.prompt_tokens, report.cached_tokens);
+            mind.billed(
+                AttemptId(attempt),
+                held.unwrap_or_default(),
+                report.prompt_tokens,
+                report.cached_tokens,
+            );
         }
-        if std::env::var("CSV").is_ok() { eprintln!("END {place} {} {} {}", route.0, report.prompt_tokens, report.cached_tokens); }
         let usage = crate::units::Usage {
             prompt: report.prompt_tokens,
             cached: report.cached_tokens,
@@ -529,15 +337,14 @@ impl Router for Ours<'_> {
         };
         let wall = self.now(now_us).wall;
         let card = world.routes.get(usize::from(route.0)).and_then(|route| route.price.as_ref());
-        self.hedged.pass(now_us);
-        self.hedged.all += card.map_or(0.0, |card| choose::usd(card.cost_of(&usage, wall).total()));
+        let cost = card.map(|card| card.cost_of(&usage, wall).total()).unwrap_or_default();
+        self.hedged.spent(mono(now_us), cost);
         if self.spare.len() < 256 {
             self.spare.push(state);
         }
     }
 
     fn finished(&mut self, world: &World<'_>, place: usize, late: bool, _now_us: u64) {
-        if std::env::var("CSV").is_ok() { eprintln!("FIN {place} {late} {_now_us}"); }
         let Some(state) = self.states.get(place).and_then(Option::as_ref) else { return };
         let Some(policy) = self.policies.get(state.policy) else { return };
         if !state.late {

@@ -1,0 +1,182 @@
+//! What the replayed router knows when it decides: outlooks up to date, and of each request what was learnt of such.
+
+use crate::replay::chance::{Purpose, uniform};
+use crate::replay::world::World;
+use crate::routing::learn::lengths::Asker;
+use crate::routing::learn::prefix::{Block, Held, held};
+use crate::routing::pursuit::Pursuit;
+use crate::routing::{Candidate, Endpoint, Learned, Needs, RequestFacts, RouteId, choose, select};
+
+use super::{
+    EXTENDS, HORIZON_S, Knows, OUTLOOK_AGES_US, OUTLOOK_LASTS_US, OUTLOOK_RESTS_US, Ours, Shown, hash, mono,
+};
+
+/// A request under way.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) policy: usize,
+    pub(super) pursuit: Pursuit,
+    pub(super) held: Vec<Held>,
+    pub(super) facts: Facts,
+    pub(super) chosen: Option<Candidate>,
+    pub(super) hedging: bool,
+    /// Whether it has been counted as late already.
+    pub(super) late: bool,
+}
+
+/// What is kept of a request's facts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Facts {
+    pub(super) asker: Asker,
+    pub(super) prompt: u64,
+    pub(super) output_max: Option<u64>,
+    pub(super) output: u64,
+    pub(super) rest: f32,
+    pub(super) draw: f32,
+    pub(super) model: usize,
+}
+
+impl Ours<'_> {
+    /// Brings the outlooks up to date for a decision about the request at `place`.
+    pub(super) fn refresh(&mut self, world: &World<'_>, place: usize, now_us: u64) {
+        let node = world.node_id();
+        for (index, shown) in self.minds.iter_mut().enumerate() {
+            let id = RouteId(u16::try_from(index).unwrap_or(u16::MAX));
+            let into = &mut self.outlooks[index];
+            if let Knows::Truth(lucks, _) = &self.knows {
+                world.truth(lucks, place, id, now_us, into);
+                continue;
+            }
+            let age = now_us.saturating_sub(shown.shown_us);
+            let lasts = if shown.mind.is_waiting() { OUTLOOK_AGES_US } else { OUTLOOK_RESTS_US };
+            if shown.urgent || (shown.dirty && age >= OUTLOOK_LASTS_US) || age >= lasts {
+                *into = shown.mind.outlook(mono(now_us), node == Some(id));
+                if node == Some(id) {
+                    into.running_max = world.node.as_ref().map(|node| node.active_max);
+                }
+                *shown = Shown {
+                    shown_us: now_us,
+                    dirty: false,
+                    urgent: false,
+                    mind: std::mem::take(&mut shown.mind),
+                    ..*shown
+                };
+            }
+        }
+        if let Some(node) = node {
+            let seen = &self.outlooks[usize::from(node.0)];
+            let queued_s = f64::from(seen.queued_tokens * seen.first_token.per_token_s);
+            self.queue.look(mono(now_us), queued_s);
+        }
+    }
+
+    pub(super) fn state(&mut self, world: &World<'_>, place: usize, now_us: u64) -> Option<Box<State>> {
+        if let Some(state) = self.states.get_mut(place)?.take() {
+            return Some(state);
+        }
+        let arrival = world.trace.arrivals.get(place)?;
+        let prompt = u64::from(arrival.prompt_tokens);
+        let model = usize::from(arrival.model).min(self.models - 1);
+        let asker = Asker { key: u64::from(arrival.key) + 1, model: model as u64 + 1, prompt_tokens: prompt };
+        let output_max = (arrival.output_tokens_max > 0).then(|| u64::from(arrival.output_tokens_max));
+        let tags = world.trace.tags.get(arrival.tags as usize);
+        let tags: smallvec::SmallVec<[(&str, &str); 4]> =
+            tags.into_iter().flatten().map(|(name, value)| (&**name, &**value)).collect();
+        let name = world.trace.models.get(model).map_or("", |name| name);
+        let key = world.trace.keys.get(arrival.key as usize).map_or("", |key| key);
+        let eligible = &self.eligible[model];
+        let facts = RequestFacts {
+            model: name,
+            key,
+            team: "default",
+            tags: &tags,
+            eligible,
+            ..RequestFacts::default()
+        };
+        let policy = select(self.policies, &facts)?;
+        let rules = self.policies.get(policy)?;
+        let links = world.trace.links_of(arrival);
+        let mut state = self.spare.pop();
+        let mut held_by_route =
+            state.as_mut().map(|state| std::mem::take(&mut state.held)).unwrap_or_default();
+        held_by_route.clear();
+        let mut most = 0;
+        if links.is_empty() {
+            held_by_route.resize(eligible.len(), Held::default());
+        } else {
+            self.blocks.clear();
+            self.blocks.extend(
+                links.iter().map(|link| Block { hash: hash(link.block), tokens_end: link.tokens_end }),
+            );
+            let second = u32::try_from(now_us / 1_000_000).unwrap_or(u32::MAX);
+            for id in eligible {
+                let found = match &self.knows {
+                    Knows::Learnt => {
+                        held(&self.blocks, HORIZON_S, |block| self.ledger.age_s(block, *id, second))
+                    }
+                    Knows::Truth(..) => world.holds(place, *id, now_us),
+                };
+                most = most.max(found.tokens);
+                held_by_route.push(found);
+            }
+        }
+        self.sessions
+            .seen(asker.key, f64::from(most) >= EXTENDS * f64::from(arrival.prompt_tokens) && most > 0);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a length in tokens")]
+        let output = self.lengths.expected(asker, output_max, rules.output_tokens_assumed).round() as u64;
+        #[expect(clippy::cast_possible_truncation, reason = "a draw")]
+        let draw = uniform(self.seed, place as u64, 0, Purpose::Router) as f32;
+        let kept =
+            Facts { asker, prompt, output_max, output, rest: self.sessions.rest(asker.key), draw, model };
+        let limit = choose::limit(rules, &RequestFacts { prompt_tokens: prompt, ..RequestFacts::default() });
+        let fresh = State {
+            policy,
+            pursuit: Pursuit::new(mono(now_us), limit, rules, true),
+            held: held_by_route,
+            facts: kept,
+            chosen: None,
+            hedging: false,
+            late: false,
+        };
+        self.retries.deposit(mono(now_us));
+        Some(match state {
+            Some(mut state) => {
+                *state = fresh;
+                state
+            }
+            None => Box::new(fresh),
+        })
+    }
+
+    pub(super) fn decide(&mut self, world: &World<'_>, state: &State, now_us: u64) {
+        let Some(policy) = self.policies.get(state.policy) else { return };
+        let promise = &self.promises[state.policy * self.models + state.facts.model];
+        let (lateness_usd, mean_cost_usd) = match self.knows {
+            Knows::Learnt => (promise.usd(), promise.mean_cost_usd()),
+            Knows::Truth(_, lateness_usd) => (Some(lateness_usd), promise.mean_cost_usd()),
+        };
+        let facts = RequestFacts {
+            endpoint: Endpoint::Chat,
+            eligible: &self.eligible[state.facts.model],
+            prompt_tokens: state.facts.prompt,
+            output_tokens_max: state.facts.output_max,
+            needs: Needs::default(),
+            held: &state.held,
+            learned: Learned {
+                lateness_usd,
+                mean_cost_usd,
+                at_ceiling: promise.is_at_ceiling(),
+                output_tokens: Some(state.facts.output),
+                session_rest: state.facts.rest,
+                queue_usd_per_s: self.queue.usd_per_s(),
+            },
+            waited: state.pursuit.waited(mono(now_us)),
+            tried: state.pursuit.tried(),
+            may_hedge: true,
+            draw: state.facts.draw,
+            ..RequestFacts::default()
+        };
+        let now = self.now(now_us);
+        choose::decide_into(&mut self.decision, &world.routes, policy, &facts, &self.outlooks[..], now);
+    }
+}

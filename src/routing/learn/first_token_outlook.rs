@@ -1,0 +1,107 @@
+//! When a first token comes, as a decision reads it: tables made by `first_token`, asked a few dozen times a decision.
+
+use super::first_token::FirstToken;
+use super::shape::{BINS, WIDTH, centre, place};
+
+/// Shares struck by luck for which a table is made; between them it is interpolated.
+pub const STRUCK: [f32; 3] = [1.0, 0.55, 0.25];
+
+/// When the first token comes, as a decision reads it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FirstTokenOutlook {
+    /// Seconds for a short prompt at the usual level.
+    pub base_s: f32,
+    /// Seconds for each uncached prompt token at the usual level.
+    pub per_token_s: f32,
+    /// Share of luck that strikes the prompt's part.
+    pub prefill_luck: f32,
+    /// The level now: 1 is usual, 2 twice as slow.
+    pub level: f32,
+    /// Chance of a first token by the edges of luck's bins, for each share struck.
+    pub within: [[f32; BINS + 1]; STRUCK.len()],
+}
+
+impl Default for FirstTokenOutlook {
+    fn default() -> Self {
+        static UNSEEN: std::sync::LazyLock<FirstTokenOutlook> =
+            std::sync::LazyLock::new(|| FirstToken::default().outlook(0.0, std::iter::empty()));
+        UNSEEN.clone()
+    }
+}
+
+impl FirstTokenOutlook {
+    /// Expected seconds to the first token, were luck at its median.
+    pub fn typical_s(&self, uncached: f32) -> f32 {
+        self.level * (self.base_s + self.per_token_s * uncached)
+    }
+
+    /// Chance that the first token of a prompt with `uncached` tokens comes within `seconds`, if it does not fail.
+    pub fn within(&self, seconds: f32, uncached: f32) -> f32 {
+        if seconds <= 0.0 {
+            return 0.0;
+        }
+        let prefill = self.per_token_s * uncached;
+        let expected = self.base_s + prefill;
+        let struck = (self.base_s + self.prefill_luck * prefill) / expected;
+        let luck = 1.0 + (seconds / (expected * self.level) - 1.0) / struck;
+        if luck <= 0.06 {
+            return 0.0;
+        }
+        let (bin, into) = place(luck.ln());
+        let read = |row: &[f32; BINS + 1]| row[bin] + (row[bin + 1] - row[bin]) * into;
+        let upper = usize::from(struck <= STRUCK[1]);
+        let [high, low] = [STRUCK[upper], STRUCK[upper + 1]];
+        let mix = ((high - struck) / (high - low)).clamp(0.0, 1.0);
+        let (first, second) = (read(&self.within[upper]), read(&self.within[upper + 1]));
+        first + (second - first) * mix
+    }
+
+    /// Seconds within which the first token comes with this chance; infinite where it is not reached.
+    pub fn quantile_s(&self, chance: f32, uncached: f32) -> f32 {
+        let prefill = self.per_token_s * uncached;
+        let expected = self.base_s + prefill;
+        let struck = (self.base_s + self.prefill_luck * prefill) / expected;
+        let upper = usize::from(struck <= STRUCK[1]);
+        let [high, low] = [STRUCK[upper], STRUCK[upper + 1]];
+        let row = usize::from((high - struck) / (high - low) > 0.5) + upper;
+        let row = &self.within[row];
+        let Some(edge) = row.iter().position(|share| *share >= chance) else { return f32::INFINITY };
+        let (above, below) = (row[edge], if edge == 0 { 0.0 } else { row[edge - 1] });
+        let into = if above > below { (chance - below) / (above - below) } else { 1.0 };
+        let previous = edges()[edge.saturating_sub(1)];
+        let luck = previous + (edges()[edge] - previous) * into;
+        self.level * expected * (1.0 + struck * (luck - 1.0))
+    }
+}
+
+/// exp of the bins' lower edges.
+pub(super) fn edges() -> &'static [f32; BINS + 1] {
+    static EDGES: std::sync::LazyLock<[f32; BINS + 1]> =
+        std::sync::LazyLock::new(|| std::array::from_fn(|edge| (centre(edge) - WIDTH / 2.0).exp()));
+    &EDGES
+}
+
+/// The natural logarithm to about four digits, for a finite number above 0: its exponent and a polynomial of the rest.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_wrap, reason = "an exponent of eight bits")]
+pub(super) fn fast_ln(x: f32) -> f32 {
+    let bits = x.to_bits();
+    let exponent = (bits >> 23) as i32 - 127;
+    let rest = f32::from_bits(bits & 0x007f_ffff | 0x3f80_0000);
+    // Minimax of ln on [1, 2).
+    let polynomial = -1.741_793_9
+        + rest * (2.821_202_6 + rest * (-1.469_956_8 + rest * (0.447_179_55 - rest * 0.056_570_851)));
+    polynomial + exponent as f32 * std::f32::consts::LN_2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fast_logarithm_is_near() {
+        for step in 1..4_000_u16 {
+            let x = f32::from(step) * 0.01;
+            assert!((fast_ln(x) - x.ln()).abs() < 2e-4, "{x}");
+        }
+    }
+}
