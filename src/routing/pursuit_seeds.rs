@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::pricing::{PriceCard, PriceEntry, Rates};
+use crate::pricing::{PriceCard, PriceEntry, Rates, Version};
 use crate::units::{Mono, Now, PicoUsd, TokenPrice};
 
 use super::choose::{decide_into, limit};
@@ -47,18 +47,19 @@ fn route(at: usize) -> Route {
         retention: Retention::Unknown,
         quantization: None,
         capabilities: Capabilities::ALL,
-        price: Some(PriceCard {
-            entry: PriceEntry { source: "test".into(), as_of: "2026-11".into(), confidence: "test".into() },
-            base: Rates {
-                input: price,
-                cached_input: None,
-                cache_write: None,
-                output: price,
-                request: PicoUsd::ZERO,
-            },
-            overrides: Vec::new(),
-            fee_ppm: 0,
-        }),
+        price: Some(PriceCard::new(
+            Version::always(
+                PriceEntry { source: "test".into(), as_of: "2026-11".into(), confidence: "test".into() },
+                Rates {
+                    input: price,
+                    cached_input: None,
+                    cache_write: None,
+                    output: price,
+                    request: PicoUsd::ZERO,
+                },
+            ),
+            0,
+        )),
         local: false,
         pin_only: false,
     }
@@ -78,6 +79,7 @@ fn policy(promises: bool) -> Policy {
         probe: false,
         mode: Mode::Live,
         allow_unpriced: false,
+        price_age_max: None,
         output_tokens_assumed: 100,
     }
 }

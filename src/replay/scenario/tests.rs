@@ -50,7 +50,10 @@ fn a_route_says_what_the_defaults_do_not() {
         ("one", "one", "market-model")
     );
     assert_eq!((&*two.route.provider, &*two.route.upstream_model), ("two", "some-model"));
-    assert_eq!(one.route.price.as_ref().unwrap().base.cached_input, Some(TokenPrice(10_000)));
+    assert_eq!(
+        one.route.price.as_ref().unwrap().versions().last().unwrap().base.cached_input,
+        Some(TokenPrice(10_000))
+    );
     assert_eq!((one.first_token.tail_share, two.first_token.tail_share), (0.02, 0.02));
     assert_eq!((one.first_token.base_s, one.first_token.rtt_s, two.first_token.rtt_s), (0.5, 0.02, 0.001));
     assert_eq!((one.first_token.noise.len(), &*two.first_token.noise), (512, &[0.5, 1.0, 2.0][..]));
@@ -120,7 +123,7 @@ fn the_reference_market_is_the_one_that_was_agreed_on() {
         .routes
         .iter()
         .map(|market| {
-            let price = market.route.price.as_ref().unwrap().base;
+            let price = market.route.price.as_ref().unwrap().versions().last().unwrap().base;
             let first = &market.first_token;
             (
                 &*market.route.name,
