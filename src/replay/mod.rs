@@ -4,6 +4,7 @@
 //! brings its own time and chance, and nothing of the router's.
 
 pub mod chance;
+pub mod prophet;
 pub mod router;
 pub mod run;
 pub mod scenario;
