@@ -82,7 +82,7 @@ impl Bills {
                     least = least.min(bill(route, &cold, wall).0);
                 }
                 // Prices change at whole minutes.
-                at += MINUTE_US - self.into_minute_us(at);
+                at += MINUTE_US - self.past_minute_us(at);
                 if !hourly || at > to {
                     break;
                 }
@@ -96,7 +96,7 @@ impl Bills {
         self.begins.checked_add(jiff::SignedDuration::from_micros(passed)).unwrap_or(self.begins)
     }
 
-    fn into_minute_us(&self, at_us: u64) -> u64 {
+    fn past_minute_us(&self, at_us: u64) -> u64 {
         let wall = self.wall(at_us).as_microsecond();
         u64::try_from(wall.rem_euclid(60_000_000)).unwrap_or(0)
     }

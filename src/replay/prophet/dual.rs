@@ -8,8 +8,8 @@
 use super::programme::{Choice, Programme};
 
 /// Most iterations, and how many without a gain are enough.
-const ROUNDS: usize = 800;
-const PATIENCE: usize = 120;
+const ROUNDS: usize = 400;
+const PATIENCE: usize = 50;
 /// First step of a price, as a share of what a limit is worth when it is full.
 const STEP: f64 = 0.3;
 /// A gain below this share is none.

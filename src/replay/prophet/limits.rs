@@ -1,8 +1,9 @@
 //! Limits that requests share: what a seller's buckets let through, and what a node can read, in windows of the trace.
 //!
 //! A window counts the requests that come within it and are served in time: whatever a router does, these are sent (or
-//! read) between the window's beginning and a little after its end. The widest window, the whole trace, counts late ones
-//! as well.
+//! read) between the window's beginning and a little after its end. How much after depends on the longest time that one of
+//! them has; any such time may be chosen, if those that have longer are not counted. The widest window, the whole trace,
+//! is there once more with late requests counted as well.
 
 use smallvec::SmallVec;
 
@@ -48,12 +49,14 @@ struct Row {
     first: usize,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Window {
-    /// How long after the window's end its last request may be sent or read.
-    after_us: u64,
-    /// The most that one request takes.
-    most: f64,
+    /// How long after its arrival each request may be sent, or read to its end, and what it takes.
+    all: Vec<(u64, f64)>,
+    /// Those that have longer are not counted: they would make the window longer than they are worth.
+    longest_us: u64,
+    /// What it lets through of the others.
+    size: f64,
 }
 
 /// The programme of all requests.
@@ -73,7 +76,9 @@ pub(super) fn programme(foreseen: &Foreseen<'_>) -> Programme {
         ends.push(offers.len());
     }
     let limits = rows.last().map_or(0, |row| row.first + row.windows.len());
-    let sizes: Vec<Vec<f64>> = rows.iter().map(|row| row.sizes(foreseen)).collect();
+    for row in &mut rows {
+        row.size(foreseen);
+    }
     let mut from = 0;
     let choices = trace.arrivals.iter().zip(ends).map(|(arrival, end)| {
         let own = offers.get(from..end).unwrap_or_default();
@@ -83,12 +88,13 @@ pub(super) fn programme(foreseen: &Foreseen<'_>) -> Programme {
             .map(|offer| {
                 let takes: SmallVec<[(u32, f64); 6]> = rows
                     .iter()
-                    .zip(&sizes)
-                    .filter(|(row, _)| row.counts_in(offer))
-                    .filter_map(|(row, sizes)| {
-                        let window = row.window_of(foreseen, arrival);
-                        let limit = u32::try_from(row.first + window).ok()?;
-                        Some((limit, row.taken(foreseen, arrival, offer) / sizes.get(window)?))
+                    .filter(|row| row.counts_in(offer))
+                    .filter_map(|row| {
+                        let at = row.window_of(foreseen, arrival);
+                        let window = row.windows.get(at)?;
+                        let counts = row.has_us(foreseen, arrival, offer) <= window.longest_us;
+                        let share = row.taken(foreseen, arrival, offer) / window.size;
+                        Some((u32::try_from(row.first + at).ok()?, share)).filter(|_| counts)
                     })
                     .collect();
                 Choice { cost: offer.cost_usd, late: offer.late, takes }
@@ -111,7 +117,7 @@ fn rows(foreseen: &Foreseen<'_>) -> Vec<Row> {
     let mut first = 0;
     let mut add = |route, counts, per_s, lengths: &[u64]| {
         let lengths = lengths.iter().map(|length_s| length_s * 1_000_000).filter(|length| *length < span);
-        for length_us in lengths.map(Some).chain([None]) {
+        for length_us in lengths.chain([span + 1]).map(Some).chain([None]) {
             let count = length_us.map_or(1, |length| usize::try_from(span / length + 1).unwrap_or(1));
             rows.push(Row {
                 route,
@@ -168,39 +174,59 @@ impl Row {
         }
     }
 
-    fn note(&mut self, foreseen: &Foreseen<'_>, arrival: &Arrival, offer: &Offer) {
-        let (taken, at) = (self.taken(foreseen, arrival, offer), self.window_of(foreseen, arrival));
-        let after_us = match (self.counts, offer.late) {
+    /// How long after its arrival it may be sent, or read to its end.
+    fn has_us(&self, foreseen: &Foreseen<'_>, arrival: &Arrival, offer: &Offer) -> u64 {
+        match (self.counts, offer.late) {
             (Counts::Reading, false) => foreseen.in_time_us(arrival),
             (Counts::Reading, true) => foreseen.waits_us(arrival),
             _ => offer.sent_within_us,
-        };
-        if let Some(window) = self.windows.get_mut(at) {
-            window.after_us = window.after_us.max(after_us);
-            window.most = window.most.max(taken);
         }
     }
 
-    /// How much each window lets through at most.
-    fn sizes(&self, foreseen: &Foreseen<'_>) -> Vec<f64> {
+    fn note(&mut self, foreseen: &Foreseen<'_>, arrival: &Arrival, offer: &Offer) {
+        let one = (self.has_us(foreseen, arrival, offer), self.taken(foreseen, arrival, offer));
+        let at = self.window_of(foreseen, arrival);
+        if let Some(window) = self.windows.get_mut(at) {
+            window.all.push(one);
+        }
+    }
+
+    /// Says how much each window lets through at most, of whom that is least.
+    fn size(&mut self, foreseen: &Foreseen<'_>) {
         let length_us = self.length_us.unwrap_or(foreseen.trace.span_us());
+        let mut windows = std::mem::take(&mut self.windows);
         let mut from_us = foreseen.begin_us;
-        let mut sizes = Vec::with_capacity(self.windows.len());
-        for window in &self.windows {
-            let to_us = from_us + length_us + window.after_us;
-            let size = if self.counts == Counts::Reading {
-                self.reading_s(foreseen, from_us, to_us)
-            } else {
-                self.let_through(foreseen, window, from_us, to_us)
-            };
-            sizes.push((size * (1.0 + SLACK)).max(SLACK));
+        for window in &mut windows {
+            let mut all = std::mem::take(&mut window.all);
+            all.sort_unstable_by_key(|one| one.0);
+            let (mut load, mut most, mut fullest) = (0.0, 0.0_f64, -1.0);
+            for (at, (has_us, taken)) in all.iter().enumerate() {
+                load += taken;
+                most = most.max(*taken);
+                // Those that have equally long are counted together, and the trace as a whole counts all.
+                let next = all.get(at + 1).map(|one| one.0);
+                if next == Some(*has_us) || (next.is_some() && self.length_us.is_none()) {
+                    continue;
+                }
+                let to_us = from_us + length_us + has_us;
+                let size = if self.counts == Counts::Reading {
+                    reading_s(foreseen, from_us, to_us)
+                } else {
+                    self.let_through(foreseen, most, from_us, to_us)
+                };
+                let size = (size * (1.0 + SLACK)).max(SLACK);
+                if load / size > fullest {
+                    fullest = load / size;
+                    (window.longest_us, window.size) = (*has_us, size);
+                }
+            }
             from_us += length_us;
         }
-        sizes
+        self.windows = windows;
     }
 
     /// What a bucket that is full at first lets through, and the debt that its last request may leave.
-    fn let_through(&self, foreseen: &Foreseen<'_>, window: &Window, from_us: u64, to_us: u64) -> f64 {
+    fn let_through(&self, foreseen: &Foreseen<'_>, most: f64, from_us: u64, to_us: u64) -> f64 {
         let Some(seller) = foreseen.world.sellers.get(self.route) else { return f64::INFINITY };
         let limits = &seller.market.limits;
         let spans = foreseen.spans(self.route).iter();
@@ -209,14 +235,14 @@ impl Row {
             .map(|span| span.cut)
             .fold(0.0, f64::max);
         let grown = if limits.adaptive { GROWS.powf(seconds(to_us) / 60.0).min(GROWN_MAX) } else { 1.0 };
-        let debt = (window.most - self.per_s * limits.burst_s * ENOUGH).max(0.0);
+        let debt = (most - self.per_s * limits.burst_s * ENOUGH).max(0.0);
         self.per_s * cut * grown * (seconds(to_us - from_us) + limits.burst_s) + debt
     }
+}
 
-    /// The time in which a node is there.
-    fn reading_s(&self, foreseen: &Foreseen<'_>, from_us: u64, to_us: u64) -> f64 {
-        let Some(node) = &foreseen.world.node else { return f64::INFINITY };
-        let away = node.away_us().map(|(from, to)| to.min(to_us).saturating_sub(from.max(from_us)));
-        seconds((to_us - from_us).saturating_sub(away.max().unwrap_or(0)))
-    }
+/// The time in which a node is there.
+fn reading_s(foreseen: &Foreseen<'_>, from_us: u64, to_us: u64) -> f64 {
+    let Some(node) = &foreseen.world.node else { return f64::INFINITY };
+    let away = node.away_us().map(|(from, to)| to.min(to_us).saturating_sub(from.max(from_us)));
+    seconds((to_us - from_us).saturating_sub(away.max().unwrap_or(0)))
 }

@@ -51,6 +51,7 @@ struct Luck {
 
 /// When a request that is being looked at may be answered.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_field_names, reason = "the unit comes last")]
 struct Deadline {
     /// It comes,
     from_us: u64,
@@ -122,14 +123,14 @@ impl<'a> Foreseen<'a> {
         if draw(Purpose::Tail) < first.tail_share {
             noise *= first.tail_factor * (0.85 + 0.3 * draw(Purpose::TailFactor));
         }
-        let pace = market.pace;
-        let stalls = draw(Purpose::Stall) < pace.stall_share;
+        let speed = market.pace;
+        let stalls = draw(Purpose::Stall) < speed.stall_share;
         Luck {
             honoured: market.cache.is_some_and(|cache| draw(Purpose::Cache) < cache.honoured),
             error: draw(Purpose::Error),
             noise,
-            tokens_per_s: pace.tokens_per_s * (bell(Purpose::Pace) * pace.noise_sigma).exp(),
-            stall_s: if stalls { pace.stall_s } else { 0.0 },
+            tokens_per_s: speed.tokens_per_s * (bell(Purpose::Pace) * speed.noise_sigma).exp(),
+            stall_s: if stalls { speed.stall_s } else { 0.0 },
         }
     }
 

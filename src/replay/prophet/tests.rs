@@ -36,7 +36,9 @@ fn exact(programme: &Programme, late_max: usize) -> Option<f64> {
         problem.add_constraint(&all, ComparisonOp::Eq, 1.0);
     }
     problem.add_constraint(&late, ComparisonOp::Le, f64::from(u32::try_from(late_max).unwrap()));
-    limits.iter().for_each(|limit| problem.add_constraint(limit, ComparisonOp::Le, 1.0));
+    for limit in &limits {
+        problem.add_constraint(limit, ComparisonOp::Le, 1.0);
+    }
     match problem.solve() {
         Ok(SolveOutcome::Solution(solution)) => Some(solution.objective() / 1e3),
         _ => None,
@@ -92,9 +94,6 @@ fn holds(prophet: &Prophet, tally: &Tally, who: &str) -> bool {
     let spent = tally.spend_usd();
     assert!(bound.spend_usd <= spent * (1.0 + 1e-9), "{who}: {} > {spent}", bound.spend_usd);
     // Where much may be late, a node of our own serves nearly all, for nothing.
-    if tally.attainment() > 0.85 {
-        println!("{who}: {:.3} {bound:?} {spent} ratio {}", tally.attainment(), spent / bound.spend_usd);
-    }
     true
 }
 
@@ -155,7 +154,6 @@ fn the_dual_is_just_below_the_optimum() {
             let Some(optimum) = exact(&prophet.programme, late_max) else {
                 continue;
             };
-            println!("{name} {late_max}: {} of {optimum}, {} limits", value.usd, prophet.programme.limits);
             assert!(value.usd <= optimum * (1.0 + 1e-6) + 1e-9, "{name}: {value:?} above {optimum}");
             assert!(value.usd >= optimum * 0.96, "{name}: {value:?} far below {optimum}");
             if value.exact {
@@ -209,7 +207,6 @@ fn more_in_time_never_costs_less() {
         let trace = generate(Kind::Prefixes, 2, 300);
         let prophet = Prophet::new(&scenario, &trace, scenario.slo, 2);
         let bounds = [0.0, 0.5, 0.9, 0.95, 0.97, 0.99, 1.0].map(|share| prophet.bound(share).spend_usd);
-        println!("{name}: {bounds:?}");
         // A dual value may lie a little below its optimum, and then below a neighbour's.
         assert!(bounds.windows(2).all(|two| two[1] >= two[0] * 0.995), "{name}: {bounds:?}");
         assert!(bounds[5] > bounds[0], "{name}: {bounds:?}");
