@@ -5,6 +5,7 @@
 
 pub mod chance;
 mod failover;
+pub mod prophet;
 pub mod router;
 pub mod run;
 pub mod scenario;

@@ -589,7 +589,7 @@ fn usage(attempt: &Attempt, prompt: u32, output: u32) -> Usage {
 }
 
 /// What the seller bills, and what holding credit there costs on top.
-fn bill(route: &Route, usage: &Usage, at: jiff::Timestamp) -> PicoUsd {
+pub(super) fn bill(route: &Route, usage: &Usage, at: jiff::Timestamp) -> PicoUsd {
     route.price.as_ref().map_or(PicoUsd::ZERO, |card| {
         let total = card.cost_of(usage, at).total();
         total + total.times_ppm(card.fee_ppm)

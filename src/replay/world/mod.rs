@@ -8,6 +8,7 @@ mod seller;
 mod truth;
 
 pub use node::{Node, Ticket};
+pub(crate) use seller::DRIFT_STEP_US;
 pub use seller::Seller;
 pub use truth::Lucks;
 

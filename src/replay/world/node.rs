@@ -144,8 +144,18 @@ impl Node {
         self.restarts.iter().any(|(from, to)| (*from..*to).contains(&now_us))
     }
 
-    pub(super) fn away_until_us(&self, now_us: u64) -> Option<u64> {
+    pub(crate) fn away_until_us(&self, now_us: u64) -> Option<u64> {
         self.restarts.iter().find(|(from, to)| (*from..*to).contains(&now_us)).map(|(_, to)| *to)
+    }
+
+    /// When it is away: from, to.
+    pub(crate) fn away_us(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.restarts.iter().copied()
+    }
+
+    /// How long a block lives in its cache, in microseconds.
+    pub(crate) fn ttl_us(&self) -> u64 {
+        self.cache.ttl_us
     }
 
     /// The beginnings of its restarts.

@@ -7,7 +7,7 @@ use crate::replay::trace::{Arrival, Link, Trace};
 use super::{Dealt, Fate, kept, uncached};
 
 /// Spacing of the drift's path, in microseconds.
-const DRIFT_STEP_US: u64 = 5_000_000;
+pub(crate) const DRIFT_STEP_US: u64 = 5_000_000;
 const DAY_S: f64 = 86_400.0;
 
 /// One seller and its state.
@@ -113,7 +113,7 @@ impl Seller {
     }
 
     /// Incidents in force.
-    pub(super) fn now(&self, now_us: u64) -> impl Iterator<Item = IncidentKind> + '_ {
+    pub(crate) fn now(&self, now_us: u64) -> impl Iterator<Item = IncidentKind> + '_ {
         let share = self.share(now_us);
         self.incidents.iter().filter(move |one| one.from <= share && share < one.to).map(|one| one.kind)
     }
@@ -132,7 +132,7 @@ impl Seller {
     }
 
     /// How many times its usual time a first token takes: drift, day and slowness together.
-    pub(super) fn level(&self, now_us: u64) -> f64 {
+    pub(crate) fn level(&self, now_us: u64) -> f64 {
         let first = &self.market.first_token;
         let steps = now_us.saturating_sub(self.begin_us) / DRIFT_STEP_US;
         let into = micros(now_us.saturating_sub(self.begin_us) % DRIFT_STEP_US) / micros(DRIFT_STEP_US);
