@@ -13,6 +13,7 @@ pub mod providers;
 pub mod relay;
 pub mod replay;
 pub mod routing;
+pub mod store;
 pub mod telemetry;
 pub mod units;
 pub mod upstream;

@@ -41,6 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "api",
             "routing",
             "pricing",
+            "store",
             "telemetry",
             "units",
         ],
@@ -72,6 +73,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "api",
             "routing",
             "pricing",
+            "store",
             "telemetry",
             "units",
         ],
@@ -85,6 +87,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("api", &["routing", "units"]),
     ("routing", &["pricing", "units"]),
     ("pricing", &["units"]),
+    ("store", &["units"]),
     ("telemetry", &["units"]),
     ("units", &[]),
 ];

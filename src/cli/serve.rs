@@ -7,18 +7,20 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
-use crate::config::{Auth, Location, LogFormat, Problems, Settings, Snapshot, Snapshots};
+use crate::config::{Auth, Location, LogFormat, Problems, Settings, Snapshot, Snapshots, Store};
 use crate::gateway::framing::{HeadLimits, Refusal};
 use crate::gateway::listener::{self, ConnInfo, ListenerSettings};
 use crate::gateway::tasks::Tasks;
 use crate::gateway::tls::TlsReload;
-use crate::gateway::{Gateway, answer, probes};
+use crate::gateway::{Gateway, answer, fleet, probes};
 use crate::relay::account::Books;
+use crate::store::Shared;
 use crate::telemetry::{AccessLog, Metrics};
 use crate::units::{Clock, SystemClock};
 
@@ -52,6 +54,8 @@ enum Stopped {
         "cannot listen on {address}: {error}. Is another gateway running there? --listen names another address."
     )]
     Listen { address: SocketAddr, error: std::io::Error },
+    #[error("store: {0}")]
+    Store(#[from] crate::store::Error),
     #[error("TLS: {0}")]
     Tls(#[from] crate::gateway::tls::Error),
     #[error("{0}")]
@@ -122,6 +126,10 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
     running
         .tasks
         .spawn("probes", probes::run(Arc::clone(&running.gateway), running.tasks.clone(), stop.clone()));
+    if let Store::Redis(url) = &settings.store {
+        let shared = Shared::new(url.expose_secret(), running.gateway.unique_name())?;
+        running.tasks.spawn("fleet", fleet::run(Arc::clone(&running.gateway), shared, stop.clone()));
+    }
 
     let mut traffic = std::pin::pin!(traffic);
     let stopping = async {

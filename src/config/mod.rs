@@ -27,6 +27,6 @@ pub use models::{ListedModel, ModelNames, NameKind, Resolved};
 pub use problem::{Problem, Problems, Severity};
 pub use snapshot::{
     Admin, Auth, Catalog, Counts, Key, Limits, LocalEngine, Log, LogFormat, Provider, Settings, Snapshot,
-    Tls, Unusable, key_hash,
+    Store, Tls, Unusable, key_hash,
 };
 pub use watch::Snapshots;

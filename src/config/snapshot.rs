@@ -102,6 +102,8 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// Whether a caller needs a key.
     pub auth: Auth,
+    /// Where replicas share what they know.
+    pub store: Store,
     /// Where the gateway keeps what must outlive it.
     pub state_dir: PathBuf,
     /// Bounds on requests.
@@ -119,6 +121,16 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// What its callers must present; always there when it listens beyond loopback.
     pub token: Option<SecretString>,
+}
+
+/// Where replicas share what they know.
+#[derive(Debug, Clone, Default)]
+pub enum Store {
+    /// Nowhere: this gateway is alone.
+    #[default]
+    Embedded,
+    /// In the Redis at this address, which may hold a password.
+    Redis(SecretString),
 }
 
 /// A certificate and its key, both PEM.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderValue};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::config::Snapshot;
 use crate::providers::Kind;
@@ -49,6 +49,7 @@ struct Lasting {
     demand: Arc<Demand>,
     prefixes: Arc<Prefixes>,
     attempts: Arc<AtomicU64>,
+    news: Arc<Notify>,
 }
 
 /// One snapshot, and all that is made from it.
@@ -82,6 +83,7 @@ impl Gateway {
             demand: Arc::default(),
             prefixes: Arc::default(),
             attempts: Arc::default(),
+            news: Arc::default(),
         };
         let room = usize::try_from(snapshot.settings.limits.in_flight_max).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
@@ -117,6 +119,16 @@ impl Gateway {
         own.unwrap_or_else(|| self.ids.next())
     }
 
+    /// A name that no other process has.
+    pub fn unique_name(&self) -> String {
+        self.ids.next().to_string()
+    }
+
+    /// Woken when other replicas should hear at once of something.
+    pub fn news(&self) -> &Notify {
+        &self.lasting.news
+    }
+
     /// A number from 0 to below 1.
     pub fn draw(&self) -> f32 {
         self.ids.draw()
@@ -142,7 +154,7 @@ impl Live {
             health: lasting
                 .health
                 .of(routes.clone().map(|route| (&route.name, route.local)), |queues, number| {
-                    RouteHealth::new(queues, RouteId(number))
+                    RouteHealth::new(queues, RouteId(number)).telling(Arc::clone(&lasting.news))
                 }),
             budgets: lasting
                 .budgets

@@ -17,6 +17,7 @@ pub const COST_KINDS: [&str; 5] = ["input", "cache_read", "cache_write", "output
 
 const OVERHEAD_BUCKETS: &[f64] =
     &[50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3];
+const STORE_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0];
 const TTFT_BUCKETS: &[f64] =
     &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0];
 const REQUEST_BUCKETS: &[f64] =
@@ -63,6 +64,9 @@ pub struct Metrics {
     reload_success: IntGauge,
     reload_timestamp: Gauge,
     reload_generation: IntGauge,
+    store_operations: IntCounterVec,
+    store_duration: HistogramVec,
+    store_degraded: IntGauge,
     panics: IntCounter,
     log_lines_dropped: IntCounter,
     cost: MoneyFamily,
@@ -397,6 +401,24 @@ impl Metrics {
                 "tollway_config_reload_generation",
                 "Number of the configuration in force.",
             ),
+            store_operations: counters(
+                r,
+                "tollway_store_operations_total",
+                "Exchanges with the shared Redis.",
+                &["op", "result"],
+            ),
+            store_duration: histograms(
+                r,
+                "tollway_store_duration_seconds",
+                "How long they took.",
+                &["op"],
+                STORE_BUCKETS,
+            ),
+            store_degraded: int_gauge(
+                r,
+                "tollway_store_degraded",
+                "1 while the shared Redis does not answer and this gateway goes by its own evidence.",
+            ),
             panics: counter(r, "tollway_panics_total", "Requests that ended in a bug of ours."),
             log_lines_dropped: counter(
                 r,
@@ -619,6 +641,17 @@ impl Metrics {
             self.reload_generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
             self.reload_timestamp.set(at);
         }
+    }
+
+    /// An exchange with the shared Redis ended: `connect` or `exchange`, with `ok`, `timeout` or `error`.
+    pub fn store_operation(&self, op: &str, result: &str, seconds: f64) {
+        self.store_operations.with_label_values(&[op, result]).inc();
+        self.store_duration.with_label_values(&[op]).observe(seconds);
+    }
+
+    /// Whether the shared Redis does not answer.
+    pub fn store_degraded(&self, degraded: bool) {
+        self.store_degraded.set(i64::from(degraded));
     }
 
     /// A bug of ours ended a request.

@@ -15,6 +15,12 @@ impl Mono {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// This point moved back by `by`, to the clock's beginning at most.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// This point moved on by `by`.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {

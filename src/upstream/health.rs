@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use crate::providers::fault::{Class, Fault, Weight};
 use crate::routing::learn::breaker::State;
 use crate::routing::learn::first_token::{Prior, Reading};
+use crate::routing::learn::others::{Others, Standing};
 use crate::routing::learn::prefix::Held;
 use crate::routing::learn::route::{AttemptId, Change, Failing, RouteMind};
 use crate::routing::{Observe, RouteId, RouteOutlook};
@@ -46,6 +48,8 @@ pub struct RouteHealth {
     pub(super) probe_from: Moment,
     /// Until then a probe proves nothing there, since the provider refuses it as a bad request.
     pub(super) unprobeable_until: Moment,
+    /// Woken when other replicas should hear at once.
+    news: Arc<Notify>,
 }
 
 /// A moment that many may read and set; never, at first.
@@ -76,7 +80,13 @@ impl RouteHealth {
             wanted_at: Moment::default(),
             probe_from: Moment::default(),
             unprobeable_until: Moment::default(),
+            news: Arc::default(),
         }
+    }
+
+    /// The same, which wakes `news` whenever other replicas should hear at once.
+    pub fn telling(self, news: Arc<Notify>) -> Self {
+        Self { news, ..self }
     }
 
     /// What the prefix ledger knows the route by.
@@ -131,6 +141,16 @@ impl RouteHealth {
     /// Whether it answered within the last seconds and nothing is wrong with it: going there is no gamble.
     pub fn is_known_good(&self, now: Mono) -> bool {
         self.lock().is_known_good(now)
+    }
+
+    /// What other replicas should know of it.
+    pub fn standing(&self, now: Mono) -> Standing {
+        self.lock().standing(now)
+    }
+
+    /// Other replicas say this of it now.
+    pub fn others_say(&self, now: Mono, others: Others) {
+        self.teach(now, true, |mind| mind.others_say(others));
     }
 
     /// An attempt with so much of a prompt to read begins.
@@ -210,13 +230,25 @@ impl RouteHealth {
             // In the past: open to all, and known to wait for a trial.
             outlook.open_until = Some(now);
         }
-        self.outlook.store(Arc::new(outlook));
+        let before = self.outlook.swap(Arc::new(outlook));
+        if is_news(&before, &self.outlook.load(), now) {
+            self.news.notify_one();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, RouteMind> {
         // A panic while it was held can only have left a sample half counted.
         self.mind.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether what one replica should tell the others at once is another than before.
+fn is_news(before: &RouteOutlook, after: &RouteOutlook, now: Mono) -> bool {
+    let waits = |outlook: &RouteOutlook| {
+        [outlook.open_until, outlook.limited_until, outlook.disabled_until]
+            .map(|until| until.filter(|until| now < *until))
+    };
+    waits(before) != waits(after)
 }
 
 /// Outlooks of the routes that are eligible for one request, in their order.

@@ -41,6 +41,8 @@ pub(crate) fn exposed() -> Families {
     metrics.drift(p, m, 0.0);
     metrics.local("local", [0.0; 4]);
     metrics.reload(Some((1, 1.0)));
+    metrics.store_operation("exchange", "ok", 0.001);
+    metrics.store_degraded(false);
     of_page(&metrics.page())
 }
 

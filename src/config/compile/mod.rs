@@ -9,6 +9,7 @@ mod policies;
 pub(crate) mod prices;
 mod providers;
 mod settings;
+mod store;
 
 use std::path::PathBuf;
 use std::sync::Arc;

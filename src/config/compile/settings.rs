@@ -28,12 +28,12 @@ pub(super) fn compile(
     has_keys: bool,
 ) -> Settings {
     let listen = listen(reader, document, documents);
-    store(reader, document);
     Settings {
         listen,
         admin: admin(reader, document),
         tls: tls(reader, document, &documents.folder),
         auth: auth(reader, document, listen, has_keys),
+        store: super::store::compile(reader, document),
         state_dir: state_dir(document, &documents.folder),
         limits: limits(reader, document),
         log: log(document),
@@ -87,21 +87,6 @@ fn listen(reader: &Reader<'_>, document: &TollwayDocument, documents: &Documents
         });
     }
     document.listen.as_ref().map_or(LISTEN, |listen| listen.0)
-}
-
-fn store(reader: &Reader<'_>, document: &TollwayDocument) {
-    let Some(store) = &document.store else { return };
-    let known = ["redis://", "rediss://", "redis+cluster://", "redis+sentinel://"];
-    if known.iter().any(|scheme| store.0.starts_with(scheme)) {
-        super::not_yet(
-            reader,
-            store.spot,
-            "a Redis store",
-            "this gateway keeps its state by itself; nothing is shared with others",
-        );
-    } else if &*store.0 != "embedded" {
-        not_among(reader, store.spot, &store.0, &["embedded", "redis://host:port/db"]);
-    }
 }
 
 fn admin(reader: &Reader<'_>, document: &TollwayDocument) -> Admin {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crate::units::Mono;
 
+use super::others::Spell;
+
 /// Failures in a row that open it.
 pub const CONSECUTIVE_FAILURES: u32 = 3;
 /// Weight of recent attempts below which their failure rate says nothing.
@@ -85,6 +87,12 @@ impl Breaker {
     pub fn closed_to_others_until(&self, now: Mono) -> Option<Mono> {
         let until = self.open_until?;
         if now < until { Some(until) } else { self.trial_until.filter(|trial| now < *trial) }
+    }
+
+    /// When it opened, and until when nobody should be sent here; `None` if somebody may.
+    pub fn spell(&self, now: Mono) -> Option<Spell> {
+        let until = self.closed_to_others_until(now)?;
+        Some(Spell { since: self.open_until?.minus(self.open_for), until })
     }
 
     /// An attempt begins. When half open it is the trial, and others keep away until it has an outcome.

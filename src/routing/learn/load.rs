@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use crate::units::Mono;
 
+use super::others::Cap;
+
 /// The window in which load is measured, in seconds.
 pub const WINDOW: usize = 10;
 /// After a refusal the cap is this share of the load that was refused.
 const CAP_OF_REFUSED: f64 = 0.92;
 /// How much each success lets the cap grow.
-const GROWTH: f64 = 1.003;
+pub(super) const GROWTH: f64 = 1.003;
 /// Wait after a refusal that named none; doubles up to the longest.
 const WAIT_FIRST: Duration = Duration::from_secs(1);
 const WAIT_LONGEST: Duration = Duration::from_secs(30);
@@ -21,6 +23,9 @@ pub struct Load {
     tokens: [f64; WINDOW],
     second: u64,
     cap: Option<f64>,
+    refused_at: Mono,
+    /// What others ask for beside us, in tokens a second.
+    beside: f64,
     limited_until: Option<Mono>,
     waited: Option<Duration>,
 }
@@ -62,8 +67,9 @@ impl Load {
         if first {
             // Refusals of one burst tell of one limit: that of what was under way, with what was refused on top.
             #[expect(clippy::cast_precision_loss, reason = "ten")]
-            let rate = self.rate(now) + uncached / WINDOW as f64;
+            let rate = self.rate(now) + self.beside + uncached / WINDOW as f64;
             self.cap = Some((rate * CAP_OF_REFUSED).max(1.0));
+            self.refused_at = now;
         }
         self.limited_until = Some(now.plus(wait));
     }
@@ -83,6 +89,16 @@ impl Load {
     /// The most it seems to take, in uncached prompt tokens a second; `None`: never refused.
     pub const fn cap(&self) -> Option<f64> {
         self.cap
+    }
+
+    /// The cap with the refusal that taught it.
+    pub fn cap_refused(&self) -> Option<Cap> {
+        self.cap.map(|tokens| Cap { tokens, refused_at: self.refused_at })
+    }
+
+    /// Others ask for so many tokens a second, which a refusal is about as well.
+    pub const fn beside(&mut self, rate: f64) {
+        self.beside = rate;
     }
 
     /// Until when it must not be asked.

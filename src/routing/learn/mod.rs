@@ -2,7 +2,8 @@
 //! task: the gateway and the replay feed the same ones.
 //!
 //! `route` gathers what concerns one route (`first_token`, `errors`, `cache_hits`, `load`, `pace`, `breaker`) and shows it
-//! as a `RouteOutlook`. `demand` is what concerns requests: lengths of answers, sessions, the price of a late one.
+//! as a `RouteOutlook`; `others` is what other replicas say of it. `demand` is what concerns requests: lengths of answers,
+//! sessions, the price of a late one.
 
 pub mod breaker;
 pub mod cache_hits;
@@ -14,6 +15,7 @@ pub mod hedge_spend;
 pub mod lengths;
 pub mod level;
 pub mod load;
+pub mod others;
 pub mod pace;
 pub mod prefix;
 pub mod queue_price;

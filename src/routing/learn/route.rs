@@ -12,6 +12,7 @@ use super::cache_hits::CacheHits;
 use super::errors::Errors;
 use super::first_token::{FirstToken, Prior, Reading};
 use super::load::Load;
+use super::others::{Others, Spell, Standing};
 use super::pace::Pace;
 use super::prefix::Held;
 
@@ -74,6 +75,7 @@ pub struct RouteMind {
     succeeded_at: Option<Mono>,
     disabled_until: Option<Mono>,
     abandoned: [f32; 2],
+    others: Others,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -142,6 +144,7 @@ impl RouteMind {
         self.running += 1;
         self.errors.counted(seconds(now), false);
         self.load.taken();
+        self.others.taken();
         if self.breaker.succeeded(now) { Change::Breaker(State::Closed) } else { Change::None }
     }
 
@@ -214,6 +217,7 @@ impl RouteMind {
             }
             Failing::Limited => {
                 let uncached = self.take(id).map_or(0.0, |waiting| waiting.reading.expected());
+                self.load.beside(self.others.rate(now));
                 self.load.refused(now, uncached, retry_after);
                 Change::None
             }
@@ -237,6 +241,23 @@ impl RouteMind {
     /// The provider's headers said that no quota is left for `wait`.
     pub fn exhausted(&mut self, now: Mono, wait: Duration) {
         self.load.exhausted(now, wait);
+    }
+
+    /// Other replicas say this of the route now.
+    pub fn others_say(&mut self, others: Others) {
+        self.others.hear(others);
+    }
+
+    /// What other replicas should know of it.
+    pub fn standing(&mut self, now: Mono) -> Standing {
+        let disabled = self.disabled_until.filter(|until| now < *until);
+        Standing {
+            rate: self.load.rate(now),
+            cap: self.load.cap_refused(),
+            limited_until: self.load.limited_until(now),
+            open: self.breaker.spell(now),
+            disabled: disabled.map(|until| Spell { since: until.minus(DISABLED_FOR), until }),
+        }
     }
 
     /// The breaker's state.
@@ -289,14 +310,20 @@ impl RouteMind {
             cache_hits: CacheShares(self.cache_hits.shares()),
             abandoned_billed: Abandoned((self.abandoned[0] + 2.0) / (self.abandoned[1] + 2.0)),
             heard: if self.heard_at.is_some_and(|at| now.since(at) > FORGOTTEN) { 0 } else { self.heard },
-            rate: self.load.rate(now) as f32,
-            cap: self.load.cap().map(|cap| cap as f32),
+            rate: (self.load.rate(now) + self.others.rate(now)) as f32,
+            cap: self.others.cap_beside(now, self.load.cap_refused()).map(|cap| cap.tokens as f32),
             queued_tokens: if queues { self.queued(now) as f32 } else { 0.0 },
             running: self.running,
             running_max: None,
-            open_until: self.breaker.closed_to_others_until(now),
-            limited_until: self.load.limited_until(now),
-            disabled_until: self.disabled_until.filter(|until| now < *until),
+            open_until: self
+                .breaker
+                .closed_to_others_until(now)
+                .max(self.others.open_until(now, self.succeeded_at)),
+            limited_until: self.load.limited_until(now).max(self.others.limited_until(now)),
+            disabled_until: self
+                .disabled_until
+                .filter(|until| now < *until)
+                .max(self.others.disabled_until(now, self.succeeded_at)),
         }
     }
 
@@ -347,6 +374,33 @@ mod tests {
             other.failed(at(0), AttemptId(id), Failing::Not, None, false);
         });
         assert_eq!(other.outlook(at(0), false), RouteMind::default().outlook(at(0), false));
+    }
+
+    #[test]
+    fn the_worse_of_our_own_and_others_evidence_counts() {
+        let mut mind = RouteMind::default();
+        mind.began(at(0), AttemptId(1), Reading::of(1_000.0));
+        let word = |rate, limited, open| Standing {
+            rate,
+            limited_until: Some(at(limited)),
+            open: Some(open),
+            ..Standing::default()
+        };
+        let spell = |since, until| Spell { since: at(since), until: at(until) };
+        let say = |mind: &mut RouteMind, word| mind.others_say(Others::of(std::iter::once((at(100), word))));
+        say(&mut mind, word(400.0, 9_000, spell(100, 2_000)));
+        let outlook = mind.outlook(at(100), false);
+        assert_eq!((outlook.limited_until, outlook.open_until), (Some(at(9_000)), Some(at(2_000))));
+        assert!((outlook.rate - 500.0).abs() < 1e-3, "{}", outlook.rate);
+        assert_eq!(mind.standing(at(100)), Standing { rate: 100.0, ..Standing::default() }, "no hearsay");
+        mind.failed(at(200), AttemptId(1), Failing::Limited, Some(Duration::from_secs(20)), false);
+        let outlook = mind.outlook(at(200), false);
+        assert_eq!(outlook.limited_until, Some(at(20_200)));
+        assert!((outlook.cap.unwrap() - 0.92 * 500.0).abs() < 1e-3, "what all asked for: {:?}", outlook.cap);
+        mind.answered(at(300), AttemptId(2), false, true);
+        assert_eq!(mind.outlook(at(300), false).open_until, None, "it has answered since");
+        say(&mut mind, word(0.0, 0, spell(400, 2_400)));
+        assert_eq!(mind.outlook(at(400), false).open_until, Some(at(2_400)), "opened again");
     }
 
     #[test]
