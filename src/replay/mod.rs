@@ -4,6 +4,9 @@
 //! brings its own time and chance, and nothing of the router's.
 
 pub mod chance;
+pub mod compare;
+pub mod html;
+pub mod protocol;
 pub mod router;
 pub mod run;
 pub mod scenario;
