@@ -184,7 +184,8 @@ pub fn run(plan: &Plan<'_>, progress: &(dyn Fn(usize, usize) + Sync)) -> Compari
         sides: sides.collect(),
         oracle: plan.oracle.then(|| mean_curve(&curves)),
         baselines: if plan.baselines {
-            rivals(plan.scenario, baselines.iter().map(Vec::as_slice), plan.attainment)
+            let all: Vec<&[Measure]> = baselines.iter().map(Vec::as_slice).collect();
+            rivals(plan.scenario, &all, plan.attainment)
         } else {
             Vec::new()
         },

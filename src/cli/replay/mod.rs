@@ -32,6 +32,7 @@ const BOUND: Option<Bound> = None;
 /// gzipped), an access log of tollway's own, or `generate:chat`, `generate:prefixes`, `generate:agents` or `generate:day`,
 /// with `:N` for so many requests. Of an access log, the market is what the log shows of the routes in the configuration.
 #[derive(Debug, Clone, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #[command(after_help = "Examples:\n  \
     tollway replay generate:chat\n  \
     tollway replay access.jsonl.gz --policies policies --against policies.new --html difference.html\n  \
@@ -174,21 +175,17 @@ fn report(args: &ReplayArgs) -> Result<(), Error> {
     if let Some(path) = &args.report {
         write(path, &page)?;
     }
-    match (args.output, &args.report) {
-        (Output::Human, Some(path)) => {
-            let took = crate::replay::protocol::report::span(findings.took.as_secs_f64());
-            Ok(writeln!(anstream::stdout(), "{}: written in {took}", path.display())?)
-        }
-        _ => {
-            let all = serde_json::json!({
-                "combinations": findings.combinations,
-                "failures": findings.failures,
-                "requests": findings.requests,
-                "took_s": findings.took.as_secs_f64(),
-            });
-            Ok(args.output.print(&all, |_| page, &mut anstream::stdout())?)
-        }
+    if let (Output::Human, Some(path)) = (args.output, &args.report) {
+        let took = crate::replay::protocol::report::span(findings.took.as_secs_f64());
+        return Ok(writeln!(anstream::stdout(), "{}: written in {took}", path.display())?);
     }
+    let all = serde_json::json!({
+        "combinations": findings.combinations,
+        "failures": findings.failures,
+        "requests": findings.requests,
+        "took_s": findings.took.as_secs_f64(),
+    });
+    Ok(args.output.print(&all, |_| page, &mut anstream::stdout())?)
 }
 
 fn replay(args: &ReplayArgs) -> Result<(), Error> {

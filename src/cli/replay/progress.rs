@@ -1,18 +1,19 @@
 //! One line on standard error that says how far a long run is; nothing where nobody watches.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::time::Instant;
+
+use crate::units::{Clock as _, Mono, SystemClock};
 
 /// A line that is written over as the work goes on.
 #[derive(Debug)]
 pub(super) struct Progress {
-    began: Instant,
+    clock: SystemClock,
     shown: bool,
 }
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Self { began: Instant::now(), shown: std::io::stderr().is_terminal() }
+        Self { clock: SystemClock::new(), shown: std::io::stderr().is_terminal() }
     }
 
     /// `done` of `all` jobs are done.
@@ -21,7 +22,8 @@ impl Progress {
         if !self.shown || done == 0 {
             return;
         }
-        let left = self.began.elapsed().as_secs_f64() / done as f64 * (all.saturating_sub(done)) as f64;
+        let left = self.clock.now().mono.since(Mono::default()).as_secs_f64() / done as f64
+            * (all.saturating_sub(done)) as f64;
         let end = if done == all { "\r\x1b[K" } else { "" };
         // Who cannot be shown this misses nothing.
         let _ = write!(

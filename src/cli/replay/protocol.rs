@@ -1,7 +1,10 @@
 //! `tollway replay --protocol`: the report on routing, on every trace and market there is.
 
+use std::fmt::Write as _;
+
 use crate::replay::protocol::{self, Findings, Market, Plan, report, traces};
 use crate::replay::scenario::{self, Scenario};
+use crate::units::{Clock as _, SystemClock};
 
 use super::progress::Progress;
 use super::{Error, ReplayArgs, market};
@@ -34,12 +37,12 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(Findings, String), Error> {
         threads: args.threads,
         bound: super::BOUND,
     };
-    let progress = Progress::new();
-    let findings = protocol::run(&plan, &|done, all| progress.say(done, all));
+    let (progress, clock) = (Progress::new(), SystemClock::new());
+    let findings = protocol::run(&plan, &clock, &|done, all| progress.say(done, all));
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let made = report::Made {
         command: &command(args, requests),
-        day: &jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
+        day: &clock.now().wall.strftime("%Y-%m-%d").to_string(),
         machine: &format!("{cores} cores of {}", std::env::consts::ARCH),
     };
     let page = report::page(&plan, &findings, &made);
@@ -78,11 +81,11 @@ fn command(args: &ReplayArgs, requests: usize) -> String {
     }
     for (name, value) in [("attainment", args.attainment), ("rate", args.rate)] {
         if let Some(value) = value {
-            words.push_str(&format!(" --{name} {value}"));
+            let _ = write!(words, " --{name} {value}");
         }
     }
     for file in &args.scenario {
-        words.push_str(&format!(" --scenario {}", file.display()));
+        let _ = write!(words, " --scenario {}", file.display());
     }
     words
 }

@@ -208,7 +208,8 @@ fn table(rows: &[Vec<String>]) -> String {
         let mut line = String::new();
         for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
             let gap = " ".repeat(width - cell.chars().count());
-            line.push_str(&if at == 0 { format!("{cell}{gap}") } else { format!("  {gap}{cell}") });
+            let (before, after) = if at == 0 { ("", &*gap) } else { (&*gap, "") };
+            let _ = write!(line, "{}{before}{cell}{after}", if at == 0 { "" } else { "  " });
         }
         text.push_str(line.trim_end());
         text.push('\n');

@@ -40,7 +40,7 @@ pub fn page(all: &Comparison) -> String {
         escaped(&all.trace)
     );
     for (at, colour) in ROUTES.iter().enumerate() {
-        let _ = write!(text, ".area.r{at} {{ fill: {colour}; }} .key.r{at} {{ background: {colour}; }}\n");
+        let _ = writeln!(text, ".area.r{at} {{ fill: {colour}; }} .key.r{at} {{ background: {colour}; }}");
     }
     let (ttft_s, per_1k_s) = all.promise_s;
     let _ = write!(
@@ -96,8 +96,11 @@ fn section(text: &mut String, title: &str, about: &str, chart: &str) {
     let _ = write!(text, "<h2>{}</h2><p>{about}</p>{chart}", escaped(title));
 }
 
+/// A row of the table: what it says, and how.
+type Figure = (&'static str, fn(&Side) -> String);
+
 fn table(text: &mut String, all: &Comparison) {
-    let figures: [(&str, fn(&Side) -> String); 11] = [
+    let figures: [Figure; 11] = [
         ("spend, USD", |side| usd(side.mean.spend_usd)),
         ("attempts without an answer, USD", |side| usd(side.mean.wasted_usd)),
         ("probes, USD", |side| usd(side.mean.probes_usd)),
@@ -120,8 +123,11 @@ fn table(text: &mut String, all: &Comparison) {
     }
     text.push_str("</tr>");
     let mut row = |name: &str, cells: Vec<String>| {
-        let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escaped(cell))).collect();
-        let _ = write!(text, "<tr><td>{}</td>{cells}</tr>", escaped(name));
+        let _ = write!(text, "<tr><td>{}</td>", escaped(name));
+        for cell in cells {
+            let _ = write!(text, "<td>{}</td>", escaped(&cell));
+        }
+        text.push_str("</tr>");
     };
     for (name, figure) in figures {
         row(name, all.sides.iter().map(figure).collect());

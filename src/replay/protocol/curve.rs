@@ -94,36 +94,3 @@ impl Curve {
             .or_else(|| self.points.iter().max_by(|a, b| a.attainment.total_cmp(&b.attainment)))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn curve(points: &[(f64, f64)]) -> Curve {
-        let point =
-            |&(attainment, usd): &(f64, f64)| Point { lateness_usd: 0.0, attainment, usd, worst_minute: 1.0 };
-        Curve::new(points.iter().map(point).collect())
-    }
-
-    #[test]
-    fn the_hull_leaves_out_what_no_mixture_wants() {
-        let seen =
-            curve(&[(0.5, 3.0), (0.6, 1.0), (0.8, 2.9), (0.9, 2.0), (0.9, 2.5), (1.0, 6.0), (0.95, 4.5)]);
-        assert_eq!(seen.hull, [(0.6, 1.0), (0.9, 2.0), (1.0, 6.0)]);
-        assert_eq!(seen.best(), 1.0);
-    }
-
-    #[test]
-    fn regret_is_at_equal_attainment() {
-        let seen = curve(&[(0.6, 1.0), (0.9, 2.0), (0.98, 6.0)]);
-        assert_eq!(seen.usd_at(0.5), Some((1.0, false)));
-        let (usd, beyond) = seen.usd_at(0.94).unwrap();
-        assert!((usd - 4.0).abs() < 1e-9 && !beyond);
-        assert_eq!(seen.usd_at(0.99), Some((6.0, true)));
-        let regret = seen.regret(0.9, 2.2).unwrap();
-        assert!((regret.share - 0.1).abs() < 1e-9 && !regret.beyond);
-        assert_eq!(curve(&[]).regret(0.9, 1.0), None);
-        assert_eq!(seen.meets(0.9).unwrap().usd, 2.0);
-        assert_eq!(seen.meets(0.99).unwrap().usd, 6.0);
-    }
-}

@@ -12,13 +12,14 @@ pub mod queue;
 pub mod report;
 pub mod traces;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::replay::router::baselines::Rule;
 use crate::replay::scenario::Scenario;
 use crate::replay::trace::Trace;
+use crate::units::Clock;
 
 use curve::{Curve, Regret};
 use failover::Failure;
@@ -137,9 +138,9 @@ struct OfWorld {
     took: Duration,
 }
 
-/// Runs `plan`; `progress` hears how many jobs are done, of how many.
-pub fn run(plan: &Plan, progress: &(dyn Fn(usize, usize) + Sync)) -> Findings {
-    let began = Instant::now();
+/// Runs `plan`; `progress` hears how many jobs are done, of how many. `clock` says how long it took, and nothing else.
+pub fn run(plan: &Plan, clock: &(dyn Clock + Sync), progress: &(dyn Fn(usize, usize) + Sync)) -> Findings {
+    let began = clock.now().mono;
     let mut rates: Vec<f64> = plan.markets.iter().flat_map(|market| market.rates.iter().copied()).collect();
     rates.sort_by(f64::total_cmp);
     rates.dedup();
@@ -161,7 +162,7 @@ pub fn run(plan: &Plan, progress: &(dyn Fn(usize, usize) + Sync)) -> Findings {
                         trace: &scaled[trace][rate],
                         slo: traces::promise(&plan.traces[trace]),
                     };
-                    Done::World(Box::new(world(plan, &case, seed)))
+                    Done::World(Box::new(world(plan, &case, clock, seed)))
                 }
                 Job::Failure { trace, attainment, seed } => {
                     let slo = traces::promise(&plan.traces[trace]);
@@ -173,7 +174,9 @@ pub fn run(plan: &Plan, progress: &(dyn Fn(usize, usize) + Sync)) -> Findings {
             },
             progress,
         );
-    gather(plan, &rates, &jobs, results, began)
+    let mut findings = gather(plan, &rates, &jobs, results);
+    findings.took = clock.now().mono.since(began);
+    findings
 }
 
 fn jobs(plan: &Plan, rates: &[f64]) -> Vec<Job> {
@@ -194,25 +197,25 @@ fn jobs(plan: &Plan, rates: &[f64]) -> Vec<Job> {
     jobs
 }
 
-fn world(plan: &Plan, case: &Case<'_>, seed: u64) -> OfWorld {
+fn world(plan: &Plan, case: &Case<'_>, clock: &dyn Clock, seed: u64) -> OfWorld {
     let oracle = case.oracle(seed);
-    let began = Instant::now();
+    let began = clock.now().mono;
     let ours: Vec<Measure> = plan
         .attainments
         .iter()
         .map(|target| Measure::of(&case.ours(&[policy(case.slo, *target)], seed)))
         .collect();
-    let took = began.elapsed();
-    let seen = ours
+    let took = clock.now().mono.since(began);
+    let by_target = ours
         .into_iter()
         .zip(&plan.attainments)
-        .map(|(ours, target)| seen(plan, case, &oracle, ours, *target, seed));
+        .map(|(ours, target)| of_target(plan, case, &oracle, ours, *target, seed));
     let baselines =
         case.baselines().into_iter().map(|(rule, most)| Measure::of(&case.baseline(rule, most, seed)));
-    OfWorld { seen: seen.collect(), baselines: baselines.collect(), took }
+    OfWorld { seen: by_target.collect(), baselines: baselines.collect(), took }
 }
 
-fn seen(plan: &Plan, case: &Case<'_>, oracle: &Curve, ours: Measure, target: f64, seed: u64) -> Seen {
+fn of_target(plan: &Plan, case: &Case<'_>, oracle: &Curve, ours: Measure, target: f64, seed: u64) -> Seen {
     let meets = oracle.meets(target);
     Seen {
         regret: oracle.regret(ours.attainment, ours.spend_usd),
@@ -226,7 +229,7 @@ fn seen(plan: &Plan, case: &Case<'_>, oracle: &Curve, ours: Measure, target: f64
     }
 }
 
-fn gather(plan: &Plan, rates: &[f64], jobs: &[Job], results: Vec<Done>, began: Instant) -> Findings {
+fn gather(plan: &Plan, rates: &[f64], jobs: &[Job], results: Vec<Done>) -> Findings {
     let mut findings = Findings {
         combinations: Vec::new(),
         failures: Vec::new(),
@@ -261,7 +264,6 @@ fn gather(plan: &Plan, rates: &[f64], jobs: &[Job], results: Vec<Done>, began: I
             (Done::World(_), Job::Failure { .. }) => {}
         }
     }
-    findings.took = began.elapsed();
     findings
 }
 
@@ -272,6 +274,7 @@ fn combinations(
     rate: f64,
     worlds: &[OfWorld],
 ) -> Vec<Combination> {
+    let baselines: Vec<&[Measure]> = worlds.iter().map(|world| world.baselines.as_slice()).collect();
     let of = plan.attainments.iter().enumerate().map(|(place, target)| Combination {
         trace: trace.to_owned(),
         market: scenario.name.clone(),
@@ -280,23 +283,19 @@ fn combinations(
         rate,
         attainment: *target,
         seeds: worlds.iter().filter_map(|world| world.seen.get(place).cloned()).collect(),
-        rivals: rivals(scenario, worlds.iter().map(|world| world.baselines.as_slice()), *target),
+        rivals: rivals(scenario, &baselines, *target),
     });
     of.collect()
 }
 
 /// Each baseline with the node's share that suits it best: the cheapest that attains the target, else the best.
-pub fn rivals<'w>(
-    scenario: &Scenario,
-    worlds: impl Iterator<Item = &'w [Measure]> + Clone,
-    target: f64,
-) -> Vec<Rival> {
+pub fn rivals(scenario: &Scenario, worlds: &[&[Measure]], target: f64) -> Vec<Rival> {
     let shares = if scenario.local.is_some() { judge::LOCAL_MOST.len() } else { 1 };
     let best = Rule::ALL.into_iter().enumerate().filter_map(|(at, rule)| {
         let all = (0..shares).map(|share| Rival {
             name: rule.name(),
             local_most: scenario.local.is_some().then(|| judge::LOCAL_MOST[share]),
-            mean: Measure::mean(worlds.clone().filter_map(|world| world.get(at * shares + share))),
+            mean: Measure::mean(worlds.iter().filter_map(|world| world.get(at * shares + share))),
         });
         all.reduce(|best, other| {
             let (enough, other_enough) = (best.mean.attainment >= target, other.mean.attainment >= target);

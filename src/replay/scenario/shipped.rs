@@ -39,22 +39,3 @@ pub fn shipped(name: &str) -> Option<Result<Scenario, Problems>> {
     }
     (!files.is_empty()).then(|| read_all(&files, &Shapes::fitted()))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_scenario_comes_with_the_binary_and_says_what_its_file_says() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
-        let files = std::fs::read_dir(&folder).unwrap().count();
-        assert_eq!(names().count(), files);
-        for name in names() {
-            let own = shipped(name).unwrap().unwrap_or_else(|problems| panic!("{problems}"));
-            let file = folder.join(format!("{name}.yaml"));
-            let read = super::super::load(&file, &Shapes::fitted()).unwrap();
-            assert_eq!(format!("{own:?}"), format!("{read:?}"), "{name}");
-        }
-        assert!(shipped("none").is_none());
-    }
-}

@@ -199,7 +199,7 @@ fn rivals(text: &mut String, findings: &Findings) {
             findings.combinations.len(),
             share(mean(&saved)),
             share(least),
-            mean(&less).map_or("–".to_owned(), |value| points(value)),
+            mean(&less).map_or("–".to_owned(), points),
             mean(&errors).unwrap_or(0.0) / thousands,
         );
     }
