@@ -93,7 +93,6 @@ fn regrets(text: &mut String, findings: &Findings) {
         let Some(first) = row.first() else { continue };
         let _ = write!(text, "| {} | {} |", first.trace, market(first));
         for column in &columns {
-            #[expect(clippy::float_cmp, reason = "the very same number")]
             let found = row.iter().find(|one| (one.rate, one.attainment) == *column);
             let cell = found.and_then(|one| one.regret());
             let _ = match cell {
