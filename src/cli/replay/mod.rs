@@ -96,7 +96,7 @@ pub(super) struct ReplayArgs {
     #[arg(long, value_name = "FILE", requires = "protocol")]
     report: Option<PathBuf>,
     /// A folder of traces for the protocol [default: generated ones]
-    #[arg(long, env = "TRACES", value_name = "DIR", requires = "protocol")]
+    #[arg(long, env = "TRACES", value_name = "DIR")]
     traces: Option<PathBuf>,
     /// For people, or for scripts
     #[arg(long, value_enum, default_value = "human")]

@@ -1,6 +1,7 @@
 //! The targets, and how far from them we are.
 
-use super::super::{Combination, Findings};
+use crate::replay::protocol::{Combination, Findings};
+
 use super::{mean, percent, points, signed};
 
 /// A row of the table of targets.
