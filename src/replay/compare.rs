@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::routing::{Policy, RequestFacts, select};
+use crate::routing::{Policy, RequestFacts, RouteId, select};
 
 use super::protocol::curve::{Curve, Point, Regret};
 use super::protocol::judge::{Bound, Case, rules};
@@ -34,6 +34,9 @@ pub struct Plan<'a> {
     pub scenario: &'a Scenario,
     /// The sets of policies: one, or two.
     pub sides: Vec<Policies<'a>>,
+    /// Who may serve each of the trace's models; `&[]`: whoever sells a model of that name, or everybody. Baselines do not
+    /// look at it.
+    pub eligible: &'a [Vec<RouteId>],
     /// The target that the baselines' own choices are made for.
     pub attainment: f64,
     /// Seeds 1 to this.
@@ -136,7 +139,8 @@ enum Done {
 
 /// Runs `plan`; `progress` hears how many jobs are done, of how many.
 pub fn run(plan: &Plan<'_>, progress: &(dyn Fn(usize, usize) + Sync)) -> Comparison {
-    let case = Case { scenario: plan.scenario, trace: plan.trace, slo: plan.scenario.slo };
+    let case =
+        Case { scenario: plan.scenario, trace: plan.trace, slo: plan.scenario.slo, eligible: plan.eligible };
     let seeds = 1..=plan.seeds;
     let mut jobs: Vec<Job> = Vec::new();
     if plan.oracle {
@@ -195,7 +199,8 @@ pub fn run(plan: &Plan<'_>, progress: &(dyn Fn(usize, usize) + Sync)) -> Compari
 /// Ours, and who served each request (`u16::MAX`: nobody).
 fn watched(case: &Case<'_>, policies: &[Policy], seed: u64) -> (Tally, Vec<u16>) {
     let mut world = World::new(case.scenario, case.trace, seed);
-    let router = Ours::new(&world, policies, Knows::Learnt, case.scenario.begins, seed);
+    let router =
+        Ours::new(&world, policies, Knows::Learnt, case.scenario.begins, seed).with_eligible(case.eligible);
     let mut router = Watched::new(router, case.trace.arrivals.len());
     let tally = run::run(&mut world, case.scenario, rules(case.slo, policies), &mut router);
     (tally, router.served)

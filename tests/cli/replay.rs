@@ -134,3 +134,51 @@ fn the_protocol_writes_its_report() {
     let page = std::fs::read_to_string(folder.path().join("report.md")).unwrap();
     assert!(page.starts_with("# Routing report\n") && page.contains("## Targets"), "{page}");
 }
+
+/// Ten minutes of two sellers, one quick and dear, the other slow and cheap; the log knows the model by its family.
+fn log() -> String {
+    let mut log = String::new();
+    for second in 0..600_u64 {
+        let (route, ttft_ms) = if second % 2 == 0 { ("red/m", 300) } else { ("blue/m", 900) };
+        let ttft_ms = ttft_ms + second % 17 * 10;
+        log += &format!(
+            "{{\"ts\":\"2026-11-24T10:{:02}:{:02}.000Z\",\"request_id\":\"r\",\"model\":\"fam\",\"team\":\"t\",\"key\":\"\",\
+             \"route\":\"{route}\",\"checkpoint\":\"m-1\",\"attempts\":1,\"status\":200,\"outcome\":\"ok\",\"stream\":true,\
+             \"prompt_tokens\":{},\"completion_tokens\":50,\"ttft_ms\":{ttft_ms},\"total_ms\":{}}}\n",
+            second / 60 + 1,
+            second % 60,
+            400 + second % 13 * 100,
+            ttft_ms + 1000,
+        );
+    }
+    log
+}
+
+#[test]
+fn an_access_log_shows_its_market_and_judges_an_edit() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("access.jsonl", &log());
+    let provider = |name: &str, input: &str| {
+        format!(
+            "  {name}:\n    kind: openai\n    base_url: http://127.0.0.1:9/v1\n    api_key: unused\n    models:\n      \
+             - {{id: m, model: m-1, family: fam, price: {{input: {input}, output: 1}}}}\n"
+        )
+    };
+    write("tollway.yaml", &format!("providers:\n{}{}", provider("red", "3"), provider("blue", "0.3")));
+    write("new.yaml", "policy: only-red\nroutes: [red]\n");
+    let words = ["replay", "access.jsonl", "--against", "new.yaml", "--seeds", "1", "--ttft", "2"];
+    let (text, status) = printed(folder.path(), &words);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("600 requests") && text.contains("the policies in force"), "{text}");
+    let (json, _) = printed(folder.path(), &[&words[..], &["--output", "json"]].concat());
+    let value: Value = serde_json::from_str(&json).unwrap();
+    let served = |side: usize, route: &str| {
+        let routes = value["sides"][side]["routes"].as_array().unwrap();
+        routes.iter().find(|one| one["name"] == route).unwrap()["requests"].as_f64().unwrap()
+    };
+    assert!(served(0, "blue/m") > 500.0, "the cheap one is quick enough: {}", served(0, "blue/m"));
+    assert!(served(1, "red/m") > 599.0);
+    let spend = |side: usize| value["sides"][side]["mean"]["spend_usd"].as_f64().unwrap();
+    assert!(spend(1) > spend(0) * 3.0, "{} and {}", spend(0), spend(1));
+}

@@ -18,6 +18,7 @@ pub(crate) fn compared(other: &[Policy], seeds: u64, threads: usize) -> Comparis
             Policies { name: "promise", policies: &promise },
             Policies { name: "other <&\">", policies: other },
         ],
+        eligible: &[],
         attainment: 0.95,
         seeds,
         threads,

@@ -11,7 +11,7 @@ use crate::providers::Kind as ProviderKind;
 use crate::replay::protocol::judge::policy;
 use crate::replay::scenario::{self, Scenario, Shapes, SloClass};
 use crate::replay::trace::{Kind, Load, Trace, generate, load, records};
-use crate::routing::{Policy, Retention, Route};
+use crate::routing::{Policy, Retention, Route, RouteId};
 
 use super::{Error, ReplayArgs};
 
@@ -28,6 +28,8 @@ pub(super) struct Matter {
     pub(super) scenario: Scenario,
     pub(super) policies: Named,
     pub(super) against: Option<Named>,
+    /// Who may serve each of the trace's models; empty: everybody any.
+    pub(super) eligible: Vec<Vec<RouteId>>,
     /// What the reader should know of how these came to be.
     pub(super) notes: Vec<String>,
 }
@@ -125,6 +127,12 @@ fn of_log(records: &records::Records, args: &ReplayArgs) -> Result<Matter, Error
     for route in &inferred.unknown {
         notes.push(format!("{route} is left out: the configuration has no such route"));
     }
+    let eligible = eligible(&own, &records.trace, &inferred.scenario);
+    if !eligible.is_empty() && (args.baselines || args.html.is_some()) {
+        notes.push(
+            "baselines are left out: they take any route for any model, and this log has several".to_owned(),
+        );
+    }
     let named = |path: Option<&PathBuf>, snapshot: Snapshot| Named {
         name: path.map_or_else(|| "the policies in force".to_owned(), |path| path.display().to_string()),
         policies: snapshot.policies,
@@ -134,8 +142,24 @@ fn of_log(records: &records::Records, args: &ReplayArgs) -> Result<Matter, Error
         scenario: inferred.scenario,
         policies: named(args.policies.as_ref(), own),
         against: other.map(|other| named(args.against.as_ref(), other)),
+        eligible,
         notes,
     })
+}
+
+/// Who in the market serves what each name of the log stands for in the configuration; empty where everybody serves all.
+fn eligible(snapshot: &Snapshot, trace: &Trace, market: &Scenario) -> Vec<Vec<RouteId>> {
+    let everybody = || (0..u16::try_from(market.routes.len()).unwrap_or(u16::MAX)).map(RouteId);
+    let serving = |name: &str| -> Vec<RouteId> {
+        let Some(resolved) = snapshot.names.resolve(name) else { return everybody().collect() };
+        let serves = |id: &RouteId| {
+            let route = market.routes.get(usize::from(id.0)).map(|market| &market.route.name);
+            resolved.routes.iter().any(|own| snapshot.route(*own).map(|own| &own.name) == route)
+        };
+        everybody().filter(serves).collect()
+    };
+    let all: Vec<Vec<RouteId>> = trace.models.iter().map(|name| serving(name)).collect();
+    if all.iter().all(|own| own.len() == market.routes.len()) { Vec::new() } else { all }
 }
 
 /// The promise of the first policy that makes one.
@@ -163,7 +187,7 @@ fn of_market(name: &str, args: &ReplayArgs) -> Result<Matter, Error> {
     };
     let against =
         args.against.as_ref().map(|path| compiled(path, &scenario, args, &mut notes)).transpose()?;
-    Ok(Matter { trace, scenario, policies, against, notes })
+    Ok(Matter { trace, scenario, policies, against, eligible: Vec::new(), notes })
 }
 
 /// The policies in `path`, compiled for this market by the compiler that serves.

@@ -198,11 +198,13 @@ fn replay(args: &ReplayArgs) -> Result<(), Error> {
             .chain(&matter.against)
             .map(|named| compare::Policies { name: &named.name, policies: &named.policies })
             .collect(),
+        eligible: &matter.eligible,
         attainment: args.attainment.unwrap_or(ATTAINMENT),
         seeds: args.seeds.unwrap_or(SEEDS),
         threads: args.threads,
         oracle: !args.quick,
-        baselines: args.baselines || args.html.is_some(),
+        // Others' ways take any route for any model.
+        baselines: matter.eligible.is_empty() && (args.baselines || args.html.is_some()),
         bound: if args.quick { None } else { BOUND },
     };
     let comparison = compare::run(&plan, &|done, all| progress.say(done, all));

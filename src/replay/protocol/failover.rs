@@ -48,7 +48,7 @@ pub fn at_three_a_second(trace: Trace) -> Trace {
 /// Lets the busiest route of `calm` fail, in both ways.
 pub fn measure(calm: &Scenario, trace: &Trace, slo: SloClass, attainment: f64, seed: u64) -> Vec<Failure> {
     let policies = [policy(slo, attainment)];
-    let before = Case { scenario: calm, trace, slo }.ours(&policies, seed);
+    let before = Case { scenario: calm, trace, slo, eligible: &[] }.ours(&policies, seed);
     let busiest = before.served.iter().enumerate().max_by_key(|(_, (requests, _))| *requests);
     let Some(market) = busiest.and_then(|(place, _)| calm.routes.get(place)) else { return Vec::new() };
     let route = market.route.name.to_string();
@@ -56,7 +56,7 @@ pub fn measure(calm: &Scenario, trace: &Trace, slo: SloClass, attainment: f64, s
     let failures = kinds.into_iter().map(|kind| {
         let incidents = vec![Incident { route: route.clone(), from: FROM, to: TO, kind }];
         let scenario = Scenario { incidents, ..calm.clone() };
-        let tally = Case { scenario: &scenario, trace, slo }.ours(&policies, seed);
+        let tally = Case { scenario: &scenario, trace, slo, eligible: &[] }.ours(&policies, seed);
         let met = tally.failovers.first();
         Failure {
             trace: trace.name.clone(),

@@ -9,7 +9,7 @@ use crate::replay::scenario::{Scenario, SloClass};
 use crate::replay::tally::Tally;
 use crate::replay::trace::Trace;
 use crate::replay::world::World;
-use crate::routing::{Constraints, Fallback, Hedging, Matcher, Mode, Objective, Policy, Slo};
+use crate::routing::{Constraints, Fallback, Hedging, Matcher, Mode, Objective, Policy, RouteId, Slo};
 use crate::units::Usage;
 
 use super::curve::{Curve, Point};
@@ -34,6 +34,8 @@ pub struct Case<'a> {
     pub trace: &'a Trace,
     /// When a first token is late.
     pub slo: SloClass,
+    /// Who may serve each of the trace's models; `&[]`: whoever sells a model of that name, or everybody.
+    pub eligible: &'a [Vec<RouteId>],
 }
 
 /// The policy that stands for a promise alone: whoever is cheapest, of all there are.
@@ -75,7 +77,8 @@ impl Case<'_> {
     /// The router that serves, under `policies`.
     pub fn ours(&self, policies: &[Policy], seed: u64) -> Tally {
         let mut world = World::new(self.scenario, self.trace, seed);
-        let mut router = Ours::new(&world, policies, Knows::Learnt, self.scenario.begins, seed);
+        let mut router = Ours::new(&world, policies, Knows::Learnt, self.scenario.begins, seed)
+            .with_eligible(self.eligible);
         run(&mut world, self.scenario, rules(self.slo, policies), &mut router)
     }
 
@@ -103,7 +106,8 @@ impl Case<'_> {
             let lateness_usd = mean * ORACLE_FROM * (ORACLE_TO / ORACLE_FROM).powf(f64::from(step) / steps);
             let mut world = World::new(self.scenario, self.trace, seed);
             let knows = Knows::Truth(world.lucks(), lateness_usd);
-            let mut router = Ours::new(&world, &policies, knows, self.scenario.begins, seed);
+            let mut router =
+                Ours::new(&world, &policies, knows, self.scenario.begins, seed).with_eligible(self.eligible);
             let tally = run(&mut world, self.scenario, Rules::new(self.slo), &mut router);
             Point {
                 lateness_usd,

@@ -161,6 +161,7 @@ pub fn run(plan: &Plan, clock: &(dyn Clock + Sync), progress: &(dyn Fn(usize, us
                         scenario: &plan.markets[market].scenario,
                         trace: &scaled[trace][rate],
                         slo: traces::promise(&plan.traces[trace]),
+                        eligible: &[],
                     };
                     Done::World(Box::new(world(plan, &case, clock, seed)))
                 }
