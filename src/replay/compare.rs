@@ -131,8 +131,16 @@ enum Job {
     Baselines(u64),
 }
 
+/// One run of ours.
+struct Ran {
+    tally: Tally,
+    /// By request: the route that served it; `u16::MAX`: none.
+    served: Vec<u16>,
+    bound_usd: Option<f64>,
+}
+
 enum Done {
-    Side(Box<(Tally, Vec<u16>)>),
+    Side(Box<Ran>),
     Oracle(Curve),
     Baselines(Vec<Measure>),
 }
@@ -155,7 +163,7 @@ pub fn run(plan: &Plan<'_>, progress: &(dyn Fn(usize, usize) + Sync)) -> Compari
     let work = |job: &Job| match *job {
         Job::Side(side, seed) => {
             let policies = plan.sides.get(side).map_or(&[][..], |side| side.policies);
-            Done::Side(Box::new(watched(&case, policies, seed)))
+            Done::Side(Box::new(ran(plan, &case, policies, seed)))
         }
         Job::Oracle(seed) => Done::Oracle(case.oracle(seed)),
         Job::Baselines(seed) => {
@@ -165,7 +173,7 @@ pub fn run(plan: &Plan<'_>, progress: &(dyn Fn(usize, usize) + Sync)) -> Compari
     };
     let results = queue::map(&jobs, plan.threads, work, progress);
     let (mut curves, mut baselines) = (Vec::new(), Vec::new());
-    let mut tallies: Vec<Vec<(Tally, Vec<u16>)>> = plan.sides.iter().map(|_| Vec::new()).collect();
+    let mut tallies: Vec<Vec<Ran>> = plan.sides.iter().map(|_| Vec::new()).collect();
     for (job, done) in jobs.iter().zip(results) {
         match (done, job) {
             (Done::Oracle(curve), _) => curves.push(curve),
@@ -176,7 +184,7 @@ pub fn run(plan: &Plan<'_>, progress: &(dyn Fn(usize, usize) + Sync)) -> Compari
     }
     let slot_us = (plan.trace.span_us() / SLOTS).max(SLOT_US_MIN);
     let sides = plan.sides.iter().zip(&tallies);
-    let sides = sides.map(|(policies, tallies)| side(plan, &case, policies, tallies, &curves, slot_us));
+    let sides = sides.map(|(policies, tallies)| side(plan, policies, tallies, &curves, slot_us));
     Comparison {
         trace: plan.trace.name.clone(),
         requests: plan.trace.arrivals.len(),
@@ -196,37 +204,27 @@ pub fn run(plan: &Plan<'_>, progress: &(dyn Fn(usize, usize) + Sync)) -> Compari
     }
 }
 
-/// Ours, and who served each request (`u16::MAX`: nobody).
-fn watched(case: &Case<'_>, policies: &[Policy], seed: u64) -> (Tally, Vec<u16>) {
+fn ran(plan: &Plan<'_>, case: &Case<'_>, policies: &[Policy], seed: u64) -> Ran {
     let mut world = World::new(case.scenario, case.trace, seed);
     let router =
         Ours::new(&world, policies, Knows::Learnt, case.scenario.begins, seed).with_eligible(case.eligible);
     let mut router = Watched::new(router, case.trace.arrivals.len());
     let tally = run::run(&mut world, case.scenario, rules(case.slo, policies), &mut router);
-    (tally, router.served)
+    let bound = plan.bound;
+    let bound_usd =
+        bound.and_then(|bound| bound(case.scenario, case.trace, case.slo, tally.attainment(), seed));
+    Ran { tally, served: router.served, bound_usd }
 }
 
-fn side(
-    plan: &Plan<'_>,
-    case: &Case<'_>,
-    policies: &Policies<'_>,
-    runs: &[(Tally, Vec<u16>)],
-    curves: &[Curve],
-    slot_us: u64,
-) -> Side {
-    let measures: Vec<Measure> = runs.iter().map(|(tally, _)| Measure::of(tally)).collect();
+fn side(plan: &Plan<'_>, policies: &Policies<'_>, runs: &[Ran], curves: &[Curve], slot_us: u64) -> Side {
+    let measures: Vec<Measure> = runs.iter().map(|ran| Measure::of(&ran.tally)).collect();
     let spends = || measures.iter().map(|measure| measure.spend_usd);
     let regrets: Vec<Regret> = measures
         .iter()
         .zip(curves)
         .filter_map(|(measure, curve)| curve.regret(measure.attainment, measure.spend_usd))
         .collect();
-    let bounds: Vec<f64> = (1..)
-        .zip(&measures)
-        .filter_map(|(seed, measure)| {
-            plan.bound?(case.scenario, case.trace, case.slo, measure.attainment, seed)
-        })
-        .collect();
+    let bounds: Vec<f64> = runs.iter().filter_map(|ran| ran.bound_usd).collect();
     let mean = |values: &[f64]| {
         #[expect(clippy::cast_precision_loss, reason = "a few seeds")]
         let count = values.len() as f64;
@@ -235,7 +233,7 @@ fn side(
     let shares: Vec<f64> = regrets.iter().map(|regret| regret.share).collect();
     let beyond = regrets.iter().any(|regret| regret.beyond);
     let routes = names(plan.scenario);
-    let tallies = || runs.iter().map(|(tally, _)| tally);
+    let tallies = || runs.iter().map(|ran| &ran.tally);
     let has_tags = plan.trace.tags.len() > 1;
     Side {
         name: policies.name.to_owned(),
@@ -353,9 +351,9 @@ fn slot_of(at_us: u64, begin_us: u64, slot_us: u64) -> usize {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shares for a chart")]
-fn attained(runs: &[(Tally, Vec<u16>)], slot_us: u64) -> Vec<Option<f64>> {
+fn attained(runs: &[Ran], slot_us: u64) -> Vec<Option<f64>> {
     let mut slots: Vec<(u64, u64)> = Vec::new();
-    for (tally, _) in runs {
+    for Ran { tally, .. } in runs {
         let begin = tally.first_tokens.first().map_or(0, |one| one.at_us);
         for one in &tally.first_tokens {
             let slot = slot_of(one.at_us, begin, slot_us);
@@ -370,9 +368,9 @@ fn attained(runs: &[(Tally, Vec<u16>)], slot_us: u64) -> Vec<Option<f64>> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shares for a chart")]
-fn served(runs: &[(Tally, Vec<u16>)], slot_us: u64, routes: usize) -> Vec<Vec<f64>> {
+fn served(runs: &[Ran], slot_us: u64, routes: usize) -> Vec<Vec<f64>> {
     let mut slots: Vec<Vec<u64>> = Vec::new();
-    for (tally, served) in runs {
+    for Ran { tally, served, .. } in runs {
         let begin = tally.first_tokens.first().map_or(0, |one| one.at_us);
         for (one, route) in tally.first_tokens.iter().zip(served) {
             let slot = slot_of(one.at_us, begin, slot_us);
@@ -391,9 +389,9 @@ fn served(runs: &[(Tally, Vec<u16>)], slot_us: u64, routes: usize) -> Vec<Vec<f6
     (0..routes).map(share).collect()
 }
 
-fn quantiles(runs: &[(Tally, Vec<u16>)]) -> Vec<f64> {
+fn quantiles(runs: &[Ran]) -> Vec<f64> {
     let mut times: Vec<u32> =
-        runs.iter().flat_map(|(tally, _)| tally.first_tokens.iter().map(|one| one.took_us)).collect();
+        runs.iter().flat_map(|ran| ran.tally.first_tokens.iter().map(|one| one.took_us)).collect();
     times.sort_unstable();
     let last = times.len().saturating_sub(1);
     (0..=100).filter_map(|percent| times.get(last * percent / 100)).map(|us| f64::from(*us) / 1e6).collect()

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 16.0;
+const RIGHT: f64 = 28.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 40.0;
 
@@ -127,6 +127,16 @@ impl Chart {
             x + dx,
             y + 4.0,
             escaped(word)
+        );
+    }
+
+    /// A small point.
+    pub(super) fn dot(&mut self, (x, y): (f64, f64), class: &str, title: &str) {
+        let (x, y) = self.at(x, y);
+        let _ = write!(
+            self.body,
+            "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.5\"><title>{}</title></circle>",
+            escaped(title)
         );
     }
 

@@ -58,7 +58,7 @@ pub fn page(all: &Comparison) -> String {
     section(
         &mut text,
         "Cost and promptness",
-        "Right and down is better. The dashed line is what the informed oracle pays.",
+        "Right and down is better. Small points are runs of the informed oracle, the dashed line the least that it pays.",
         &frontier(all),
     );
     section(&mut text, "In time, minute by minute", "Share of first tokens in time.", &minutes(all));
@@ -160,7 +160,9 @@ fn frontier(all: &Comparison) -> String {
     let oracle: &[(f64, f64)] = all.oracle.as_ref().map_or(&[], |curve| &curve.hull);
     let ours = all.sides.iter().map(|side| (side.mean.attainment, side.mean.spend_usd));
     let others = all.baselines.iter().map(|rival| (rival.mean.attainment, rival.mean.spend_usd));
-    let every: Vec<(f64, f64)> = ours.chain(others).chain(oracle.iter().copied()).collect();
+    let runs = all.oracle.iter().flat_map(|curve| &curve.points);
+    let every: Vec<(f64, f64)> =
+        ours.chain(others).chain(runs.map(|point| (point.attainment, point.usd))).collect();
     let (low, _) = range(every.iter().map(|point| point.0));
     let (least, most) = range(every.iter().map(|point| point.1));
     let log = most > 6.0 * least.max(1e-12);
@@ -168,6 +170,10 @@ fn frontier(all: &Comparison) -> String {
     let from = if log { least * 0.8 } else { 0.0 };
     let mut chart = Chart::new(x, Axis { title: "USD", from, to: most * 1.1, log, show: usd });
     chart.line(oracle, "o", "the informed oracle");
+    for point in all.oracle.iter().flat_map(|curve| &curve.points) {
+        let title = format!("the informed oracle: {} USD, {}", usd(point.usd), percent(point.attainment, 2));
+        chart.dot((point.attainment, point.usd), "o", &title);
+    }
     for rival in &all.baselines {
         let title = format!(
             "{}: {} USD, {}",

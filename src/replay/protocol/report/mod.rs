@@ -348,6 +348,7 @@ fn points(share: f64) -> String {
 /// An amount with the digits that matter.
 pub fn usd(amount: f64) -> String {
     match amount.abs() {
+        0.0 => "0".to_owned(),
         100.0.. => format!("{amount:.0}"),
         1.0.. => format!("{amount:.2}"),
         _ => format!("{amount:.4}"),
