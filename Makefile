@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test build model lint fmt unit clients bench deny setup-run setup-tests clean
+.PHONY: help run test build model lint fmt unit clients bench replay-report deny setup-run setup-tests clean
 
 # The native llama.cpp code is built once: everything here uses one profile.
 PROFILE := release
@@ -50,6 +50,9 @@ clients: setup-tests ## the official client packages against a gateway
 
 bench: ## the benchmarks
 	@scripts/bench.sh
+
+replay-report: build ## the report on routing, docs/routing-report.md (on published traces where TRACES names their folder)
+	@$(BIN)/tollway replay --protocol --report docs/routing-report.md $(REPLAY_ARGS)
 
 deny: ## licences, advisories and doubled crates (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "error: cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }

@@ -7,6 +7,7 @@ pub mod explain;
 mod http_get;
 mod output;
 pub mod prices;
+mod replay;
 mod schema;
 mod serve;
 
@@ -28,6 +29,7 @@ enum Verb {
     Check(check::Args),
     Explain(explain::ExplainArgs),
     Prices(prices::PricesArgs),
+    Replay(replay::ReplayArgs),
     Schema(schema::Args),
     Engine(engine::EngineArgs),
 }
@@ -44,6 +46,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::run(args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Prices(args) => prices::run(&args),
+        Verb::Replay(args) => replay::run(&args),
         Verb::Schema(args) => schema::run(&args),
         // Standard output is gone only where nobody reads it.
         Verb::Engine(args) => engine::run(&args, &mut std::io::stdout()).unwrap_or(ExitCode::FAILURE),

@@ -6,6 +6,9 @@
 pub mod chance;
 mod failover;
 pub mod prophet;
+pub mod compare;
+pub mod html;
+pub mod protocol;
 pub mod router;
 pub mod run;
 pub mod scenario;

@@ -8,6 +8,7 @@
 
 mod check;
 mod prices;
+mod replay;
 mod schema;
 
 use std::path::Path;

@@ -3,6 +3,7 @@
 
 pub mod baselines;
 pub mod ours;
+pub mod watched;
 
 use crate::routing::RouteId;
 

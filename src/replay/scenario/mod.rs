@@ -2,7 +2,7 @@
 //! scenario file's to say; nothing here is known to the router.
 //!
 //! `document` is what a scenario file holds, `compile` and `incident` what that means, `read` opens the files; `shapes` is how much first
-//! tokens of real providers vary, and `infer` reads a market off an access log.
+//! tokens of real providers vary, `shipped` holds the files that come with the binary, and `infer` reads a market off an access log.
 
 mod compile;
 pub mod document;
@@ -10,10 +10,12 @@ mod incident;
 mod infer;
 mod read;
 mod shapes;
+mod shipped;
 
 pub use infer::{ANSWERS_MIN, Inferred, from_records};
 pub use read::{load, read};
 pub use shapes::Shapes;
+pub use shipped::{names, shipped};
 
 use crate::routing::Route;
 

@@ -35,7 +35,7 @@ pub fn load(path: &Path, shapes: &Shapes) -> Result<Scenario, Problems> {
     read_all(&files, shapes)
 }
 
-fn read_all(files: &[(String, String)], shapes: &Shapes) -> Result<Scenario, Problems> {
+pub(super) fn read_all(files: &[(String, String)], shapes: &Shapes) -> Result<Scenario, Problems> {
     let texts: Vec<(&str, &str)> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
     let name = texts.first().map_or("", |(name, _)| *name);
     let stem = Path::new(name).file_stem().and_then(|stem| stem.to_str()).unwrap_or(name);

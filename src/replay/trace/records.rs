@@ -139,6 +139,12 @@ pub fn read(text: &str, file: &str, options: &Load) -> Result<Records, Error> {
     from_lines(Lines::new(text.as_bytes(), file.to_owned()), options)
 }
 
+/// Whether `path` holds an access log, rather than another kind of trace.
+pub fn is_log(path: &Path) -> Result<bool, Error> {
+    let mut lines = Lines::open(path)?;
+    Ok(lines.next()?.is_some_and(|first| first.starts_with('{') && is_record(first)))
+}
+
 /// Whether a trace file's first line is one of an access log.
 pub(super) fn is_record(first: &str) -> bool {
     #[derive(Deserialize)]

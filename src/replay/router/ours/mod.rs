@@ -146,6 +146,15 @@ impl<'a> Ours<'a> {
         }
     }
 
+    /// Says who may serve each of the trace's models, where their names do not.
+    #[must_use]
+    pub fn with_eligible(mut self, eligible: &[Vec<RouteId>]) -> Self {
+        for (own, given) in self.eligible.iter_mut().zip(eligible) {
+            own.clone_from(given);
+        }
+        self
+    }
+
     fn now(&self, now_us: u64) -> Now {
         let passed = mono(now_us).since(self.began);
         let wall = jiff::SignedDuration::try_from(passed).ok().and_then(|by| self.wall.checked_add(by).ok());
