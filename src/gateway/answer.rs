@@ -31,7 +31,7 @@ use super::live::{Gateway, Live};
 use super::models;
 use super::reply::{self, Trail};
 use super::target::{self, Target, Unknown};
-use decided::{Asked, nobody};
+use decided::{Asked, nobody, Promise};
 
 /// Longest part of a path that an error message repeats, in bytes.
 const PATH_BYTES_SHOWN: usize = 200;
@@ -173,6 +173,8 @@ impl Way {
         let mut decision = Decision::default();
         self.decide(live, (policy_at, policy), &facts, resolved.kind, &mut decision)?;
         let promise = asked.promise(live, policy, &facts, &decision, self.began.mono);
+        asked.decided(live, &facts, &decision, now.mono);
+        let late = || promise.iter().for_each(Promise::late);
         let errand = Errand {
             call: &call,
             headers,
@@ -182,6 +184,7 @@ impl Way {
             facts,
             began: self.began.mono,
             limit,
+            late: &late,
         };
         let waits_from = self.gateway.books.clock.now();
         match live.upstreams.serve(&errand, &mut decision).await {

@@ -115,12 +115,23 @@ impl Demand {
         })
     }
 
+    /// A request was decided that costs `usd` elsewhere and would take `work_s` seconds of prefill work on the local route
+    /// `route`: what a second of that work saves.
+    pub fn decided_beside(&self, route: &Arc<str>, usd: f64, work_s: f64) {
+        let mut queues = lock(&self.queues);
+        match queues.get_mut(route) {
+            Some(price) => price.decided(usd, work_s),
+            None => queues.entry(Arc::clone(route)).or_default().decided(usd, work_s),
+        }
+    }
+
     /// A request came; `extends` if most of its prompt was served lately.
     pub fn came(&self, asking: Asking, extends: bool) {
         lock(&self.sessions).seen(asking.key, extends);
     }
 
-    /// A promise was made to a request whose cheapest candidate is expected to cost `usd`. `model` is the checkpoint's name.
+    /// A promise was made to a request of which `usd` is the measure ([`crate::routing::Decision::unit_usd`]). `model` is the
+    /// checkpoint's name.
     pub fn promised(&self, asking: Asking, policy: &Policy, model: &Arc<str>, usd: f64) {
         let id = hash_of(&(&*policy.name, asking.model));
         let mut promises = lock(&self.promises);
@@ -234,6 +245,8 @@ mod tests {
     fn the_price_of_a_queue_is_kept_by_route() {
         let demand = Demand::default();
         let (busy, idle): (Arc<str>, Arc<str>) = ("local/a".into(), "local/b".into());
+        demand.decided_beside(&busy, 1e-3, 0.5);
+        demand.decided_beside(&idle, 1e-3, 0.5);
         let mut price = 0.0;
         for second in 1..60 {
             price = demand.queued(&busy, Mono(second * 1_000_000_000), 3.0);

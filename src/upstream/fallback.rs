@@ -75,6 +75,8 @@ pub struct Errand<'a> {
     pub began: Mono,
     /// As above.
     pub limit: Duration,
+    /// Told once the first token is late, while somebody is still waited for: that needs no answer to be known.
+    pub late: &'a (dyn Fn() + Sync),
 }
 
 /// An answer, and how it came about.
@@ -206,6 +208,9 @@ impl Upstreams {
                     }
                 }
                 Event::Silent => {
+                    if pursuit.is_late(self.clock.now().mono) {
+                        (errand.late)();
+                    }
                     let Some(candidate) = self.second(errand, &mut pursuit, &mut story, decision) else {
                         continue;
                     };

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 
 use crate::providers::fault::{Class, Fault, Weight};
 use crate::routing::learn::breaker::State;
+use crate::routing::learn::first_token::Prior;
 use crate::routing::learn::prefix::Held;
 use crate::routing::learn::route::{AttemptId, Change, Failing, RouteMind};
 use crate::routing::{Observe, RouteId, RouteOutlook};
@@ -59,9 +60,11 @@ impl Moment {
 impl RouteHealth {
     /// Health of a route of which nothing is known.
     pub fn new(queues: bool, number: RouteId) -> Self {
+        let mut mind = RouteMind::new(if queues { Prior::OWN } else { Prior::default() });
+        let outlook = ArcSwap::from_pointee(mind.outlook(Mono::default(), queues));
         Self {
-            mind: Mutex::default(),
-            outlook: ArcSwap::default(),
+            mind: Mutex::new(mind),
+            outlook,
             shown_at: Moment::default(),
             queues,
             number,

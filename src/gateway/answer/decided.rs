@@ -2,6 +2,7 @@
 //! and what the decision promises. And what is told when nobody may serve it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -93,12 +94,26 @@ impl Asked {
         if !facts.may_hedge || policy.slo.ttft.is_none() {
             return None;
         }
-        let cheapest = decision.order.iter().filter_map(|one| one.cost_expected).min();
-        #[expect(clippy::cast_precision_loss, reason = "what a promise is worth needs no last digit")]
-        if let Some(cheapest) = cheapest {
-            live.upstreams.demand.promised(self.asking, policy, &self.model, cheapest.0 as f64 * 1e-12);
+        if let Some(unit) = decision.unit_usd() {
+            live.upstreams.demand.promised(self.asking, policy, &self.model, unit);
         }
-        Some(Promise { live, policy, asking: self.asking, began, limit: limit(policy, facts), open: true })
+        let open = AtomicBool::new(true);
+        Some(Promise { live, policy, asking: self.asking, began, limit: limit(policy, facts), open })
+    }
+
+    /// What the request would cost elsewhere, and the work that it would be for engines of our own: that is what a second
+    /// of their work is worth.
+    pub(super) fn decided(&self, live: &Live, facts: &RequestFacts<'_>, decision: &Decision, now: Mono) {
+        let Some(elsewhere) = decision.cheapest_usd() else { return };
+        for (place, id) in facts.eligible.iter().enumerate() {
+            let Some(route) = live.snapshot.route(*id).filter(|route| route.local) else { continue };
+            let Some(health) = live.upstreams.health.get(usize::from(id.0)) else { continue };
+            let held = self.held.get(place).map_or(0, |held| u64::from(held.tokens));
+            #[expect(clippy::cast_precision_loss, reason = "a token count")]
+            let uncached = facts.prompt_tokens.saturating_sub(held) as f64;
+            let token_s = f64::from(health.outlook_at(now).first_token.per_token_s);
+            live.upstreams.demand.decided_beside(&route.name, elsewhere, uncached * token_s);
+        }
     }
 
     /// The route that brought a first token has read the prompt.
@@ -151,34 +166,40 @@ pub(super) struct Promise<'l> {
     asking: Asking,
     began: Mono,
     limit: Duration,
-    open: bool,
+    open: AtomicBool,
 }
 
 impl Promise<'_> {
     /// The first token came at `at`.
-    pub(super) fn answered(mut self, at: Mono) {
+    pub(super) fn answered(self, at: Mono) {
         self.finished(at.since(self.began) > self.limit);
     }
 
+    /// The limit has passed in silence.
+    pub(super) fn late(&self) {
+        self.finished(true);
+    }
+
     /// Nobody answered. Where the request itself was at fault, nothing was promised.
-    pub(super) fn failed(mut self, error: &upstream::Error) {
+    pub(super) fn failed(self, error: &upstream::Error) {
         if matches!(error, upstream::Error::Refused(_)) {
-            self.open = false;
+            self.open.store(false, Ordering::Relaxed);
         } else {
             self.finished(true);
         }
     }
 
-    fn finished(&mut self, late: bool) {
-        self.open = false;
-        self.live.upstreams.demand.finished(self.asking, self.policy, late);
+    /// It counts once.
+    fn finished(&self, late: bool) {
+        if self.open.swap(false, Ordering::Relaxed) {
+            self.live.upstreams.demand.finished(self.asking, self.policy, late);
+        }
     }
 }
 
 impl Drop for Promise<'_> {
     fn drop(&mut self) {
-        let late = self.open && self.live.upstreams.clock.now().mono.since(self.began) > self.limit;
-        if late {
+        if self.live.upstreams.clock.now().mono.since(self.began) > self.limit {
             self.finished(true);
         }
     }
