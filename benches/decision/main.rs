@@ -137,7 +137,14 @@ fn decisions(market: &Market, times: usize) -> Sample {
     let mut hedged = 0;
     let sample = sample(times, |at| {
         let (facts, now) = market.request(at);
-        decide_into(&mut decision, &market.routes, &market.policy, black_box(&facts), &market.outlooks[..], now);
+        decide_into(
+            &mut decision,
+            &market.routes,
+            &market.policy,
+            black_box(&facts),
+            &market.outlooks[..],
+            now,
+        );
         black_box(&decision);
         hedged += usize::from(decision.hedge.is_some());
         assert!(decision.degraded != Degraded::NoRoute, "somebody serves");

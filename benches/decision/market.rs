@@ -59,7 +59,8 @@ impl Market {
                 route
             })
             .collect();
-        let mut minds: Vec<RouteMind> = chosen.iter().enumerate().map(|(at, seller)| taught(at, seller)).collect();
+        let mut minds: Vec<RouteMind> =
+            chosen.iter().enumerate().map(|(at, seller)| taught(at, seller)).collect();
         let end = Mono((HEARD + 1) * 1_000_000_000);
         let outlooks = minds.iter_mut().map(|mind| mind.outlook(end, false)).collect();
         let trace = generate(Kind::Prefixes, 1, REQUESTS);

@@ -9,9 +9,7 @@ use tollway::replay::run::{Rules, run};
 use tollway::replay::scenario::{Shapes, load};
 use tollway::replay::trace::{Kind, generate};
 use tollway::replay::world::World;
-use tollway::routing::{
-    Constraints, Fallback, Hedging, Matcher, Mode, Objective, Policy, Slo,
-};
+use tollway::routing::{Constraints, Fallback, Hedging, Matcher, Mode, Objective, Policy, Slo};
 
 use super::Error;
 

@@ -31,7 +31,7 @@ use super::live::{Gateway, Live};
 use super::models;
 use super::reply::{self, Trail};
 use super::target::{self, Target, Unknown};
-use decided::{Asked, nobody, Promise};
+use decided::{Asked, Promise, nobody};
 
 /// Longest part of a path that an error message repeats, in bytes.
 const PATH_BYTES_SHOWN: usize = 200;

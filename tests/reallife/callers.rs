@@ -66,6 +66,9 @@ async fn ask(client: Client, body: String, caller: usize) -> Seen {
 }
 
 fn cost(text: &str) -> Option<f64> {
-    let last = text.lines().rev().find_map(|line| line.strip_prefix("data: ").filter(|data| data.contains("usage")))?;
+    let last = text
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("data: ").filter(|data| data.contains("usage")))?;
     serde_json::from_str::<serde_json::Value>(last).ok()?["usage"]["cost"].as_f64()
 }

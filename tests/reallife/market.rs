@@ -156,7 +156,8 @@ async fn serve(market: Arc<Market>, route: RouteId, listener: TcpListener) {
             let market = Arc::clone(&market);
             async move { Ok::<_, Infallible>(answer(market, route, request).await) }
         });
-        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        let connection =
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         tokio::spawn(connection);
     }
 }
@@ -165,7 +166,8 @@ async fn answer(market: Arc<Market>, route: RouteId, request: Request<Incoming>)
     let Ok(body) = request.into_body().collect().await else { return plain(400, "no body") };
     let place = texts::place_of(&body.to_bytes());
     let dealt = market.ask(route, place);
-    let mut open = Open { market: Arc::clone(&market), route, place, dealt, since: Instant::now(), over: false };
+    let mut open =
+        Open { market: Arc::clone(&market), route, place, dealt, since: Instant::now(), over: false };
     match dealt.fate {
         Fate::Refused { at_us, retry_after_us } => {
             tokio::time::sleep_until(market.at(at_us)).await;
@@ -238,7 +240,10 @@ impl Open {
             let share = u64::from(piece) * (end_us - first_us) / u64::from(pieces);
             tokio::time::sleep_until(open.market.at(first_us + share)).await;
             let text = if piece < pieces {
-                event(r#"{"index":0,"delta":{"role":"assistant","content":"word "},"finish_reason":null}"#, "")
+                event(
+                    r#"{"index":0,"delta":{"role":"assistant","content":"word "},"finish_reason":null}"#,
+                    "",
+                )
             } else {
                 open.close();
                 let usage = open.usage(open.output());

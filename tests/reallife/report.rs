@@ -73,7 +73,8 @@ impl Compared {
                 IncidentKind::Slow(times) if times >= 2.0 => Some(times),
                 _ => continue,
             };
-            let route = self.scenario.routes.iter().position(|one| *one.route.name == *incident.route).unwrap();
+            let route =
+                self.scenario.routes.iter().position(|one| *one.route.name == *incident.route).unwrap();
             let (from, to) = (at(incident.from), at(incident.to));
             let to_it = |one: &(u64, u16)| usize::from(one.1) == route;
             let within = |from: u64, to: u64| -> Vec<(u64, u16)> {
@@ -93,8 +94,10 @@ impl Compared {
 
     /// Panics if any caller saw an error.
     pub(crate) fn no_errors(&self) {
-        let errors: Vec<String> =
-            self.errors().map(|(place, one)| format!("request {place}: {} {}", one.status, one.error)).collect();
+        let errors: Vec<String> = self
+            .errors()
+            .map(|(place, one)| format!("request {place}: {} {}", one.status, one.error))
+            .collect();
         assert!(errors.is_empty(), "{} errors reached callers:\n{}", errors.len(), errors.join("\n"));
     }
 
@@ -131,7 +134,12 @@ impl fmt::Display for Compared {
         let usd = |amount: tollway::units::PicoUsd| amount.0 as f64 * 1e-12;
         let requests = self.seen.len() as f64;
         let [p50, p95, p99] = sim.quantiles([0.5, 0.95, 0.99]);
-        writeln!(f, "| {} requests in {:.0} s | simulated | live |", requests, self.trace.span_us() as f64 / 1e6)?;
+        writeln!(
+            f,
+            "| {} requests in {:.0} s | simulated | live |",
+            requests,
+            self.trace.span_us() as f64 / 1e6
+        )?;
         writeln!(f, "| --- | ---: | ---: |")?;
         let mut row = |name: &str, one: f64, other: f64, digits: usize| {
             writeln!(f, "| {name} | {one:.digits$} | {other:.digits$} |")
@@ -145,10 +153,15 @@ impl fmt::Display for Compared {
         row("first token p95, s", p95, self.quantile_s(0.95), 3)?;
         row("first token p99, s", p99, self.quantile_s(0.99), 3)?;
         row("attempts a request", sim.attempts as f64 / requests, bills.attempts as f64 / requests, 3)?;
-        row("hedges", sim.hedges as f64, self.metrics.sum("tollway_hedges_total", &[]) , 0)?;
+        row("hedges", sim.hedges as f64, self.metrics.sum("tollway_hedges_total", &[]), 0)?;
         row("errors at callers", sim.errors as f64, self.errors().count() as f64, 0)?;
         for (at, route) in self.scenario.routes.iter().enumerate() {
-            row(&format!("served by {}", route.route.name), sim.served[at].0 as f64, bills.served[at] as f64, 0)?;
+            row(
+                &format!("served by {}", route.route.name),
+                sim.served[at].0 as f64,
+                bills.served[at] as f64,
+                0,
+            )?;
         }
         let said = |seconds: Option<f64>| seconds.map_or_else(|| "never".to_owned(), |s| format!("{s:.1} s"));
         for (live, sim) in self.left().iter().zip(&sim.failovers) {
@@ -162,7 +175,11 @@ impl fmt::Display for Compared {
                 said(live.seconds)
             )?;
         }
-        write!(f, "probes {}, refused {}, failed {}; in the gateway's words: hedges", bills.probes_sent, bills.refused, bills.failed)?;
+        write!(
+            f,
+            "probes {}, refused {}, failed {}; in the gateway's words: hedges",
+            bills.probes_sent, bills.refused, bills.failed
+        )?;
         for result in ["won", "lost", "failed", "refused_budget"] {
             write!(f, " {result} {}", self.metrics.sum("tollway_hedges_total", &[("result", result)]))?;
         }

@@ -73,6 +73,7 @@ pub(crate) fn compiled(config: &Config, policy: &str) -> Vec<Policy> {
         policies: vec![Source { name: "policies/live.yaml".into(), text: Ok(policy.to_owned().into()) }],
         ..Documents::default()
     };
-    let snapshot = compile(&documents, &Nothing, Book::shipped()).unwrap_or_else(|problems| panic!("{problems}"));
+    let snapshot =
+        compile(&documents, &Nothing, Book::shipped()).unwrap_or_else(|problems| panic!("{problems}"));
     snapshot.policies
 }
