@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test build model lint fmt unit clients bench replay-report deny setup-run setup-tests clean
+.PHONY: help run test build model lint fmt unit clients bench replay-report replay-live deny setup-run setup-tests clean
 
 # The native llama.cpp code is built once: everything here uses one profile.
 PROFILE := release
@@ -53,6 +53,10 @@ bench: ## the benchmarks
 
 replay-report: build ## the report on routing, docs/routing-report.md (on published traces where TRACES names their folder)
 	@$(BIN)/tollway replay --protocol --report docs/routing-report.md $(REPLAY_ARGS)
+
+# REPLAY_LIVE_SEED=2, REPLAY_LIVE_TRACE=chat and REPLAY_LIVE_SECONDS=600 try others.
+replay-live: ## five minutes of a replayed market against the running gateway, beside what the simulator says
+	cargo test --locked --release --no-default-features --test reallife five_minutes -- --ignored --nocapture
 
 deny: ## licences, advisories and doubled crates (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "error: cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }

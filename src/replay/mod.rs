@@ -4,10 +4,10 @@
 //! brings its own time and chance, and nothing of the router's.
 
 pub mod chance;
-mod failover;
-pub mod prophet;
 pub mod compare;
+mod failover;
 pub mod html;
+pub mod prophet;
 pub mod protocol;
 pub mod router;
 pub mod run;

@@ -69,9 +69,11 @@ impl Moment {
 impl RouteHealth {
     /// Health of a route of which nothing is known.
     pub fn new(queues: bool, number: RouteId) -> Self {
+        let mut mind = RouteMind::new(if queues { Prior::OWN } else { Prior::default() });
+        let outlook = ArcSwap::from_pointee(mind.outlook(Mono::default(), queues));
         Self {
-            mind: Mutex::new(RouteMind::new(if queues { Prior::OWN } else { Prior::default() })),
-            outlook: ArcSwap::default(),
+            mind: Mutex::new(mind),
+            outlook,
             shown_at: Moment::default(),
             is_taught: AtomicBool::default(),
             queues,

@@ -50,8 +50,16 @@ impl<R: Router> Router for Watched<R> {
     ) {
         self.router.lost(world, place, route, attempt, loss, now_us);
     }
-    fn ended(&mut self, world: &World<'_>, place: usize, route: RouteId, report: &Report, now_us: u64) {
-        self.router.ended(world, place, route, report, now_us);
+    fn ended(
+        &mut self,
+        world: &World<'_>,
+        place: usize,
+        route: RouteId,
+        attempt: u64,
+        report: &Report,
+        now_us: u64,
+    ) {
+        self.router.ended(world, place, route, attempt, report, now_us);
     }
     fn finished(&mut self, world: &World<'_>, place: usize, late: bool, now_us: u64) {
         self.router.finished(world, place, late, now_us);

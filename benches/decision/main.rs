@@ -1,0 +1,182 @@
+//! What a decision costs: time at 4, 16 and 64 candidates, allocations, the looks it rests on, and how many requests a second
+//! the replay gets through on one core.
+//!
+//! Each decision is timed by itself, so that the slowest hundredth shows; what reading the clock takes is taken off. Minds
+//! are taught by draws of the markets in `tests/scenarios`, prices are theirs, with their windows.
+
+#![allow(unsafe_code, reason = "an allocator that counts is one by its nature")]
+
+mod market;
+mod replayed;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use tollway::routing::choose::decide_into;
+use tollway::routing::{Decision, Degraded, RouteId};
+use tollway::units::{Mono, Now};
+use tollway::upstream::Prefixes;
+
+use market::Market;
+
+/// What went wrong, for the one who started the benchmark.
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(place, layout) }
+    }
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: as the caller promises.
+        unsafe { System.realloc(place, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn main() -> ExitCode {
+    match measure() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure() -> Result<(), Error> {
+    let quick = std::env::var_os("BENCH_QUICK").is_some_and(|value| value != "0");
+    let divisor = if quick { 10 } else { 1 };
+    let mut out = std::io::stdout();
+    writeln!(out, "| of one | µs: p50 | p99 | p99.9 | mean | allocations |")?;
+    writeln!(out, "| --- | ---: | ---: | ---: | ---: | ---: |")?;
+    for count in [4, 16, 64] {
+        let market = Market::new(count)?;
+        let sample = decisions(&market, 400_000 / divisor);
+        writeln!(out, "| decision, {count} candidates | {sample}")?;
+    }
+    let market = Market::new(16)?;
+    writeln!(out, "| outlook, made anew | {}", outlooks(&market, 200_000 / divisor))?;
+    writeln!(out, "| prefix of 12,000 tokens looked up, 16 candidates | {}", prefixes(200_000 / divisor))?;
+    writeln!(out)?;
+    replayed::measure(&mut out, divisor)
+}
+
+/// Times of one sort of work, in nanoseconds, ascending.
+struct Sample {
+    ns: Vec<u64>,
+    allocations: u64,
+}
+
+/// Times `work` so many times.
+fn sample(times: usize, mut work: impl FnMut(usize)) -> Sample {
+    // Fills caches and gives buffers their room.
+    (0..times / 10).for_each(&mut work);
+    let mut ns = Vec::with_capacity(times);
+    let clock = clock_ns();
+    let before = ALLOCATIONS.get();
+    for at in 0..times {
+        let began = Instant::now();
+        work(at);
+        ns.push(nanos(began.elapsed()).saturating_sub(clock));
+    }
+    let allocations = ALLOCATIONS.get() - before;
+    ns.sort_unstable();
+    Sample { ns, allocations }
+}
+
+/// What reading the clock twice takes, at the median.
+fn clock_ns() -> u64 {
+    let mut ns: Vec<u64> = (0..10_001).map(|_| nanos(Instant::now().elapsed())).collect();
+    ns.sort_unstable();
+    ns[ns.len() / 2]
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl std::fmt::Display for Sample {
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "figures for people"
+    )]
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let count = self.ns.len() as f64;
+        for share in [0.5, 0.99, 0.999] {
+            write!(f, "{:.2} | ", self.ns[(count * share) as usize] as f64 / 1e3)?;
+        }
+        let mean = self.ns.iter().sum::<u64>() as f64 / count / 1e3;
+        write!(f, "{mean:.2} | {} |", self.allocations as f64 / count)
+    }
+}
+
+fn decisions(market: &Market, times: usize) -> Sample {
+    let mut decision = Decision::default();
+    let mut hedged = 0;
+    let sample = sample(times, |at| {
+        let (facts, now) = market.request(at);
+        decide_into(
+            &mut decision,
+            &market.routes,
+            &market.policy,
+            black_box(&facts),
+            &market.outlooks[..],
+            now,
+        );
+        black_box(&decision);
+        hedged += usize::from(decision.hedge.is_some());
+        assert!(decision.degraded != Degraded::NoRoute, "somebody serves");
+    });
+    assert!(hedged > 0, "plans with a second route are among them");
+    sample
+}
+
+fn outlooks(market: &Market, times: usize) -> Sample {
+    let mut minds = market.minds.clone();
+    sample(times, |at| {
+        let place = at % minds.len();
+        let now = market.now.mono.plus(Duration::from_millis(at as u64 / 16));
+        black_box(minds[place].outlook(now, false));
+    })
+}
+
+/// The chain of one prompt, of which each candidate holds another part.
+fn prefixes(times: usize) -> Sample {
+    let prefixes = Prefixes::default();
+    let now = Now { mono: Mono(1_000_000_000_000), wall: jiff::Timestamp::UNIX_EPOCH };
+    let chains: Vec<_> = (0..64).map(|at| market::chain(at, 48)).collect();
+    for (at, chain) in chains.iter().enumerate() {
+        for route in 0..16_u16 {
+            let held = (at + usize::from(route) * 7) % chain.len();
+            prefixes.served(&chain[..held], RouteId(route), now.mono);
+        }
+    }
+    sample(times, |at| {
+        let chain = &chains[at % chains.len()];
+        for route in 0..16 {
+            black_box(prefixes.held(chain, RouteId(route), now.mono));
+        }
+    })
+}

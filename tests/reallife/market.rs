@@ -1,0 +1,297 @@
+//! The replay's market in real time: a server for each seller, and every answer by the same draws as in the simulator.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tollway::replay::scenario::Scenario;
+use tollway::replay::trace::Trace;
+use tollway::replay::world::{Dealt, Fate, World};
+use tollway::routing::RouteId;
+use tollway::units::{PicoUsd, Usage};
+
+use crate::texts;
+
+/// Pieces that an answer is written in, at most.
+const PIECES: u32 = 12;
+/// Who was silent for so long was given up, not overtaken.
+const GIVEN_UP: Duration = Duration::from_secs(29);
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// The market and what it has seen.
+pub(crate) struct Market {
+    state: Mutex<State>,
+    scenario: &'static Scenario,
+    trace: &'static Trace,
+    began: Instant,
+    first_us: u64,
+}
+
+struct State {
+    world: World<'static>,
+    /// By request: when it was first asked for, and of whom.
+    firsts: Vec<Option<(u64, u16)>>,
+    bills: Bills,
+    probes: u64,
+}
+
+/// What the sellers bill.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Bills {
+    pub(crate) answers: PicoUsd,
+    pub(crate) wasted: PicoUsd,
+    pub(crate) probes: PicoUsd,
+    /// By route: answers written to their end.
+    pub(crate) served: Vec<u64>,
+    pub(crate) attempts: u64,
+    pub(crate) probes_sent: u64,
+    pub(crate) refused: u64,
+    pub(crate) failed: u64,
+}
+
+impl Market {
+    /// Opens the market at `began`. Returns it with an address for each route.
+    pub(crate) async fn open(
+        scenario: &'static Scenario,
+        trace: &'static Trace,
+        seed: u64,
+        began: Instant,
+    ) -> (Arc<Self>, Vec<SocketAddr>) {
+        let mut world = World::new(scenario, trace, seed);
+        let first_us = trace.arrivals.first().map_or(0, |arrival| arrival.at_us);
+        world.set_prices(scenario, first_us);
+        let routes = world.routes.len();
+        let state = State {
+            world,
+            firsts: vec![None; trace.arrivals.len()],
+            bills: Bills { served: vec![0; routes], ..Bills::default() },
+            probes: 0,
+        };
+        let market = Arc::new(Self { state: Mutex::new(state), scenario, trace, began, first_us });
+        let mut addresses = Vec::new();
+        for route in 0..routes {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            addresses.push(listener.local_addr().unwrap());
+            tokio::spawn(serve(Arc::clone(&market), RouteId(u16::try_from(route).unwrap()), listener));
+        }
+        (market, addresses)
+    }
+
+    /// The trace's own time, in microseconds.
+    pub(crate) fn now_us(&self) -> u64 {
+        self.first_us + u64::try_from(self.began.elapsed().as_micros()).unwrap()
+    }
+
+    /// When the trace's time is `us`.
+    pub(crate) fn at(&self, us: u64) -> Instant {
+        self.began + Duration::from_micros(us.saturating_sub(self.first_us))
+    }
+
+    /// Prices as they are now, at the sellers and for who asks.
+    pub(crate) fn reprice(&self) -> Vec<tollway::routing::Route> {
+        let now = self.now_us();
+        let mut state = self.lock();
+        state.world.set_prices(self.scenario, now);
+        state.world.routes.clone()
+    }
+
+    pub(crate) fn bills(&self) -> Bills {
+        self.lock().bills.clone()
+    }
+
+    /// First attempts in the order of time: when, and at which route.
+    pub(crate) fn firsts(&self) -> Vec<(u64, u16)> {
+        let mut firsts: Vec<_> = self.lock().firsts.iter().flatten().copied().collect();
+        firsts.sort_unstable();
+        firsts
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn ask(&self, route: RouteId, place: Option<usize>) -> Dealt {
+        let now = self.now_us();
+        let mut state = self.lock();
+        let Some(place) = place else {
+            state.probes += 1;
+            state.bills.probes_sent += 1;
+            let number = state.probes;
+            let fate = state.world.probe(route, number, now);
+            return Dealt { fate, cached: 0, usage_factor: 1.0 };
+        };
+        state.bills.attempts += 1;
+        if state.firsts[place].is_none() {
+            state.firsts[place] = Some((now, route.0));
+        }
+        state.world.ask(place, route, now)
+    }
+
+    fn bill(&self, usage: &Usage, route: RouteId, state: &State) -> PicoUsd {
+        let passed = i64::try_from(self.now_us() - self.first_us).unwrap();
+        let wall = self.scenario.begins + jiff::SignedDuration::from_micros(passed);
+        let card = state.world.routes[usize::from(route.0)].price.as_ref();
+        card.map_or(PicoUsd::ZERO, |card| card.cost_of(usage, wall).total())
+    }
+}
+
+async fn serve(market: Arc<Market>, route: RouteId, listener: TcpListener) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { return };
+        let _ = stream.set_nodelay(true);
+        let market = Arc::clone(&market);
+        let service = service_fn(move |request| {
+            let market = Arc::clone(&market);
+            async move { Ok::<_, Infallible>(answer(market, route, request).await) }
+        });
+        let connection =
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(connection);
+    }
+}
+
+async fn answer(market: Arc<Market>, route: RouteId, request: Request<Incoming>) -> Response<Body> {
+    let Ok(body) = request.into_body().collect().await else { return plain(400, "no body") };
+    let place = texts::place_of(&body.to_bytes());
+    let dealt = market.ask(route, place);
+    let mut open =
+        Open { market: Arc::clone(&market), route, place, dealt, since: Instant::now(), over: false };
+    match dealt.fate {
+        Fate::Refused { at_us, retry_after_us } => {
+            tokio::time::sleep_until(market.at(at_us)).await;
+            open.over = true;
+            market.lock().bills.refused += 1;
+            let mut refusal = plain(429, "rate limit reached");
+            if let Some(wait) = retry_after_us {
+                let seconds = wait.div_ceil(1_000_000).into();
+                refusal.headers_mut().insert(http::header::RETRY_AFTER, seconds);
+            }
+            refusal
+        }
+        Fate::Failed { at_us } => {
+            tokio::time::sleep_until(market.at(at_us)).await;
+            open.over = true;
+            market.lock().bills.failed += 1;
+            plain(500, "the model server went away")
+        }
+        Fate::Silent | Fate::Queued => std::future::pending().await,
+        Fate::Answered { first_us, end_us } => {
+            tokio::time::sleep_until(market.at(first_us)).await;
+            if let Some(place) = place {
+                let now = market.now_us();
+                market.lock().world.began(place, route, now);
+            }
+            open.written(first_us, end_us)
+        }
+    }
+}
+
+fn plain(status: u16, message: &str) -> Response<Body> {
+    let body = format!(r#"{{"error":{{"message":"{message}","type":"server_error","code":null}}}}"#);
+    let response = Response::builder().status(status).header("content-type", "application/json");
+    response.body(Full::from(body).boxed_unsync()).unwrap()
+}
+
+/// An attempt under way. Dropped before its answer is over, it was cancelled, and is billed as the seller does.
+struct Open {
+    market: Arc<Market>,
+    route: RouteId,
+    place: Option<usize>,
+    dealt: Dealt,
+    since: Instant,
+    over: bool,
+}
+
+impl Open {
+    fn usage(&self, output: u32) -> Usage {
+        let prompt = self.place.map_or(60, |place| self.market.trace.arrivals[place].prompt_tokens);
+        let reported = (f64::from(prompt) * self.dealt.usage_factor) as u64;
+        Usage {
+            prompt: reported,
+            cached: u64::from(self.dealt.cached).min(reported),
+            completion: u64::from(output),
+            ..Usage::default()
+        }
+    }
+
+    fn output(&self) -> u32 {
+        self.place.map_or(1, |place| self.market.trace.arrivals[place].output_tokens)
+    }
+
+    /// The answer as it is written, from `first_us` to `end_us`.
+    fn written(self, first_us: u64, end_us: u64) -> Response<Body> {
+        let pieces = self.output().clamp(1, PIECES);
+        let events = stream::unfold((self, 0), move |(mut open, piece)| async move {
+            if piece > pieces {
+                return None;
+            }
+            let share = u64::from(piece) * (end_us - first_us) / u64::from(pieces);
+            tokio::time::sleep_until(open.market.at(first_us + share)).await;
+            let text = if piece < pieces {
+                event(
+                    r#"{"index":0,"delta":{"role":"assistant","content":"word "},"finish_reason":null}"#,
+                    "",
+                )
+            } else {
+                open.close();
+                let usage = open.usage(open.output());
+                let (prompt, completion, cached) = (usage.prompt, usage.completion, usage.cached);
+                let total = prompt + completion;
+                let usage = format!(
+                    r#","usage":{{"prompt_tokens":{prompt},"completion_tokens":{completion},"total_tokens":{total},"prompt_tokens_details":{{"cached_tokens":{cached}}}}}"#
+                );
+                event(r#"{"index":0,"delta":{},"finish_reason":"stop"}"#, "")
+                    + &event("", &usage)
+                    + "data: [DONE]\n\n"
+            };
+            Some((Ok(Frame::data(Bytes::from(text))), (open, piece + 1)))
+        });
+        let response = Response::builder().header("content-type", "text/event-stream");
+        response.body(StreamBody::new(events).boxed_unsync()).unwrap()
+    }
+
+    fn close(&mut self) {
+        self.over = true;
+        let usage = self.usage(self.output());
+        let mut state = self.market.lock();
+        let cost = self.market.bill(&usage, self.route, &state);
+        if self.place.is_some() {
+            state.bills.answers += cost;
+            state.bills.served[usize::from(self.route.0)] += 1;
+        } else {
+            state.bills.probes += cost;
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let given_up = self.dealt.fate == Fate::Silent && self.since.elapsed() >= GIVEN_UP;
+        if self.over || self.place.is_none() || given_up {
+            return;
+        }
+        let usage = self.usage(0);
+        let mut state = self.market.lock();
+        let whole = self.market.bill(&usage, self.route, &state);
+        let share = self.market.scenario.routes[usize::from(self.route.0)].cancelled_prompt_billed;
+        state.bills.wasted += whole.times_ppm((share * 1e6) as u32);
+    }
+}
+
+fn event(choice: &str, usage: &str) -> String {
+    format!(
+        "data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{choice}]{usage}}}\n\n"
+    )
+}
