@@ -12,6 +12,7 @@ use tollway::pricing::{PriceCard, PriceEntry, Rates, Version};
 use tollway::routing::choose::decide_into;
 use tollway::routing::explain::{Origin, Record};
 use tollway::routing::learn::prefix::Held;
+use tollway::routing::learn::first_token::Reading;
 use tollway::routing::learn::route::{AttemptId, RouteMind};
 use tollway::routing::{
     Capabilities, Constraints, Decision, Degraded, Fallback, Hedging, Learned, Matcher, Mode, Objective,
@@ -85,7 +86,7 @@ fn outlook(at: u16) -> RouteOutlook {
     let mut mind = RouteMind::default();
     for call in 0..100_u64 {
         let began = Mono(call * 1_000_000_000);
-        mind.began(began, AttemptId(call), 900.0);
+        mind.began(began, AttemptId(call), Reading::of(900.0));
         let ms = 600 / (1 + u64::from(at) / 2) + call % 7 * 60;
         mind.answered(began.plus(Duration::from_millis(ms)), AttemptId(call), false, true);
         mind.ended(Some((200, 2.0)));

@@ -81,7 +81,7 @@ fn the_market_of_a_log_is_the_one_that_wrote_it() {
     near(one.errors.share, 0.01, 0.3);
     assert!(one.errors.quick_share < 0.01 && one.limits.uncached_per_s.is_none());
     assert_eq!(one.cache.unwrap().granularity_tokens, 64);
-    assert_eq!(inferred.unknown, ["gone/m".into()]);
+    assert_eq!(inferred.unknown, [Box::<str>::from("gone/m")]);
     // One of its eight answers came after a failed attempt, and its wait is not its own.
     assert_eq!(inferred.too_rare, [("two/m".into(), 7)]);
 
