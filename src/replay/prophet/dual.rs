@@ -60,7 +60,7 @@ pub(super) fn value(programme: &Programme, late_max: usize) -> Value {
         }
         if since >= PATIENCE {
             // Smaller steps from the best place, until they are too small to matter.
-            if step < STEP / 40.0 {
+            if step < STEP / 1_000.0 {
                 break;
             }
             step /= 4.0;

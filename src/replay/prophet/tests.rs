@@ -13,7 +13,7 @@ use crate::replay::router::ours::{Knows, Ours};
 use crate::replay::run::run;
 use crate::replay::scenario::{Shapes, load, read};
 use crate::replay::tally::Tally;
-use crate::replay::trace::{Arrival, Draw, Kind, generate};
+use crate::replay::trace::{Arrival, Draw, Kind, Link, generate};
 use crate::replay::world::World;
 use crate::routing::{Constraints, Fallback, Hedging, Matcher, Mode, Objective, Policy, Slo};
 
@@ -285,4 +285,42 @@ fn nobody_keeps_a_promise_that_no_route_can_keep() {
     let market = plain("");
     assert!(bound(&market, &trace, market.slo, 1.0, 1).spend_usd.is_infinite());
     costs(&market, &trace, 0.6, 2.0 * 600e-6 + 200_200e-6);
+}
+
+#[test]
+fn a_warm_cache_is_foreseen() {
+    // Both have 300 tokens in common, in units of 100; the second is 1 s later, and in time only if they are cached.
+    let mut trace = asking(&[400, 700]);
+    trace.links = vec![Link { block: 0, tokens_end: 350 }, Link { block: 0, tokens_end: 350 }];
+    trace.blocks = 1;
+    for (arrival, from) in trace.arrivals.iter_mut().zip(0..) {
+        (arrival.links_from, arrival.links) = (from, 1);
+    }
+    let market = plain("");
+    costs(&market, &trace, 1.0, 600e-6 + (400e-6 + 30e-6 + 200e-6));
+    // An hour later it is gone.
+    trace.arrivals[1].at_us = 3_600_000_000;
+    costs(&market, &trace, 1.0, 600e-6 + (7000e-6 + 2000e-6));
+}
+
+#[test]
+fn limits_send_requests_elsewhere() {
+    // The cheap one lets through 100 prompt tokens a second and 1 s of burst: within a second and the 0.1 s for which the
+    // last may be held back, 210, besides what the last may owe.
+    let limited = PLAIN
+        .replace("  - name: dear", "    limits: {prompt_tokens_per_second: 100, burst: 1s}\n  - name: dear");
+    let market = read(&limited, "limited.yaml").unwrap_or_else(|problems| panic!("{problems}"));
+    let mut trace = asking(&[400, 400, 400, 400, 400]);
+    for (arrival, at) in trace.arrivals.iter_mut().zip(0..) {
+        arrival.at_us = at * 250_000;
+    }
+    let through = 100.0 * (1.0 + 0.100_001 + 1.0) + (400.0 - 50.0);
+    let (cheap, dear) = (400e-6 + 200e-6, 4000e-6 + 2000e-6);
+    let served = through / 400.0;
+    let prophet = Prophet::new(&market, &trace, market.slo, 1);
+    let optimum = exact(&prophet.programme, 0).unwrap();
+    let bound = prophet.bound(1.0).spend_usd;
+    let expected = served * cheap + (5.0 - served) * dear;
+    assert!((optimum - expected).abs() < 1e-5 * expected, "{optimum}, not {expected}");
+    assert!(bound <= optimum * (1.0 + 1e-6) && bound > optimum * 0.99, "{bound}, not {optimum}");
 }
