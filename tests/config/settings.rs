@@ -38,7 +38,9 @@ fn a_store_is_one_redis_or_none() {
         assert_eq!(url.expose_secret(), format!("{scheme}://:hunter2@h:1/2"));
         assert!(!format!("{:?}", good(&text, &World(vec![("PW", "hunter2")]))).contains("hunter2"), "r51");
     }
-    for text in ["redis-sentinel://h", "redis+cluster://h:1,h:2", "redis://h/x", "rediss://h#insecure", "memory"] {
+    for text in
+        ["redis-sentinel://h", "redis+cluster://h:1,h:2", "redis://h/x", "rediss://h#insecure", "memory"]
+    {
         assert!(compiled(&format!("store: '{text}'"), &[], &nothing()).is_err(), "{text}");
     }
 }

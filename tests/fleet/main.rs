@@ -34,7 +34,10 @@ struct Fleet {
 impl Fleet {
     /// A fleet that is in touch.
     async fn start() -> Self {
-        let fleet = Self::beside(Redis::start().await).await;
+        Self::in_touch(Self::beside(Redis::start().await, "").await).await
+    }
+
+    async fn in_touch(fleet: Self) -> Self {
         for gateway in [&fleet.a, &fleet.b] {
             until_degraded(gateway, 0.0).await;
             until_exchanged(gateway).await;
@@ -42,7 +45,8 @@ impl Fleet {
         fleet
     }
 
-    async fn beside(redis: Redis) -> Self {
+    /// Two replicas that trust the certificates in the file `trusted`, if there is a name.
+    async fn beside(redis: Redis, trusted: &str) -> Self {
         let fake = || FakeProvider::speaking(Dialect::new(Kind::OpenAi));
         let (first, second) = (fake().await, fake().await);
         let config = || {
@@ -51,8 +55,9 @@ impl Fleet {
                 .provider(provider("second", &second, "0.2"))
                 // Probes would bring evidence that nobody shared.
                 .policy("a.yaml", "policy: p\nprobe: off\n")
-                .with(&format!("store: {}", redis.url()))
+                .with(&format!("store: '{}'", redis.url()))
         };
+        let config = || if trusted.is_empty() { config() } else { config().env("SSL_CERT_FILE", trusted) };
         let start = |config| Gateway::start(env!("CARGO_BIN_EXE_tollway"), config);
         let (a, b) = (start(config()).await, start(config()).await);
         Self { redis, first, _second: second, a, b }

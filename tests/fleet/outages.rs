@@ -79,7 +79,7 @@ async fn slowest_of_ninety_in_a_hundred(fleet: &Fleet) -> Duration {
 async fn a_gateway_starts_and_serves_without_its_redis() {
     let mut redis = Redis::start().await;
     redis.kill9();
-    let fleet = Fleet::beside(redis).await;
+    let fleet = Fleet::beside(redis, "").await;
     for gateway in [&fleet.a, &fleet.b] {
         until_degraded(gateway, 1.0).await;
         assert_eq!(route(gateway).await, "first/served");

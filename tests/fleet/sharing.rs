@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tollway_test_support::{Dialect, Kind, Reply};
+use tollway_test_support::{Dialect, Kind, Redis, Reply};
 
 use crate::{Fleet, ask, attempts_at_first, left_out, route, until_exchanged, until_left_out};
 
@@ -110,4 +110,21 @@ async fn a_replica_that_stops_takes_its_word_away() {
     assert_eq!(fleet.redis.command(&[b"HLEN", b"tollway:{default}:routes"]), ":1\r\n");
     until_exchanged(&fleet.b).await;
     assert_eq!(route(&fleet.b).await, "second/served", "the provider's wait is not over");
+}
+
+#[tokio::test]
+async fn over_tls_with_a_password_it_is_the_same_and_the_password_stays_unsaid() {
+    let pair = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let trusted = directory.path().join("trusted.pem");
+    std::fs::write(&trusted, pair.cert.pem()).unwrap();
+    let redis = Redis::with_tls(&pair.cert.pem(), &pair.signing_key.serialize_pem(), "hunter-2-secret").await;
+    let mut fleet = Fleet::in_touch(Fleet::beside(redis, trusted.to_str().unwrap()).await).await;
+    fleet.a_is_refused(30).await;
+    until_left_out(&fleet.b, "rate_limited").await;
+    fleet.redis.kill9();
+    fleet.b.logged("Redis does not answer").await;
+    for gateway in [&fleet.a, &fleet.b] {
+        assert!(!gateway.logs().contains("hunter-2-secret"), "r51: {}", gateway.logs());
+    }
 }

@@ -20,22 +20,46 @@ pub struct Redis {
     child: Child,
     directory: tempfile::TempDir,
     address: SocketAddr,
+    arguments: Vec<String>,
+    url: String,
 }
 
 impl Redis {
     /// Starts one; panics where `redis-server` is not installed (`scripts/setup-tests.sh` installs it).
     pub async fn start() -> Self {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-        let address = free.expect("a free port");
+        let address = free();
+        Self::with(address, &["--port", &address.port().to_string()], format!("redis://{address}/0")).await
+    }
+
+    /// Starts one that speaks TLS only, with this certificate for `127.0.0.1` and its key (PEM), and wants `password`.
+    pub async fn with_tls(cert: &str, key: &str, password: &str) -> Self {
+        let address = free();
+        let arguments = ["--port", "0", "--tls-port", &address.port().to_string(), "--requirepass", password];
+        let files = tempfile::tempdir().expect("a directory for the certificate");
+        let write = |name: &str, text: &str| {
+            let path = files.path().join(name);
+            std::fs::write(&path, text).expect("a fresh directory");
+            path.to_str().expect("a plain path").to_owned()
+        };
+        let (cert, key) = (write("cert.pem", cert), write("key.pem", key));
+        let tls = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &cert];
+        let all: Vec<&str> = arguments.into_iter().chain(tls).chain(["--tls-auth-clients", "no"]).collect();
+        // Once it listens it has read them.
+        Self::with(address, &all, format!("rediss://:{password}@{address}/0")).await
+    }
+
+    async fn with(address: SocketAddr, arguments: &[&str], url: String) -> Self {
         let directory = tempfile::tempdir().expect("a directory for Redis");
-        let mut redis = Self { child: spawn(directory.path(), address), directory, address };
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let child = spawn(directory.path(), &arguments);
+        let mut redis = Self { child, directory, address, arguments, url };
         assert!(redis.listens().await, "Redis does not listen on {address}");
         redis
     }
 
-    /// `redis://…/0`.
-    pub fn url(&self) -> String {
-        format!("redis://{}/0", self.address)
+    /// `redis://…/0`, or `rediss://…` with the password.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// Ends it without a word.
@@ -46,7 +70,7 @@ impl Redis {
 
     /// Starts it again, empty, where it was.
     pub async fn restart(&mut self) {
-        self.child = spawn(self.directory.path(), self.address);
+        self.child = spawn(self.directory.path(), &self.arguments);
         assert!(self.listens().await, "Redis does not come back on {}", self.address);
     }
 
@@ -104,10 +128,15 @@ impl Drop for Redis {
     }
 }
 
-fn spawn(directory: &std::path::Path, address: SocketAddr) -> Child {
+fn free() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+}
+
+fn spawn(directory: &std::path::Path, arguments: &[String]) -> Child {
     let mut command = Command::new("redis-server");
-    command.args(["--bind", &address.ip().to_string(), "--port", &address.port().to_string()]);
-    command.args(["--save", "", "--appendonly", "no", "--dir"]).arg(directory);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(arguments).args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]);
+    command.arg(directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("redis-server is installed: run scripts/setup-tests.sh")
 }
