@@ -69,6 +69,8 @@ struct Replica {
     message: u64,
     heard: Mono,
     standings: HashMap<String, Standing>,
+    /// Its field was taken away after its death.
+    buried: bool,
 }
 
 impl Fleet {
@@ -134,18 +136,25 @@ impl Fleet {
             let words = standings.iter().map(|(name, standing)| (name.to_string(), to_word(standing, began)));
             Message::new(self.messages, words).to_bytes()
         });
-        let gone: Vec<_> = self.replicas.iter().filter(|(_, replica)| replica.is_dead(began)).collect();
-        let gone: Vec<_> = gone.into_iter().map(|(name, _)| name.clone()).collect();
+        let dead = self.replicas.iter().filter(|(_, replica)| !replica.buried && replica.is_dead(began));
+        let gone: Vec<_> = dead.map(|(name, _)| name.clone()).collect();
         let outcome = self.shared.exchange(message.as_deref(), &gone).await;
         count(gateway, "exchange", began, &outcome);
-        if outcome.is_ok() && due {
-            (self.told, self.told_at) = (standings, Some(began));
+        if outcome.is_ok() {
+            for name in &gone {
+                // Once only: should it come back, its new field must stay.
+                self.replicas.entry(name.clone()).and_modify(|replica| replica.buried = true);
+            }
+            if due {
+                (self.told, self.told_at) = (standings, Some(began));
+            }
         }
         outcome
     }
 
     fn hear(&mut self, replicas: &Replicas, now: Mono) {
-        self.replicas.retain(|_, replica| !replica.is_dead(now) || replica.is_waited_for(now));
+        // As long as its field may be there it is remembered, lest its last word be taken for a new one.
+        self.replicas.retain(|_, replica| !replica.buried || replica.is_waited_for(now));
         for (name, bytes) in replicas {
             if *name == *self.shared.replica() {
                 continue;
@@ -156,7 +165,8 @@ impl Fleet {
             if is_new && (known.is_some() || self.replicas.len() < REPLICAS_MAX) {
                 let said = message.routes.into_iter();
                 let standings = said.map(|(route, word)| (route, to_standing(&word, now))).collect();
-                self.replicas.insert(name.clone(), Replica { message: message.n, heard: now, standings });
+                let replica = Replica { message: message.n, heard: now, standings, buried: false };
+                self.replicas.insert(name.clone(), replica);
             }
         }
     }
@@ -290,9 +300,14 @@ mod tests {
         fleet.hear(&vec![(b"you".to_vec(), said(1))], at(6_000));
         assert!(word_at(&fleet, at(6_000)).rate < 1e-9, "the same message again is no news");
         assert_eq!(word_at(&fleet, at(6_000)).limited_until, Some(at(30_000)));
+        fleet.hear(&vec![(b"you".to_vec(), said(1))], at(12_000));
+        assert!(fleet.replicas[&b"you".to_vec()].is_dead(at(12_000)), "its last word is no new one");
+        fleet.replicas.get_mut(&b"you".to_vec()).unwrap().buried = true;
         fleet.hear(&Vec::new(), at(29_000));
         assert_eq!(fleet.replicas.len(), 1);
         fleet.hear(&Vec::new(), at(31_000));
         assert!(fleet.replicas.is_empty());
+        fleet.hear(&vec![(b"you".to_vec(), said(2))], at(32_000));
+        assert!(!fleet.replicas[&b"you".to_vec()].buried, "it is back");
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
-use tollway::config::{Auth, Unusable, key_hash};
+use tollway::config::{Auth, Store, Unusable, key_hash};
 use tollway::routing::{Capabilities, HedgeAfter, Hedging, Mode};
 
 use crate::world::{World, compiled, good, said};
@@ -25,6 +25,24 @@ fn without_any_file_the_defaults_serve_the_local_model() {
     assert_eq!(snapshot.settings.limits.request_timeout, Duration::from_mins(10));
     assert_eq!(snapshot.counts().usable, LOCAL);
     assert_eq!(snapshot.policies.iter().map(|policy| &*policy.name).collect::<Vec<_>>(), ["default"]);
+}
+
+#[test]
+fn a_store_is_one_redis_or_none() {
+    let store = |text: &str| good(text, &World(vec![("PW", "hunter2")])).settings.store;
+    assert!(matches!(store(""), Store::Embedded));
+    assert!(matches!(store("store: embedded"), Store::Embedded));
+    for scheme in ["redis", "rediss"] {
+        let text = format!("store: '{scheme}://:${{PW}}@h:1/2'");
+        let Store::Redis(url) = store(&text) else { panic!("{text}") };
+        assert_eq!(url.expose_secret(), format!("{scheme}://:hunter2@h:1/2"));
+        assert!(!format!("{:?}", good(&text, &World(vec![("PW", "hunter2")]))).contains("hunter2"), "r51");
+    }
+    for text in
+        ["redis-sentinel://h", "redis+cluster://h:1,h:2", "redis://h/x", "rediss://h#insecure", "memory"]
+    {
+        assert!(compiled(&format!("store: '{text}'"), &[], &nothing()).is_err(), "{text}");
+    }
 }
 
 #[test]

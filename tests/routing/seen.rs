@@ -139,7 +139,7 @@ impl SeenCase {
         FirstTokenOutlook {
             base_s: median_s - per_token_s * tokens,
             per_token_s,
-            prefill_luck: PREFILL_LUCK,
+            prefill_luck: PREFILL_LUCK as f32,
             level: 1.0,
             within: [within; STRUCK.len()],
         }

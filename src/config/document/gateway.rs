@@ -23,7 +23,8 @@ record! {
         auth: AuthWord,
         /// Allows `auth: open` on an address that others can reach.
         auth_open_forced: Flag,
-        /// Where keys, budgets and records live: `embedded`.
+        /// Where replicas share what they know of routes: `embedded` (nowhere; the default), `redis://host:6379/0`, or
+        /// `rediss://…` for TLS.
         store: Text,
         /// Folder for what must outlive the process. Default ./data.
         state_dir: FilePath,

@@ -407,10 +407,10 @@ mod tests {
     fn what_is_abandoned_waits_no_more() {
         let mut mind = RouteMind::default();
         mind.began(at(0), AttemptId(1), Reading::of(500.0));
-        assert!(mind.outlook(at(10), true).queued_tokens > 499.0);
-        mind.began(at(20), AttemptId(2), Reading::of(500.0));
-        assert!(mind.outlook(at(30), true).queued_tokens > 500.0);
-        mind.abandoned(at(30), AttemptId(2), true);
-        assert!(mind.outlook(at(30), true).queued_tokens < 500.0);
+        assert!(mind.outlook(at(0), true).queued_tokens > 499.0);
+        mind.began(at(1), AttemptId(2), Reading::of(500.0));
+        assert!(mind.outlook(at(2), true).queued_tokens > 900.0);
+        mind.abandoned(at(2), AttemptId(2), true);
+        assert!(mind.outlook(at(2), true).queued_tokens < 500.0);
     }
 }

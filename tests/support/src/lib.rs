@@ -10,6 +10,7 @@
 //! | [`Gate`] | a condition the test opens; nothing here needs a sleep |
 //! | [`Fixture`] | the payloads under `tests/fixtures/providers` |
 //! | [`Gateway`], [`Config`] | the real binary with a configuration for such providers |
+//! | [`Redis`] | a real Redis that can be killed and paused |
 //! | [`Client`] | plain HTTP/1.1, chunk by chunk, which also says how an answer ended |
 //! | [`Price`], [`Usage`] | cost by hand, in whole pico-dollars |
 //!
@@ -41,6 +42,7 @@ mod prebuilt;
 mod price;
 mod process;
 mod provider;
+mod redis;
 mod reply;
 mod send;
 mod sse;
@@ -59,6 +61,7 @@ pub use prebuilt::Prebuilt;
 pub use price::{Price, Usage};
 pub use process::Footprint;
 pub use provider::{FakeProvider, Greeting};
+pub use redis::Redis;
 pub use reply::{Break, Reply};
 pub use send::Ending;
 pub use sse::{Event, data_ends, events};
