@@ -11,8 +11,8 @@ use std::time::Duration;
 use tollway::pricing::{PriceCard, PriceEntry, Rates, Version};
 use tollway::routing::choose::decide_into;
 use tollway::routing::explain::{Origin, Record};
-use tollway::routing::learn::prefix::Held;
 use tollway::routing::learn::first_token::Reading;
+use tollway::routing::learn::prefix::Held;
 use tollway::routing::learn::route::{AttemptId, RouteMind};
 use tollway::routing::{
     Capabilities, Constraints, Decision, Degraded, Fallback, Hedging, Learned, Matcher, Mode, Objective,

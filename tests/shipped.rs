@@ -75,7 +75,8 @@ fn decided<'a>(
 /// A route that is known to answer in about this many seconds.
 fn answering_within(base_s: f64) -> RouteOutlook {
     let first_token =
-        FirstToken::new(Prior { base_s, per_token_s: 1e-5, samples: 100.0, ..Prior::default() }).outlook(0.0, std::iter::empty());
+        FirstToken::new(Prior { base_s, per_token_s: 1e-5, samples: 100.0, ..Prior::default() })
+            .outlook(0.0, std::iter::empty());
     RouteOutlook { first_token, heard: 100, ..RouteOutlook::default() }
 }
 

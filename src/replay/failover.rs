@@ -28,7 +28,7 @@ pub(super) fn failovers(world: &World<'_>, scenario: &Scenario, firsts: &[(u64, 
         let left = (20..=during.len())
             .find(|end| during[end - 20..*end].iter().filter(|one| to_it(one)).count() <= 1);
         // The last that went there is where it was left, not the twentieth after it.
-        let last = left.and_then(|end| during[..end].iter().rposition(|one| to_it(&one)));
+        let last = left.and_then(|end| during[..end].iter().rposition(to_it));
         let seconds = left.map(|_| last.map_or(0.0, |at| seconds_of(during[at].0 - from)));
         met.push(Failover {
             route,

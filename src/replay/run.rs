@@ -113,7 +113,7 @@ impl std::hash::Hasher for Plain {
 /// Runs `router` through `world`, which is that of `scenario`.
 pub fn run(world: &mut World<'_>, scenario: &Scenario, rules: Rules, router: &mut dyn Router) -> Tally {
     let trace: &Trace = world.trace;
-    let routes = world.routes.len();
+    let sellers = world.routes.len();
     let mut run = Run {
         scenario,
         rules,
@@ -134,7 +134,7 @@ pub fn run(world: &mut World<'_>, scenario: &Scenario, rules: Rules, router: &mu
                     in_time: false,
                 })
                 .collect(),
-            served: vec![(0, PicoUsd::ZERO); routes],
+            served: vec![(0, PicoUsd::ZERO); sellers],
             by_tags: vec![Group::default(); trace.tags.len().max(1)],
             by_model: vec![Group::default(); trace.models.len().max(1)],
             ..Tally::default()
@@ -164,7 +164,7 @@ impl Run<'_, '_> {
                 }
             }
         }
-        let restarts: Vec<u64> = self.world.node.iter().flat_map(|node| node.restarts_us()).collect();
+        let restarts: Vec<u64> = self.world.node.iter().flat_map(super::world::Node::restarts_us).collect();
         for at in restarts {
             self.push(at, Event::Restart);
         }

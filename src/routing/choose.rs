@@ -75,7 +75,7 @@ pub fn decide_into(
         let candidate = weigh::weigh(id, place, route, seen, policy, facts, left_s, now);
         match filter::passing(seen, candidate.uncached_expected(), now.mono) {
             None if route.local && seen.queued_tokens > 0.0 && candidate.in_time < QUEUE_HOPE => {
-                let why = Exclusion::Queue { queued: seen.queued_tokens as u64 };
+                let why = Exclusion::Queue { queued: seen.queued_tokens };
                 decision.held.push((Held::Limited(Duration::from_secs(1)), candidate));
                 decision.excluded.push(Excluded { route: id, why });
             }
@@ -126,6 +126,39 @@ pub fn limit(policy: &Policy, facts: &RequestFacts<'_>) -> Duration {
     }
 }
 
+/// Weighs what each candidate would cost the rest of the session, were it asked for every further turn.
+fn weigh_sessions(
+    decision: &mut Decision,
+    routes: &Routes,
+    policy: &Policy,
+    facts: &RequestFacts<'_>,
+    observe: &(impl Observe + ?Sized),
+    lateness_usd: f64,
+    now: Now,
+) {
+    let prompt = facts.prompt_tokens;
+    let limit = limit(policy, facts);
+    let mut least = f64::INFINITY;
+    for candidate in &mut decision.order {
+        let Some(route) = routes.get(usize::from(candidate.route.0)) else { continue };
+        let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);
+        let rates = route.price.as_ref().map(|card| &card.at(now.wall).base);
+        candidate.session_usd = f64::from(facts.learned.session_rest)
+            * weigh::warm_turn(&candidate.offer, rates, seen, prompt, limit, lateness_usd * SESSION_LATENESS);
+        if !route.local {
+            least = least.min(candidate.session_usd);
+        }
+    }
+    // Where our own hardware has room now, it need not have room for the next turn: that one may cost what it costs
+    // elsewhere.
+    let is_local = |id: RouteId| routes.get(usize::from(id.0)).is_some_and(|route| route.local);
+    for candidate in decision.order.iter_mut().filter(|one| is_local(one.route)) {
+        if least.is_finite() {
+            candidate.session_usd = least;
+        }
+    }
+}
+
 /// Puts the candidates in order and finds the best plan.
 fn rank(
     decision: &mut Decision,
@@ -152,35 +185,8 @@ fn rank(
     };
     let mut terms = Terms { lateness_usd, left_s, hedge_from_s };
     let best_in_time = decision.order.iter().map(|one| one.offer.in_time).fold(0.0, f32::max);
-    let prompt = facts.prompt_tokens;
     if facts.learned.session_rest > 0.01 {
-        let limit = limit(policy, facts);
-        let mut least = f64::INFINITY;
-        for candidate in &mut decision.order {
-            let Some(route) = routes.get(usize::from(candidate.route.0)) else { continue };
-            let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);
-            let rates = route.price.as_ref().map(|card| &card.at(now.wall).base);
-            candidate.session_usd = f64::from(facts.learned.session_rest)
-                * weigh::warm_turn(
-                    &candidate.offer,
-                    rates,
-                    seen,
-                    prompt,
-                    limit,
-                    lateness_usd * SESSION_LATENESS,
-                );
-            if !route.local {
-                least = least.min(candidate.session_usd);
-            }
-        }
-        // Where our own hardware has room now, it need not have room for the next turn: that one may cost what it costs
-        // elsewhere.
-        let is_local = |id: RouteId| routes.get(usize::from(id.0)).is_some_and(|route| route.local);
-        for candidate in decision.order.iter_mut().filter(|one| is_local(one.route)) {
-            if least.is_finite() {
-                candidate.session_usd = least;
-            }
-        }
+        weigh_sessions(decision, routes, policy, facts, observe, lateness_usd, now);
     }
     for candidate in &mut decision.order {
         let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);

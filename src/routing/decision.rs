@@ -127,7 +127,7 @@ pub enum Exclusion {
     /// It is an engine of our own, and what waits there would make this request late.
     Queue {
         /// Prompt tokens that are still to be read.
-        queued: u64,
+        queued: f32,
     },
     /// The operator has to act first: bad key, no credit, unknown model.
     Disabled {
@@ -349,7 +349,7 @@ impl fmt::Display for Exclusion {
             ),
             Self::Full { running } => write!(f, "{running} answers are under way there, as many as it writes at once"),
             Self::Queue { queued } => {
-                write!(f, "{queued} prompt tokens wait there to be read, too many for this request to be in time")
+                write!(f, "{queued:.0} prompt tokens wait there to be read, too many for this request to be in time")
             }
             Self::Disabled { remaining } => write!(
                 f,

@@ -16,7 +16,7 @@ use crate::units::{Mono, TokenPrice};
 
 use super::decision::Exclusion;
 use super::facts::RequestFacts;
-use super::learn::load::WINDOW;
+use super::learn::load::WINDOW_S;
 use super::outlook::RouteOutlook;
 use super::policy::Policy;
 use super::route::{Retention, Route};
@@ -48,7 +48,7 @@ pub fn passing(seen: &RouteOutlook, uncached: f32, now: Mono) -> Option<Exclusio
         .or_else(|| left(seen.limited_until).map(|remaining| Exclusion::RateLimited { remaining }))
         .or_else(|| left(seen.open_until).map(|remaining| Exclusion::BreakerOpen { remaining }))
         .or_else(|| {
-            let rate = seen.rate + uncached / WINDOW as f32;
+            let rate = seen.rate + uncached / WINDOW_S;
             let cap = seen.cap.filter(|cap| rate > *cap)?;
             Some(Exclusion::OverCap { rate: rate as u64, cap: cap as u64 })
         })

@@ -99,13 +99,15 @@ impl Upstreams {
         let provider = route_provider.get(place).map(|at| usize::from(*at));
         let target = provider.and_then(|at| self.targets.get(at)?.as_ref());
         let (Some(target), Some(health)) = (target, self.health.get(place)) else { return };
+        #[expect(clippy::cast_precision_loss, reason = "a few dozen")]
+        let prompt_tokens = call.prompt_tokens_estimated() as f64;
         let trial = Trial {
             route,
             target,
             health,
             call,
             headers: &HeaderMap::new(),
-            reading: Reading::of(call.prompt_tokens_estimated() as f64),
+            reading: Reading::of(prompt_tokens),
             prompt_cost: None,
             patience: Patience::of(call, PATIENCE, PATIENCE),
             beaten: None,

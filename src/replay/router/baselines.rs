@@ -16,10 +16,10 @@ pub enum Rule {
     RoundRobin,
     /// The lowest list price.
     Cheapest,
-    /// LiteLLM's cost-based routing: the lowest price among those not cooling down (5 s after a 429, or with more than half
+    /// `LiteLLM`'s cost-based routing: the lowest price among those not cooling down (5 s after a 429, or with more than half
     /// of a minute's calls failed).
     LiteLlmCost,
-    /// LiteLLM's latency-based routing: the lowest mean of the last ten first-token times, with the same cooling down.
+    /// `LiteLLM`'s latency-based routing: the lowest mean of the last ten first-token times, with the same cooling down.
     LiteLlmLatency,
     /// OpenRouter's documented default: chance in proportion to 1 ÷ price², those with a fault in the last 30 s at the end.
     OpenRouter,
@@ -214,7 +214,6 @@ impl Baseline {
     }
 
     /// More than a tenth of the last minute's calls failed, of twenty at least.
-    #[expect(clippy::cast_precision_loss, reason = "counts of a minute")]
     fn errs(&self, id: RouteId, now_us: u64) -> bool {
         let recent = self.routes[usize::from(id.0)]
             .times

@@ -194,8 +194,7 @@ fn the_page_on_replay_shows_every_key_and_its_example_reads() {
         // Tiers, currencies and what they hold are explained where prices are.
         const WITH_PRICES: [&str; 7] =
             ["tiers", "prompt_tokens_above", "days", "cache_write", "request", "currency", "usd_per_unit"];
-        if !example.contains(&format!("{key}:")) && !WITH_PRICES.contains(&&*key)
-        {
+        if !example.contains(&format!("{key}:")) && !WITH_PRICES.contains(&&*key) {
             missing.push(key);
         }
     }

@@ -162,11 +162,11 @@ impl Seller {
     /// Tokens of the prompt in its cache.
     pub(super) fn cached(&self, links: &[Link], now_us: u64) -> u32 {
         let Some(cache) = self.market.cache else { return 0 };
-        let now_ms = now_us / 1_000;
+        let at_ms = now_us / 1_000;
         let ttl_ms = us(cache.ttl_s) / 1_000;
         let alive = |block: u32| {
             let last = self.blocks.get(block as usize).copied().unwrap_or(0);
-            last > 0 && now_ms.saturating_sub(u64::from(last) - 1) <= ttl_ms
+            last > 0 && at_ms.saturating_sub(u64::from(last) - 1) <= ttl_ms
         };
         let tokens = kept(links, alive);
         tokens - tokens % cache.granularity_tokens.max(1)
@@ -247,7 +247,7 @@ impl Seller {
                     return dealt;
                 }
                 IncidentKind::SlowStream(share) => rate *= share,
-                IncidentKind::WrongUsage(times) => dealt.usage_factor *= times,
+                IncidentKind::WrongUsage(factor) => dealt.usage_factor *= factor,
                 _ => {}
             }
         }

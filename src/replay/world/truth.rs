@@ -61,11 +61,11 @@ impl World<'_> {
         let level = seller.level(now_us);
         let mut error = market.errors.share * market.errors.quick_share;
         let silent = market.errors.share * (1.0 - market.errors.quick_share);
-        let mut pace = market.pace.tokens_per_s;
+        let mut writes = market.pace.tokens_per_s;
         for kind in seller.now(now_us) {
             match kind {
                 IncidentKind::ErrorInside(share) => error += share,
-                IncidentKind::SlowStream(share) => pace *= share,
+                IncidentKind::SlowStream(share) => writes *= share,
                 _ => {}
             }
         }
@@ -83,7 +83,7 @@ impl World<'_> {
         into.first_token.level = 1.0;
         into.error = error as f32;
         into.pace = PaceOutlook {
-            seconds_per_token: (1.0 / pace) as f32,
+            seconds_per_token: (1.0 / writes) as f32,
             spread: market.pace.noise_sigma as f32,
             seen: true,
         };

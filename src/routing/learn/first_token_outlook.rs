@@ -89,7 +89,7 @@ pub(super) fn fast_ln(x: f32) -> f32 {
     let rest = f32::from_bits(bits & 0x007f_ffff | 0x3f80_0000);
     // Minimax of ln on [1, 2).
     let polynomial = -1.741_793_9
-        + rest * (2.821_202_6 + rest * (-1.469_956_8 + rest * (0.447_179_55 - rest * 0.056_570_851)));
+        + rest * (2.821_202_6 + rest * (-1.469_956_8 + rest * (0.447_179_55 - rest * 0.056_570_85)));
     polynomial + exponent as f32 * std::f32::consts::LN_2
 }
 

@@ -47,7 +47,7 @@ impl Asker {
     }
 }
 
-/// Spreads bits (the finaliser of SplitMix64, Steele et al. 2014).
+/// Spreads bits (the finaliser of `SplitMix64`, Steele et al. 2014).
 pub(in crate::routing) const fn mix(mut x: u64) -> u64 {
     x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -41,7 +41,9 @@ fn habit(sigma: f32) -> [f32; LEVELS] {
         (-0.5 * z * z).exp()
     });
     let sum: f32 = weight.iter().sum();
-    weight.iter_mut().for_each(|weight| *weight /= sum);
+    for weight in &mut weight {
+        *weight /= sum;
+    }
     weight
 }
 

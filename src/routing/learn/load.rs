@@ -7,7 +7,9 @@ use crate::units::Mono;
 use super::others::Cap;
 
 /// The window in which load is measured, in seconds.
-pub const WINDOW: usize = 10;
+const WINDOW: usize = 10;
+/// The same, as a number to divide by.
+pub const WINDOW_S: f32 = 10.0;
 /// After a refusal the cap is this share of the load that was refused.
 const CAP_OF_REFUSED: f64 = 0.92;
 /// How much each success lets the cap grow.

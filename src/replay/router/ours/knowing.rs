@@ -47,7 +47,7 @@ impl Ours<'_> {
                 world.truth(lucks, place, id, now_us, into);
                 continue;
             }
-            let age = now_us.saturating_sub(shown.shown_us);
+            let age = now_us.saturating_sub(shown.at_us);
             let lasts = if shown.mind.is_waiting() { OUTLOOK_AGES_US } else { OUTLOOK_RESTS_US };
             if shown.urgent || (shown.dirty && age >= OUTLOOK_LASTS_US) || age >= lasts {
                 *into = shown.mind.outlook(mono(now_us), node == Some(id));
@@ -55,7 +55,7 @@ impl Ours<'_> {
                     into.running_max = world.node.as_ref().map(|node| node.active_max);
                 }
                 *shown = Shown {
-                    shown_us: now_us,
+                    at_us: now_us,
                     dirty: false,
                     urgent: false,
                     mind: std::mem::take(&mut shown.mind),

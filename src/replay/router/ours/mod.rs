@@ -61,6 +61,7 @@ pub struct Ours<'a> {
     retries: RetryBudget,
     hedged: HedgeSpend,
     states: Vec<Option<Box<State>>>,
+    #[expect(clippy::vec_box, reason = "their boxes are what is kept")]
     spare: Vec<Box<State>>,
     decision: Decision,
     blocks: Vec<Block>,
@@ -75,7 +76,7 @@ pub struct Ours<'a> {
 #[derive(Debug, Default)]
 struct Shown {
     mind: RouteMind,
-    shown_us: u64,
+    at_us: u64,
     dirty: bool,
     urgent: bool,
     probed_us: u64,
