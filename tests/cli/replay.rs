@@ -161,7 +161,7 @@ fn an_access_log_shows_its_market_and_judges_an_edit() {
     write("access.jsonl", &log());
     let provider = |name: &str, input: &str| {
         format!(
-            "  {name}:\n    kind: openai\n    base_url: http://127.0.0.1:9/v1\n    api_key: unused\n    models:\n      \
+            "  {name}:\n    kind: openai\n    base_url: http://127.0.0.1:9/v1\n    api_key: ${{NOT_HERE_API_KEY}}\n    models:\n      \
              - {{id: m, model: m-1, family: fam, price: {{input: {input}, output: 1}}}}\n"
         )
     };

@@ -1,5 +1,6 @@
 //! The protocol: deterministic, whatever the number of threads; nobody is lost; others are not cheaper.
 
+use tollway::replay::protocol::traces::{in_folder, promise};
 use tollway::replay::protocol::{Findings, Market, Plan, report, run};
 use tollway::replay::trace::{Kind, generate};
 use tollway::units::SystemClock;
@@ -85,4 +86,21 @@ fn the_report_shows_targets_and_every_combination() {
         assert!(cells.is_none() || width.is_none() || cells == width, "a row of another width: {line}");
         width = cells;
     }
+}
+
+#[test]
+fn a_folder_of_traces_is_looked_through_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let nothing = in_folder(folder.path(), 10).unwrap_err().to_string();
+    assert!(nothing.contains("azure_conv, mooncake, agentic, servegen"), "{nothing}");
+    let csv = "t_ms,in_tokens,out_tokens\n0,100,10\n50,90000,10\n90,100,10\n";
+    for name in ["azure_conv_2023.csv", "servegen_day.csv", "other.csv"] {
+        std::fs::write(folder.path().join(name), csv).unwrap();
+    }
+    let traces = in_folder(folder.path(), 2).unwrap();
+    let seen: Vec<(&str, usize)> =
+        traces.iter().map(|trace| (trace.name.as_str(), trace.arrivals.len())).collect();
+    assert_eq!(seen, [("azure_conv_2023", 2), ("servegen_day", 2)]);
+    assert!((promise(&traces[0]).ttft_s_per_1k - 0.03).abs() < 1e-9, "45,000 tokens on average");
+    assert!((promise(&generate(Kind::Chat, 1, 100)).ttft_s - 1.5).abs() < 1e-9);
 }

@@ -90,7 +90,7 @@ pub(super) struct ReplayArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "protocol")]
     html: Option<PathBuf>,
     /// Run the protocol of the routing report: all traces, markets, rates and targets
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["policies", "config", "ttft", "baselines", "oracle"])]
     protocol: bool,
     /// Where to write the protocol's report [default: standard output]
     #[arg(long, value_name = "FILE", requires = "protocol")]

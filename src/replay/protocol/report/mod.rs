@@ -35,6 +35,7 @@ pub fn page(plan: &Plan, findings: &Findings, made: &Made<'_>) -> String {
     regrets(&mut text, findings);
     spends(&mut text, findings);
     rivals(&mut text, findings);
+    beaten_oracles(&mut text, findings);
     latencies(&mut text, findings);
     failures(&mut text, findings);
     overheads(&mut text, findings);
@@ -200,6 +201,35 @@ fn rivals(text: &mut String, findings: &Findings) {
             share(least),
             mean(&less).map_or("–".to_owned(), points),
             mean(&errors).unwrap_or(0.0) / thousands,
+        );
+    }
+}
+
+/// Where the yardstick itself is beaten: there a low regret says little.
+fn beaten_oracles(text: &mut String, findings: &Findings) {
+    let beaten: Vec<String> = findings
+        .combinations
+        .iter()
+        .filter_map(|one| {
+            let oracle = one.mean_of(|seen| seen.oracle_usd);
+            let enough = one.rivals.iter().filter(|rival| rival.mean.attainment >= one.attainment);
+            let rival = enough.min_by(|a, b| a.mean.spend_usd.total_cmp(&b.mean.spend_usd))?;
+            let place =
+                format!("{} in {} ×{} @ {}", one.trace, one.market, one.rate, percent(one.attainment, 0));
+            (rival.mean.spend_usd < oracle).then(|| {
+                let name = name(rival.name, rival.local_most);
+                format!("* {place}: {name} {}, the oracle {} USD", usd(rival.mean.spend_usd), usd(oracle))
+            })
+        })
+        .collect();
+    if !beaten.is_empty() {
+        let _ = writeln!(
+            text,
+            "\nA baseline reaches the target for less than the informed oracle in {} of {} combinations, so that regret understates there \
+             what could be had:\n\n{}",
+            beaten.len(),
+            findings.combinations.len(),
+            beaten.join("\n")
         );
     }
 }

@@ -35,6 +35,30 @@ fn worst(values: &[f64]) -> f64 {
     values.iter().copied().max_by(f64::total_cmp).unwrap_or(0.0)
 }
 
+/// A figure of each combination that has it: the mean, the most, and where that is.
+struct Figures<'f> {
+    mean: f64,
+    most: f64,
+    place: Option<&'f Combination>,
+}
+
+impl<'f> Figures<'f> {
+    fn of(all: impl Iterator<Item = &'f Combination>, figure: impl Fn(&Combination) -> Option<f64>) -> Self {
+        let found: Vec<(f64, &Combination)> = all.filter_map(|one| Some((figure(one)?, one))).collect();
+        let values: Vec<f64> = found.iter().map(|one| one.0).collect();
+        let place = found.iter().max_by(|a, b| a.0.total_cmp(&b.0)).map(|one| one.1);
+        Self { mean: mean(&values).unwrap_or(0.0), most: worst(&values), place }
+    }
+
+    /// The most, in words, and where.
+    fn worst(&self, show: impl Fn(f64) -> String) -> String {
+        let at = self.place.map(|one| {
+            format!(" ({}, {}, ×{} @ {})", one.trace, one.market, one.rate, percent(one.attainment, 0))
+        });
+        format!("{}{}", show(self.most), at.unwrap_or_default())
+    }
+}
+
 /// All rows.
 pub(super) fn all(findings: &Findings) -> Vec<Target> {
     let all = &findings.combinations;
@@ -52,60 +76,55 @@ pub(super) fn all(findings: &Findings) -> Vec<Target> {
 }
 
 fn regret(all: &[Combination]) -> Target {
-    let values: Vec<f64> = all.iter().filter_map(|one| Some(one.regret()?.0)).collect();
-    let (middle, most) = (mean(&values).unwrap_or(0.0), worst(&values));
+    let found = Figures::of(all.iter(), |one| Some(one.regret()?.0));
     Target {
         what: "regret at equal attainment, mean / worst combination",
         accept: "≤ 8 % / ≤ 12 %",
         goal: "≤ 5 % / ≤ 8 %",
-        mean: signed(middle),
-        worst: signed(most),
-        verdict: both(verdict(middle, 0.08, 0.05), verdict(most, 0.12, 0.08)),
+        mean: signed(found.mean),
+        worst: found.worst(signed),
+        verdict: both(verdict(found.mean, 0.08, 0.05), verdict(found.most, 0.12, 0.08)),
     }
 }
 
 fn attainment(all: &[Combination]) -> Target {
     let reached = all.iter().filter(|one| one.oracle_reaches());
-    let short: Vec<f64> = reached.map(|one| one.attainment - one.ours().attainment).collect();
-    let most = worst(&short);
+    let short = Figures::of(reached, |one| Some(one.attainment - one.ours().attainment));
     Target {
         what: "attainment − target, where the oracle reaches the target",
         accept: "≥ −0.2 points",
         goal: "≥ 0",
-        mean: points(-mean(&short).unwrap_or(0.0)),
-        worst: points(-most),
-        verdict: verdict(most, 0.002, 0.0),
+        mean: points(-short.mean),
+        worst: short.worst(|share| points(-share)),
+        verdict: verdict(short.most, 0.002, 0.0),
     }
 }
 
 fn worst_minute(all: &[Combination]) -> Target {
     let strict = all.iter().filter(|one| one.attainment >= 0.985);
-    let short: Vec<f64> =
-        strict.map(|one| one.mean_of(|seen| seen.oracle_worst_minute - seen.ours.worst_minute)).collect();
-    let most = worst(&short);
+    let short = Figures::of(strict, |one| {
+        Some(one.mean_of(|seen| seen.oracle_worst_minute - seen.ours.worst_minute))
+    });
     Target {
         what: "worst 60 s against the oracle's, 99 % class",
         accept: "≥ −3 points",
         goal: "≥ −1 point",
-        mean: points(-mean(&short).unwrap_or(0.0)),
-        worst: points(-most),
-        verdict: verdict(most, 0.03, 0.01),
+        mean: points(-short.mean),
+        worst: short.worst(|share| points(-share)),
+        verdict: verdict(short.most, 0.03, 0.01),
     }
 }
 
 fn rivals(all: &[Combination]) -> Target {
-    let ratios: Vec<f64> = all
-        .iter()
-        .filter_map(|one| Some(one.ours().spend_usd / one.best_rival()?.mean.spend_usd - 1.0))
-        .collect();
-    let most = worst(&ratios);
+    let found =
+        Figures::of(all.iter(), |one| Some(one.ours().spend_usd / one.best_rival()?.mean.spend_usd - 1.0));
     Target {
         what: "against the cheapest baseline that attains as much or more",
         accept: "never dearer",
         goal: "≥ 25 % cheaper",
-        mean: signed(mean(&ratios).unwrap_or(0.0)),
-        worst: signed(most),
-        verdict: verdict(most, 0.0, -0.25),
+        mean: signed(found.mean),
+        worst: found.worst(signed),
+        verdict: verdict(found.most, 0.0, -0.25),
     }
 }
 
@@ -143,15 +162,14 @@ fn failover(findings: &Findings, down: bool) -> Target {
 }
 
 fn overhead(all: &[Combination]) -> Target {
-    let shares: Vec<f64> = all.iter().map(|one| one.ours().overhead).collect();
-    let most = worst(&shares);
+    let found = Figures::of(all.iter(), |one| Some(one.ours().overhead));
     Target {
         what: "second attempts and probes, share of spend",
         accept: "≤ 10 %",
         goal: "≤ 5 %",
-        mean: percent(mean(&shares).unwrap_or(0.0), 1),
-        worst: percent(most, 1),
-        verdict: verdict(most, 0.10, 0.05),
+        mean: percent(found.mean, 1),
+        worst: found.worst(|share| percent(share, 1)),
+        verdict: verdict(found.most, 0.10, 0.05),
     }
 }
 
