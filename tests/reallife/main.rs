@@ -114,7 +114,7 @@ async fn lived(scenario: &'static Scenario, trace: Trace, seed: u64) -> Compared
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn twenty_seconds_of_a_bad_day_reach_no_caller() {
+async fn a_short_bad_day_reaches_no_caller() {
     let compared = lived(scenario("live.yaml"), short(trace(Kind::Prefixes, 1, 15.0)), 1).await;
     compared.no_errors();
     compared.accounts_agree();

@@ -56,6 +56,11 @@ impl Compared {
         (self.bills.answers + self.bills.wasted + self.bills.probes).0 as f64 * 1e-12
     }
 
+    fn hedges(&self, results: &[&str]) -> f64 {
+        let count = |result| self.metrics.sum("tollway_hedges_total", &[("result", result)]);
+        results.iter().map(|result| count(*result)).sum()
+    }
+
     fn quantile_s(&self, share: f64) -> f64 {
         let mut times: Vec<u64> = self.seen.iter().map(|one| one.took_us).collect();
         times.sort_unstable();
@@ -153,7 +158,7 @@ impl fmt::Display for Compared {
         row("first token p95, s", p95, self.quantile_s(0.95), 3)?;
         row("first token p99, s", p99, self.quantile_s(0.99), 3)?;
         row("attempts a request", sim.attempts as f64 / requests, bills.attempts as f64 / requests, 3)?;
-        row("hedges", sim.hedges as f64, self.metrics.sum("tollway_hedges_total", &[]), 0)?;
+        row("second attempts", sim.hedges as f64, self.hedges(&["won", "lost", "failed"]), 0)?;
         row("errors at callers", sim.errors as f64, self.errors().count() as f64, 0)?;
         for (at, route) in self.scenario.routes.iter().enumerate() {
             row(
@@ -175,14 +180,11 @@ impl fmt::Display for Compared {
                 said(live.seconds)
             )?;
         }
+        let Bills { probes_sent, refused, failed, .. } = bills;
+        let unpaid = self.hedges(&["refused_budget"]);
         write!(
             f,
-            "probes {}, refused {}, failed {}; in the gateway's words: hedges",
-            bills.probes_sent, bills.refused, bills.failed
-        )?;
-        for result in ["won", "lost", "failed", "refused_budget"] {
-            write!(f, " {result} {}", self.metrics.sum("tollway_hedges_total", &[("result", result)]))?;
-        }
-        Ok(())
+            "{probes_sent} probes, {refused} attempts refused, {failed} failed at once; {unpaid} second attempts not paid for"
+        )
     }
 }
