@@ -72,7 +72,7 @@ pub fn decide_into(
             continue;
         }
         let seen = observe.outlook(place, id);
-        let candidate = weigh::weigh(id, place, route, seen, policy, facts, left_s, now);
+        let candidate = weigh::weigh(id, place, route, rates, seen, policy, facts, left_s);
         match filter::passing(seen, candidate.uncached_expected(), now.mono) {
             None if route.local && seen.queued_tokens > 0.0 && candidate.in_time < QUEUE_HOPE => {
                 let why = Exclusion::Queue { queued: seen.queued_tokens };
@@ -195,7 +195,9 @@ fn rank(
         candidate.score_usd = plan::alone(offer, &terms, best_in_time * 0.8);
     }
     let names = |candidate: &Candidate| routes.get(usize::from(candidate.route.0)).map(|route| &*route.name);
-    let new_ones_wait = facts.draw >= RAMP_SHARE && decision.order.iter().any(|one| !one.ramping);
+    // A proven route that is late all the same is no reason to wait for proof of another.
+    let proven = |one: &Candidate| !one.ramping && one.offer.in_time >= HOPE;
+    let new_ones_wait = facts.draw >= RAMP_SHARE && decision.order.iter().any(proven);
     let key = |one: &Candidate| (one.last_resort, one.place, new_ones_wait && one.ramping);
     if decision.order.first().is_some_and(|one| one.last_resort) {
         return;
@@ -259,6 +261,10 @@ fn backups<'d>(
     let mut best: [Option<(f64, usize)>; 2] = [None; 2];
     for (at, candidate) in decision.order.iter().enumerate() {
         let offer = &candidate.offer;
+        // Whatever its chance, it is not among the two.
+        if best[1].is_some_and(|(known, _)| offer.cost_usd() >= known) {
+            continue;
+        }
         let answers = (1.0 - offer.error)
             * offer.within(
                 observe.outlook(usize::from(candidate.eligible), candidate.route),

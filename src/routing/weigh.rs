@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::pricing::Rates;
-use crate::units::{Now, PicoUsd};
+use crate::units::PicoUsd;
 
 use super::cost::{self, Expected, ExpectedTokens};
 use super::decision::Candidate;
@@ -36,11 +36,11 @@ pub(super) fn weigh(
     id: RouteId,
     place: usize,
     route: &Route,
+    rates: Option<&Rates>,
     seen: &RouteOutlook,
     policy: &Policy,
     facts: &RequestFacts<'_>,
     left_s: f32,
-    now: Now,
 ) -> Candidate {
     let prompt = facts.prompt_tokens;
     let held = facts.held.get(place).copied().unwrap_or_default();
@@ -49,10 +49,14 @@ pub(super) fn weigh(
     let cached = (held_tokens as f32 * hit) as u64;
     let output = cost::output_tokens(policy, facts);
     let tokens = ExpectedTokens { uncached: prompt - cached.min(prompt), cached, output };
-    let expected =
-        route.price.as_ref().map(|card| cost::expected(card, card.rates(prompt, now.wall), tokens));
-    let cold = ExpectedTokens { uncached: prompt, cached: 0, output };
-    let cold = route.price.as_ref().map(|card| cost::expected(card, card.rates(prompt, now.wall), cold));
+    let price = route.price.as_ref().zip(rates);
+    let expected = price.map(|(card, rates)| cost::expected(card, rates, tokens));
+    let cold = if cached == 0 {
+        expected
+    } else {
+        let cold = ExpectedTokens { uncached: prompt, cached: 0, output };
+        price.map(|(card, rates)| cost::expected(card, rates, cold))
+    };
     let queued = seen.queued_tokens;
     let mut offer = Offer {
         prompt_usd: expected.map_or(UNPRICED_USD, |expected| usd(expected.prompt)),
@@ -146,5 +150,6 @@ pub(super) fn urge(
 /// USD for a ranking; no charge rests on it.
 #[expect(clippy::cast_precision_loss, reason = "a ranking needs no last digit")]
 pub fn usd(amount: PicoUsd) -> f64 {
-    amount.0 as f64 * 1e-12
+    // Conversions of 128 bits are calls.
+    i64::try_from(amount.0).map_or(amount.0 as f64, |small| small as f64) * 1e-12
 }

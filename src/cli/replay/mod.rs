@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use crate::config::Problems;
 use crate::replay::compare;
 use crate::replay::html;
+use crate::replay::prophet;
 use crate::replay::protocol::judge::Bound;
 use crate::replay::scenario::SloClass;
 use crate::replay::trace;
@@ -24,7 +25,9 @@ use super::output::Output;
 const ATTAINMENT: f64 = 0.95;
 const SEEDS: u64 = 5;
 /// The lower bound that is printed beside the oracle; `None`: none is computed.
-const BOUND: Option<Bound> = None;
+const BOUND: Option<Bound> = Some(|scenario, trace, slo, attainment, seed| {
+    Some(prophet::bound(scenario, trace, slo, attainment, seed).spend_usd).filter(|usd| usd.is_finite())
+});
 
 /// Replay a trace under one set of policies, or two: what it would have cost, and how fast it would have been
 ///

@@ -47,7 +47,7 @@ impl FirstTokenOutlook {
         if luck <= 0.06 {
             return 0.0;
         }
-        let (bin, into) = place(luck.ln());
+        let (bin, into) = place(fast_ln(luck));
         let read = |row: &[f32; BINS + 1]| row[bin] + (row[bin + 1] - row[bin]) * into;
         let upper = usize::from(struck <= STRUCK[1]);
         let [high, low] = [STRUCK[upper], STRUCK[upper + 1]];

@@ -22,6 +22,8 @@ pub const DISABLED_FOR: Duration = Duration::from_mins(5);
 const RECENT: Duration = Duration::from_secs(10);
 /// A route unheard for this long is new again.
 const FORGOTTEN: Duration = Duration::from_mins(10);
+/// An attempt that is abandoned after so many times its usual silence counts as failed.
+const SILENCE_FAILS: f64 = 4.0;
 /// Attempts under way that are looked at one by one; more tell nothing more.
 const WAITING_MAX: usize = 256;
 
@@ -189,7 +191,13 @@ impl RouteMind {
             }
             let ahead = if queues { waiting.queued } else { 0.0 };
             let age_s = now.since(waiting.began).as_secs_f64();
-            self.first_token.silent(seconds(now), waiting.reading.behind(ahead), age_s);
+            let reading = waiting.reading.behind(ahead);
+            // Silence that luck does not explain is a failure, whoever ended it.
+            if age_s > SILENCE_FAILS * self.first_token.usual_s(reading.miss) {
+                self.errors.counted(seconds(now), true);
+                self.breaker.failed(now);
+            }
+            self.first_token.silent(seconds(now), reading, age_s);
         }
     }
 
@@ -208,7 +216,11 @@ impl RouteMind {
                 Change::None
             }
             Failing::Silence => {
-                self.abandoned(now, id, queues);
+                if let Some(waiting) = self.take(id) {
+                    let ahead = if queues { waiting.queued } else { 0.0 };
+                    let age_s = now.since(waiting.began).as_secs_f64();
+                    self.first_token.silent(seconds(now), waiting.reading.behind(ahead), age_s);
+                }
                 self.count_failure(now, retry_after)
             }
             Failing::Failure => {
