@@ -19,7 +19,7 @@ pub async fn run(gateway: Arc<Gateway>, tasks: Tasks, stop: CancellationToken) {
         let live = gateway.live();
         let now = gateway.books.clock.now().mono;
         for place in 0..live.snapshot.routes.len() {
-            if !live.upstreams.is_probe_due(place, now) {
+            if !live.upstreams.is_probe_due(place, live.snapshot.routes.get(place), now) {
                 continue;
             }
             let (live, stop) = (Arc::clone(&live), stop.clone());

@@ -171,7 +171,7 @@ fn rank(
 ) {
     let cheapest = decision.unit_usd().unwrap_or(0.0);
     let mean = if facts.learned.mean_cost_usd > 0.0 { facts.learned.mean_cost_usd } else { cheapest };
-    let learnt = facts.learned.lateness_usd.unwrap_or(dual::START * mean);
+    let learnt = facts.learned.lateness_usd.unwrap_or(dual::start(policy.slo.attainment) * mean);
     let objective = objective(policy, facts);
     let lateness_usd = match objective {
         Objective::Cost => learnt,

@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::routing::learn::dual::LatenessPrice;
-use crate::routing::learn::hedge_spend::HedgeSpend;
+use crate::routing::learn::hedge_spend::{HedgeSpend, PROBE_SHARE_PPM};
 use crate::routing::learn::lengths::{Asker, Lengths};
 use crate::routing::learn::prefix::Held;
 use crate::routing::learn::queue_price::QueuePrice;
@@ -65,6 +65,7 @@ pub struct Demand {
     sizes: Mutex<TokenSizes>,
     queues: Mutex<HashMap<Arc<str>, QueuePrice>>,
     spend: Mutex<HashMap<Arc<str>, HedgeSpend>>,
+    probed: Mutex<HedgeSpend>,
 }
 
 fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -87,7 +88,8 @@ impl Demand {
         output_tokens_max: Option<u64>,
     ) -> Learned {
         let promise = hash_of(&(&*policy.name, asking.model));
-        let price = lock(&self.promises).get(&promise).map(|promise| promise.price).unwrap_or_default();
+        let price = lock(&self.promises).get(&promise).map(|promise| promise.price);
+        let price = price.unwrap_or_else(|| LatenessPrice::new(policy.slo.attainment));
         let length = lock(&self.lengths).expected(
             asking.asker(prompt_tokens),
             output_tokens_max,
@@ -137,7 +139,7 @@ impl Demand {
         let promise = promises.entry(id).or_insert_with(|| Promise {
             policy: Arc::clone(&policy.name),
             model: Arc::clone(model),
-            price: LatenessPrice::default(),
+            price: LatenessPrice::new(policy.slo.attainment),
         });
         promise.price.decided(usd);
     }
@@ -152,11 +154,17 @@ impl Demand {
 
     /// A request under the policy was answered for `cost`.
     pub fn spent(&self, policy: &Arc<str>, now: Mono, cost: PicoUsd) {
+        lock(&self.probed).spent(now, cost);
         let mut spend = lock(&self.spend);
         match spend.get_mut(policy) {
             Some(spend) => spend.spent(now, cost),
             None => spend.entry(Arc::clone(policy)).or_default().spent(now, cost),
         }
+    }
+
+    /// Whether the spend leaves room for a probe that costs `cost`; if so, it is counted.
+    pub fn may_probe(&self, now: Mono, cost: PicoUsd) -> bool {
+        lock(&self.probed).take(now, cost, cost, PROBE_SHARE_PPM)
     }
 
     /// Whether the policy's spend leaves room for a second attempt; see [`HedgeSpend::take`].

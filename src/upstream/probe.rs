@@ -75,9 +75,9 @@ impl Upstreams {
         }
     }
 
-    /// Whether the route is to be probed at `now`; if so, the next probe is put off.
-    pub fn is_probe_due(&self, route: usize, now: Mono) -> bool {
-        let Some(health) = self.health.get(route) else { return false };
+    /// Whether the route at `place` is to be probed at `now`; if so, the next probe is put off. `route` says what it costs.
+    pub fn is_probe_due(&self, place: usize, route: Option<&Route>, now: Mono) -> bool {
+        let Some(health) = self.health.get(place) else { return false };
         let wanted = health.wanted_at.get().is_some_and(|at| now.since(at) < WANTED_FOR);
         if !wanted || !health.is_probed(now) {
             return false;
@@ -90,7 +90,8 @@ impl Upstreams {
         if due {
             health.probe_from.set(now.plus(INTERVAL + jitter(health, now)));
         }
-        due
+        let cost = route.zip(PROBE.as_ref()).map(|(route, call)| self.cost_of_probe(route, call));
+        due && (half_open || cost.is_none_or(|cost| self.demand.may_probe(now, cost)))
     }
 
     /// Probes the route at this place. Dropping the future cancels the probe.
@@ -185,7 +186,7 @@ mod tests {
         let health = &upstreams.health[0];
         let due_after = |s: u64| {
             clock.advance(Duration::from_secs(s));
-            upstreams.is_probe_due(0, clock.now().mono)
+            upstreams.is_probe_due(0, None, clock.now().mono)
         };
         assert!(!due_after(100), "nobody has asked for it");
         health.wanted_at.set(clock.now().mono);

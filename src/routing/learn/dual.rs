@@ -11,10 +11,10 @@ const STEP_SETTLED: f64 = 0.0067;
 const SETTLES: f64 = 300.0;
 /// What is aimed at beyond the promise, as a share.
 const MARGIN: f64 = 0.002;
-/// Ceiling and start of λ, in mean costs of the cheapest candidate.
+/// Ceiling of λ, in mean costs of the cheapest candidate.
 pub const CEILING: f64 = 50.0;
-/// As above.
-pub const START: f64 = 3.0;
+/// Start of λ in the same measure, times the share that may be late: the fewer may be late, the dearer each is.
+const START: f64 = 0.15;
 /// λ never falls below this many mean costs: below it changes nothing.
 const FLOOR: f64 = 0.02;
 /// Share of a new cost in the running mean.
@@ -31,13 +31,22 @@ pub struct LatenessPrice {
     pressure: f64,
 }
 
-impl Default for LatenessPrice {
-    fn default() -> Self {
-        Self { log: START.ln(), mean_cost_usd: 0.0, requests: 0.0, pressure: 1.0 }
-    }
+/// The share that may be late for a promised share in time, with a margin.
+fn allowed(attainment: f32) -> f64 {
+    (1.0 - f64::from(attainment) - MARGIN).max(0.0005)
+}
+
+/// Where λ starts for a promised share in time, in mean costs of the cheapest candidate.
+pub fn start(attainment: f32) -> f64 {
+    (START / allowed(attainment)).clamp(1.0, CEILING / 2.0)
 }
 
 impl LatenessPrice {
+    /// λ before anything was learnt. `attainment` is the promised share in time.
+    pub fn new(attainment: f32) -> Self {
+        Self { log: start(attainment).ln(), mean_cost_usd: 0.0, requests: 0.0, pressure: 1.0 }
+    }
+
     /// A decision was made whose cheapest candidate was expected to cost `usd`.
     pub fn decided(&mut self, usd: f64) {
         if !usd.is_finite() || usd < 0.0 {
@@ -50,7 +59,7 @@ impl LatenessPrice {
     /// A request ended; `late` if its first token did not come in time. `attainment` is the promised share.
     pub fn finished(&mut self, late: bool, attainment: f32) {
         self.requests += 1.0;
-        let allowed = (1.0 - f64::from(attainment) - MARGIN).max(0.0005);
+        let allowed = allowed(attainment);
         // Where few may be late, each that is tells more.
         let settled = STEP_SETTLED / allowed.sqrt();
         let step = settled + (STEP_FIRST - settled).max(0.0) * SETTLES / (SETTLES + self.requests);
@@ -85,7 +94,7 @@ mod tests {
 
     #[test]
     fn it_settles_where_the_promise_is_just_kept() {
-        let mut price = LatenessPrice::default();
+        let mut price = LatenessPrice::new(0.95);
         price.decided(1e-3);
         // A market in which a λ of eight mean costs keeps the promise, and less does not.
         let mut late_of_last = 0;
@@ -100,7 +109,7 @@ mod tests {
 
     #[test]
     fn pressure_takes_the_price_away() {
-        let mut price = LatenessPrice::default();
+        let mut price = LatenessPrice::new(0.95);
         price.decided(1e-3);
         price.pressed(1.25);
         assert_eq!(price.usd(), Some(0.0));

@@ -1,4 +1,5 @@
-//! What second attempts may cost: a policy's hedged spend over ten minutes, held to a share of all its spend in them.
+//! What second attempts may cost: a policy's hedged spend over ten minutes, held to a share of all its spend in them. And
+//! probes, likewise.
 
 use std::time::Duration;
 
@@ -7,6 +8,8 @@ use crate::units::{Mono, PicoUsd};
 /// The window, and how finely it moves on.
 const SLICES: usize = 10;
 const SLICE: Duration = Duration::from_mins(1);
+/// What probes may cost, in parts per million of the spend: where there is little traffic they are rarer.
+pub const PROBE_SHARE_PPM: u32 = 15_000;
 /// As many requests like the one that asks count as paid for already, so that the first ones of a policy may be hedged.
 const AS_IF_PAID: i128 = 20;
 

@@ -9,6 +9,9 @@ const QUEUE_AIM_S: f64 = 0.35;
 const AIM_OF_WORK: f64 = 3.0;
 /// How fast the price follows, a second.
 const STEP: f64 = 0.08;
+/// How long a queue must last to count, in seconds, and how much faster the price falls than it rises.
+const LASTS_S: f64 = 10.0;
+const FALLS: f64 = 3.0;
 /// Where it starts from zero, and its ceiling, as shares of what a second of prefill work saves.
 const SEED: f64 = 0.02;
 const CEILING: f64 = 3.0;
@@ -21,6 +24,8 @@ pub struct QueuePrice {
     /// Over what a second saves.
     price: f64,
     at: Mono,
+    /// The queue as it was over the last seconds.
+    queued_s: f64,
     /// Running means: what requests cost elsewhere in USD, and their prefill work here in seconds.
     cost_usd: f64,
     work_s: f64,
@@ -44,8 +49,12 @@ impl QueuePrice {
             return;
         }
         self.at = now;
+        // One long prompt is no congestion: what counts is the queue of some seconds.
+        self.queued_s += (queued_s - self.queued_s) * (1.0 - (-steps / LASTS_S).exp());
+        let queued_s = self.queued_s;
         let aim_s = QUEUE_AIM_S.max(AIM_OF_WORK * self.work_s);
         let off = (queued_s - aim_s).clamp(-aim_s, 6.0 * aim_s) / aim_s;
+        let off = if off < 0.0 { off * FALLS } else { off };
         let seed = if queued_s > aim_s { SEED } else { 0.0 };
         self.price = (self.price * (STEP * off * steps).exp() + seed * steps).clamp(0.0, CEILING);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::replay::world::{Lucks, World};
 use crate::routing::learn::dual::LatenessPrice;
 use crate::routing::learn::first_token::{Prior, Reading};
-use crate::routing::learn::hedge_spend::HedgeSpend;
+use crate::routing::learn::hedge_spend::{HedgeSpend, PROBE_SHARE_PPM};
 use crate::routing::learn::lengths::Lengths;
 use crate::routing::learn::prefix::{Block, Ledger};
 use crate::routing::learn::queue_price::QueuePrice;
@@ -17,7 +17,7 @@ use crate::routing::learn::route::{AttemptId, Failing, RouteMind};
 use crate::routing::learn::sessions::Sessions;
 use crate::routing::pursuit::Step;
 use crate::routing::{Decision, Observe, Policy, RouteId, RouteOutlook};
-use crate::units::{Mono, Now};
+use crate::units::{Mono, Now, Usage};
 
 use super::{Loss, Move, Report, Router};
 use knowing::State;
@@ -60,6 +60,7 @@ pub struct Ours<'a> {
     queue: QueuePrice,
     retries: RetryBudget,
     hedged: HedgeSpend,
+    probed: HedgeSpend,
     states: Vec<Option<Box<State>>>,
     #[expect(clippy::vec_box, reason = "their boxes are what is kept")]
     spare: Vec<Box<State>>,
@@ -129,11 +130,15 @@ impl<'a> Ours<'a> {
             ledger: Ledger::new(blocks * 2),
             lengths: Lengths::default(),
             sessions: Sessions::default(),
-            promises: vec![LatenessPrice::default(); policies.len() * models],
+            promises: policies
+                .iter()
+                .flat_map(|policy| vec![LatenessPrice::new(policy.slo.attainment); models])
+                .collect(),
             models,
             queue: QueuePrice::default(),
             retries: RetryBudget::default(),
             hedged: HedgeSpend::default(),
+            probed: HedgeSpend::default(),
             states: (0..world.trace.arrivals.len()).map(|_| None).collect(),
             spare: Vec::new(),
             decision: Decision::default(),
@@ -339,16 +344,17 @@ impl Router for Ours<'_> {
                 report.cached_tokens,
             );
         }
-        let usage = crate::units::Usage {
+        let usage = Usage {
             prompt: report.prompt_tokens,
             cached: report.cached_tokens,
             completion: report.output_tokens,
-            ..crate::units::Usage::default()
+            ..Usage::default()
         };
         let wall = self.now(now_us).wall;
         let card = world.routes.get(usize::from(route.0)).and_then(|route| route.price.as_ref());
         let cost = card.map(|card| card.cost_of(&usage, wall).total()).unwrap_or_default();
         self.hedged.spent(mono(now_us), cost);
+        self.probed.spent(mono(now_us), cost);
         if self.spare.len() < 256 {
             self.spare.push(state);
         }
@@ -379,6 +385,14 @@ impl Router for Ours<'_> {
             node != Some(id) && quiet > PROBE_AFTER_US && shown.mind.may_be_probed(mono(now_us))
         })?;
         shown.probed_us = now_us;
+        let usage =
+            Usage { prompt: u64::from(super::PROBE_TOKENS), completion: 1, ..Usage::default() };
+        let wall = self.now(now_us).wall;
+        let card = world.routes.get(at).and_then(|route| route.price.as_ref());
+        let cost = card.map(|card| card.cost_of(&usage, wall).total()).unwrap_or_default();
+        if !self.probed.take(mono(now_us), cost, cost, PROBE_SHARE_PPM) {
+            return None;
+        }
         Some(RouteId(u16::try_from(at).unwrap_or(u16::MAX)))
     }
 
