@@ -245,11 +245,13 @@ impl FirstToken {
         self.samples += 1.0;
         let taken_out = LEVEL_TAKEN_OUT * self.samples / (self.samples + SETTLES);
         let usual = time_s * f64::from((-level * taken_out).exp());
-        // One call in the tail does not bend the line.
-        let usual = usual.min(3.0 * expected);
+        // One call in the tail does not bend the line; while little is known, what looks like a tail may be the rule.
+        let usual = usual.min((3.0 + 30.0 / f64::from(self.samples)) * expected);
         self.matrix.iter_mut().for_each(|entry| *entry *= MEMORY);
         self.vector.iter_mut().for_each(|entry| *entry *= MEMORY);
-        self.add(uncached, usual, 1.0 / (expected * expected));
+        // By the larger of both, or what was seen while far too little was expected would weigh for ever.
+        let scale = expected.max(usual);
+        self.add(uncached, usual, 1.0 / (scale * scale));
         self.solve();
     }
 

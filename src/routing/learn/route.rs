@@ -339,6 +339,12 @@ impl RouteMind {
         }
     }
 
+    /// What changes with every request at an engine of our own: prompt tokens sent and not yet read, and answers under way.
+    #[expect(clippy::cast_possible_truncation, reason = "tokens")]
+    pub fn queue(&self, now: Mono) -> (f32, u32) {
+        (self.queued(now) as f32, self.running)
+    }
+
     /// Prompt tokens sent and not yet read, were it an engine of our own.
     fn queued(&self, now: Mono) -> f64 {
         (self.busy_until_s - seconds(now)).max(0.0) / self.first_token.token_s()

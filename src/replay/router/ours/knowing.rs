@@ -63,6 +63,13 @@ impl Ours<'_> {
                 };
             }
         }
+        if let Some(node) = node
+            && matches!(self.knows, Knows::Learnt)
+            && let Some(shown) = self.minds.get(usize::from(node.0))
+        {
+            let into = &mut self.outlooks[usize::from(node.0)];
+            (into.queued_tokens, into.running) = shown.mind.queue(mono(now_us));
+        }
         if let Some(node) = node {
             let seen = &self.outlooks[usize::from(node.0)];
             let queued_s = f64::from(seen.queued_tokens * seen.first_token.per_token_s);
