@@ -13,7 +13,7 @@ use super::shape::{BINS, Shape, place};
 const BASE_ASSUMED_S: f64 = 1.0;
 /// A route that is thought too slow for long prompts is never asked one and never cleared; so it is thought quick.
 const PER_TOKEN_ASSUMED_S: f64 = 0.03e-3;
-const OWN_PER_TOKEN_ASSUMED_S: f64 = 0.08e-3;
+const OWN_PER_TOKEN_ASSUMED_S: f64 = 0.02e-3;
 const PRIOR_SAMPLES: f64 = 8.0;
 const BASE_LEAST_S: f64 = 0.05;
 const PER_TOKEN_LEAST_S: f64 = 0.005e-3;
@@ -23,6 +23,8 @@ const MEMORY: f64 = 0.9985;
 const LEVEL_TAKEN_OUT: f32 = 0.9;
 /// Samples after which half of that is taken out: before, what is taken for a level may be a bad first guess.
 const SETTLES: f32 = 30.0;
+/// How much of its weight a first guess keeps at each sample that contradicts it.
+const GUESS_KEPT: f64 = 0.6;
 /// Share of a call's luck that strikes the prompt's part of its time.
 pub const PREFILL_LUCK: f64 = 0.25;
 /// A likelihood never falls below this share of an even one: one odd call is not proof.
@@ -247,12 +249,21 @@ impl FirstToken {
         let usual = time_s * f64::from((-level * taken_out).exp());
         // One call in the tail does not bend the line; while little is known, what looks like a tail may be the rule.
         let usual = usual.min((3.0 + 30.0 / f64::from(self.samples)) * expected);
-        self.matrix.iter_mut().for_each(|entry| *entry *= MEMORY);
-        self.vector.iter_mut().for_each(|entry| *entry *= MEMORY);
         // By the larger of both, or what was seen while far too little was expected would weigh for ever.
         let scale = expected.max(usual);
+        let surprises = scale > 2.0 * expected || usual < 0.5 * expected;
+        // A guess that the first samples contradict is given up.
+        let keep = if surprises && self.samples < SETTLES { GUESS_KEPT } else { MEMORY };
+        for entry in self.matrix.iter_mut().chain(&mut self.vector) {
+            *entry *= keep;
+        }
         self.add(uncached, usual, 1.0 / (scale * scale));
         self.solve();
+        // The level is one against the line: where the line moves, it must not move along.
+        let moved = (self.parts(uncached).0 / expected).ln() as f32;
+        if moved.abs() > 0.02 {
+            self.level.shift(-moved);
+        }
     }
 
     /// An attempt was given up after `age_s` of silence.

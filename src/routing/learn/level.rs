@@ -96,6 +96,24 @@ impl Level {
         }
     }
 
+    /// What the levels are measured against has moved: all of them by `by`, in logarithms.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "held inside the grid"
+    )]
+    pub fn shift(&mut self, by: f32) {
+        let old = self.weight;
+        self.weight = [0.0; LEVELS];
+        for (index, weight) in old.into_iter().enumerate() {
+            let at = (index as f32 + by / STEP).clamp(0.0, LEVELS_F - 1.0);
+            let (lower, into) = (at as usize, at.fract());
+            self.weight[lower] += weight * (1.0 - into);
+            self.weight[(lower + 1).min(LEVELS - 1)] += weight * into;
+        }
+    }
+
     /// Mean of the logarithm.
     pub fn mean_log(&self) -> f32 {
         self.weight.iter().enumerate().map(|(index, weight)| weight * log_of(index)).sum()
@@ -160,5 +178,8 @@ mod tests {
         let sum: f32 = level.weight.iter().sum();
         assert!((sum - 1.0).abs() < 1e-3);
         assert!(level.mean_log() < 1.2);
+        let before = level.mean_log();
+        level.shift(0.25);
+        assert!((level.mean_log() - before - 0.25).abs() < 0.02);
     }
 }

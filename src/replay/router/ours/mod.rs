@@ -385,8 +385,7 @@ impl Router for Ours<'_> {
             node != Some(id) && quiet > PROBE_AFTER_US && shown.mind.may_be_probed(mono(now_us))
         })?;
         shown.probed_us = now_us;
-        let usage =
-            Usage { prompt: u64::from(super::PROBE_TOKENS), completion: 1, ..Usage::default() };
+        let usage = Usage { prompt: u64::from(super::PROBE_TOKENS), completion: 1, ..Usage::default() };
         let wall = self.now(now_us).wall;
         let card = world.routes.get(at).and_then(|route| route.price.as_ref());
         let cost = card.map(|card| card.cost_of(&usage, wall).total()).unwrap_or_default();
