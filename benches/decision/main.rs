@@ -5,6 +5,7 @@
 //! are taught by draws of the markets in `tests/scenarios`, prices are theirs, with their windows.
 
 #![allow(unsafe_code, reason = "an allocator that counts is one by its nature")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's own time")]
 
 mod market;
 mod replayed;

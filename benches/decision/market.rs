@@ -7,6 +7,7 @@ use std::time::Duration;
 use tollway::replay::chance::{Purpose, normal, uniform};
 use tollway::replay::scenario::{MarketRoute, Shapes, load};
 use tollway::replay::trace::{Kind, generate};
+use tollway::routing::learn::first_token::Reading;
 use tollway::routing::learn::prefix::{Block, Held};
 use tollway::routing::learn::route::{AttemptId, Failing, RouteMind};
 use tollway::routing::{
@@ -127,7 +128,7 @@ fn taught(at: usize, seller: &MarketRoute) -> RouteMind {
         let draw = |purpose| uniform(3, call, place, purpose);
         let began = Mono((call + 1) * 1_000_000_000);
         let uncached = 200.0 + 12_000.0 * draw(Purpose::Cache);
-        mind.began(began, AttemptId(call), uncached);
+        mind.began(began, AttemptId(call), Reading::of(uncached));
         let time_s = first.rtt_s
             + first.base_s * (0.25 * normal(3, call, place, Purpose::Noise)).exp()
             + uncached / first.prefill_tokens_per_s;
@@ -136,14 +137,14 @@ fn taught(at: usize, seller: &MarketRoute) -> RouteMind {
             mind.failed(after, AttemptId(call), Failing::Failure, None, false);
         } else {
             mind.answered(after, AttemptId(call), false, true);
-            mind.billed(Held { tokens: 1_000, age_s: 30.0 }, 800);
+            mind.billed(AttemptId(call), Held { tokens: 1_000, age_s: 30.0 }, 1_500, 800);
             #[expect(clippy::cast_possible_truncation, reason = "seconds")]
             mind.ended(Some((200, (200.0 / seller.pace.tokens_per_s) as f32)));
         }
     }
     // Some are under way, one of them for longer than is usual.
     for (call, age_s) in [(HEARD, 4), (HEARD + 1, 0), (HEARD + 2, 0)] {
-        mind.began(Mono((HEARD + 1 - age_s) * 1_000_000_000), AttemptId(call), 1_000.0);
+        mind.began(Mono((HEARD + 1 - age_s) * 1_000_000_000), AttemptId(call), Reading::of(1_000.0));
     }
     mind
 }

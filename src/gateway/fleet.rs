@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(word_at(&fleet, at(6_000)).limited_until, Some(at(30_000)));
         fleet.hear(&vec![(b"you".to_vec(), said(1))], at(12_000));
         assert!(fleet.replicas[&b"you".to_vec()].is_dead(at(12_000)), "its last word is no new one");
-        fleet.replicas.get_mut(&b"you".to_vec()).unwrap().buried = true;
+        fleet.replicas.get_mut(b"you".as_slice()).unwrap().buried = true;
         fleet.hear(&Vec::new(), at(29_000));
         assert_eq!(fleet.replicas.len(), 1);
         fleet.hear(&Vec::new(), at(31_000));

@@ -119,7 +119,7 @@ mod tests {
             ["", "nonsense", "{}", "[]", r#"{"v":2,"n":1,"routes":{}}"#, r#"{"v":1,"n":-1,"routes":{}}"#];
         assert!(bombs.iter().all(|bytes| Message::read(bytes.as_bytes()).is_none()));
         assert_eq!(Message::read(br#"{"v":1,"n":1,"routes":{"a":{"rate":1e999}}}"#), None);
-        assert_eq!(Message::read(&[b'['; MESSAGE_BYTES_MAX]), None);
+        assert_eq!(Message::read(&vec![b'['; MESSAGE_BYTES_MAX]), None);
         assert_eq!(Message::read(&vec![b' '; MESSAGE_BYTES_MAX + 1]), None);
         let absurd =
             br#"{"v":1,"n":1,"new":0,"routes":{"a":{"rate":-5,"cap":[0,1],"open_ms":[99999999999999,3],"x":{}}}}"#;

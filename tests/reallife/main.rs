@@ -95,8 +95,8 @@ async fn lived(scenario: &'static Scenario, trace: Trace, seed: u64) -> Compared
             gateway.sighup();
         }
     };
-    let (seen, ()) = tokio::join!(callers::ask_all(&market, &gateway, trace), prices);
-    let counted = |metrics: &Metrics| metrics.sum("tollway_requests_total", &[]) >= seen.len() as f64;
+    let (answers, ()) = tokio::join!(callers::ask_all(&market, &gateway, trace), prices);
+    let counted = |metrics: &Metrics| metrics.sum("tollway_requests_total", &[]) >= answers.len() as f64;
     let metrics = gateway.metrics_until("every request", counted).await;
     if std::env::var_os("REPLAY_LIVE_LOGS").is_some() {
         println!("{}", gateway.logs());
@@ -106,7 +106,7 @@ async fn lived(scenario: &'static Scenario, trace: Trace, seed: u64) -> Compared
         scenario,
         trace,
         simulated: simulated(scenario, trace, seed, &policies),
-        seen,
+        seen: answers,
         bills,
         firsts,
         metrics,

@@ -161,6 +161,7 @@ mod tests {
         Mono(ms * 1_000_000)
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as a standing has it")]
     fn cap(tokens: f64, refused_at: u64) -> Option<Cap> {
         Some(Cap { tokens, refused_at: at(refused_at) })
     }
