@@ -126,9 +126,9 @@ impl Pursuit {
             return;
         }
         let planned = decision.hedge.map(|hedge| self.began.plus(hedge.after));
-        // Without a plan it is looked at when it is late: it may never answer.
+        // Without a plan it is looked at when half of the time is gone: it may never answer.
         self.look_at =
-            Some(planned.unwrap_or_else(|| self.began.plus(self.limit)).max(now.plus(LOOK_AGAIN_LEAST)));
+            Some(planned.unwrap_or_else(|| self.began.plus(self.limit / 2)).max(now.plus(LOOK_AGAIN_LEAST)));
     }
 
     /// The attempt at `route` is over and brought nothing.
@@ -165,7 +165,7 @@ impl Pursuit {
             let gained = plan::gained(&own, first, age_s, candidate.in_time, left_s);
             // Who is late already gains no promise kept, but an answer that may else never come.
             let worth = if is_late {
-                let usual_s = first.first_token.typical_s(own.uncached_miss);
+                let usual_s = first.first_token.usual_s(own.uncached_miss);
                 if gained > HOPELESS_GAIN && age_s > HOPELESS_AGE * usual_s {
                     lateness_usd.max(candidate.offer.cost_usd()) * 2.0
                 } else {

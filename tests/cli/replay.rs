@@ -141,7 +141,7 @@ fn log() -> String {
     for second in 0..600_u64 {
         let (route, ttft_ms) = if second % 2 == 0 { ("red/m", 300) } else { ("blue/m", 900) };
         let ttft_ms = ttft_ms + second % 17 * 10;
-        log += &format!(
+        let line = format!(
             "{{\"ts\":\"2026-11-24T10:{:02}:{:02}.000Z\",\"request_id\":\"r\",\"model\":\"fam\",\"team\":\"t\",\"key\":\"\",\
              \"route\":\"{route}\",\"checkpoint\":\"m-1\",\"attempts\":1,\"status\":200,\"outcome\":\"ok\",\"stream\":true,\
              \"prompt_tokens\":{},\"completion_tokens\":50,\"ttft_ms\":{ttft_ms},\"total_ms\":{}}}\n",
@@ -150,6 +150,7 @@ fn log() -> String {
             400 + second % 13 * 100,
             ttft_ms + 1000,
         );
+        log.push_str(&line);
     }
     log
 }

@@ -339,7 +339,8 @@ fn the_order_is_by_score(
     policy: &Policy,
     draw: f32,
 ) -> TestCaseResult {
-    let known = decision.order.iter().any(|one| !one.ramping);
+    // Who is known and late all the same is no reason for others to wait.
+    let known = decision.order.iter().any(|one| !one.ramping && one.in_time >= 0.5);
     let rank = |at: usize| {
         let one = &decision.order[at];
         let place = if policy.in_order { policy.place_of(&routes[usize::from(one.route.0)]) } else { None };

@@ -20,6 +20,7 @@ const TEXTS: &[(&str, &str)] = scenarios![
     "market-b",
     "market-b-hybrid",
     "market-c",
+    "live",
 ];
 
 /// The names of the scenarios that come with the binary.

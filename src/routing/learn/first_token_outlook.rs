@@ -30,6 +30,11 @@ impl Default for FirstTokenOutlook {
 }
 
 impl FirstTokenOutlook {
+    /// Expected seconds to the first token at the usual level, whatever silence there is now.
+    pub fn usual_s(&self, uncached: f32) -> f32 {
+        self.base_s + self.per_token_s * uncached
+    }
+
     /// Expected seconds to the first token, were luck at its median.
     pub fn typical_s(&self, uncached: f32) -> f32 {
         self.level * (self.base_s + self.per_token_s * uncached)
