@@ -117,7 +117,9 @@ impl Compared {
         let most = 1e-9 * self.seen.len() as f64;
         assert!((told - counted).abs() <= most, "callers were told {told} USD, the metrics {counted}");
         let dearest = self.seen.iter().map(|one| one.cost_usd).fold(0.0, f64::max);
-        let losers = self.metrics.sum("tollway_hedges_total", &[]) * dearest;
+        // Each that was won or lost has one attempt that was cancelled; one that failed or was never made has none.
+        let ended = |result| self.metrics.sum("tollway_hedges_total", &[("result", result)]);
+        let losers = (ended("won") + ended("lost")) * dearest;
         let range = -most..=most + losers;
         assert!(range.contains(&(billed - told)), "callers were told {told} USD, the sellers bill {billed}");
     }
