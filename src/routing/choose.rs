@@ -30,12 +30,10 @@ use super::weigh;
 
 /// λ of `balanced` is at least this many mean costs.
 const BALANCED_LATENESS: f64 = 10.0;
-/// Share of requests that a new route may get until it has brought [`weigh::RAMP_HEARD`] first tokens.
-const RAMP_SHARE: f32 = 0.1;
 /// With a chance below this no plan is good enough.
 const HOPE: f32 = 0.5;
 /// Share of λ that counts for later turns of a session: a second route may save them, or they may go elsewhere.
-const SESSION_LATENESS: f64 = 0.65;
+const SESSION_LATENESS: f32 = 0.65;
 /// An engine of our own is not asked to take a prompt into its queue that has less than this chance of being in time there:
 /// what waits in vain makes others late.
 const QUEUE_HOPE: f32 = 0.8;
@@ -138,23 +136,26 @@ fn weigh_sessions(
 ) {
     let prompt = facts.prompt_tokens;
     let limit = limit(policy, facts);
-    let mut least = f64::INFINITY;
+    let mut least = (f64::INFINITY, 0.0);
     for candidate in &mut decision.order {
         let Some(route) = routes.get(usize::from(candidate.route.0)) else { continue };
         let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);
         let rates = route.price.as_ref().map(|card| &card.at(now.wall).base);
-        candidate.session_usd = f64::from(facts.learned.session_rest)
-            * weigh::warm_turn(&candidate.offer, rates, seen, prompt, limit, lateness_usd * SESSION_LATENESS);
-        if !route.local {
-            least = least.min(candidate.session_usd);
+        let (turn_usd, late) = weigh::warm_turn(&candidate.offer, rates, seen, prompt, limit);
+        let rest = facts.learned.session_rest;
+        candidate.lateness = rest * SESSION_LATENESS * late;
+        candidate.session_usd =
+            f64::from(rest) * turn_usd + lateness_usd * f64::from(candidate.lateness);
+        if !route.local && candidate.session_usd < least.0 {
+            least = (candidate.session_usd, candidate.lateness);
         }
     }
     // Where our own hardware has room now, it need not have room for the next turn: that one may cost what it costs
     // elsewhere.
     let is_local = |id: RouteId| routes.get(usize::from(id.0)).is_some_and(|route| route.local);
     for candidate in decision.order.iter_mut().filter(|one| is_local(one.route)) {
-        if least.is_finite() {
-            candidate.session_usd = least;
+        if least.0.is_finite() {
+            (candidate.session_usd, candidate.lateness) = least;
         }
     }
 }
@@ -192,13 +193,22 @@ fn rank(
         let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);
         let offer = &mut candidate.offer;
         offer.other_usd += candidate.session_usd + weigh::urge(objective, offer, seen, policy, lateness_usd);
-        candidate.score_usd = plan::alone(offer, &terms, best_in_time * 0.8);
+        candidate.late = plan::late(offer, best_in_time * 0.8);
+        let hoped = offer.hoped.min(candidate.late);
+        offer.other_usd -= lateness_usd * f64::from(hoped);
+        candidate.lateness += candidate.late - hoped;
+        candidate.score_usd = offer.cost_usd() + offer.other_usd + lateness_usd * f64::from(candidate.late);
     }
     let names = |candidate: &Candidate| routes.get(usize::from(candidate.route.0)).map(|route| &*route.name);
     // A proven route that is late all the same is no reason to wait for proof of another.
     let proven = |one: &Candidate| !one.ramping && one.offer.in_time >= HOPE;
-    let new_ones_wait = facts.draw >= RAMP_SHARE && decision.order.iter().any(proven);
-    let key = |one: &Candidate| (one.last_resort, one.place, new_ones_wait && one.ramping);
+    let any_proven = decision.order.iter().any(proven);
+    // As a connection starts slowly: one at once, and one more for each first token that came.
+    let waits = |one: &Candidate| {
+        let seen = observe.outlook(usize::from(one.eligible), one.route);
+        one.ramping && any_proven && seen.running > seen.heard
+    };
+    let key = |one: &Candidate| (one.last_resort, one.place, waits(one));
     if decision.order.first().is_some_and(|one| one.last_resort) {
         return;
     }
@@ -238,11 +248,13 @@ fn rank(
     }
     let (_, at, second) = best;
     let Some(second) = second else { return };
+    let lateness = decision.order.get(at).map_or(0.0, |first| first.lateness - first.late);
     decision.hedge = decision.order.get(second.place).map(|backup| Hedge {
         route: backup.route,
         after: facts.waited.saturating_add(plan::duration(second.after_s)),
         chance: second.chance,
         in_time: second.in_time,
+        lateness: lateness + 1.0 - second.in_time,
         score_usd: second.score_usd,
     });
     if at > 0

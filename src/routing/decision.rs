@@ -29,6 +29,10 @@ pub struct Candidate {
     pub session_usd: f64,
     /// What it is ranked by: expected cost, lateness, session and queue together, in USD. Smaller is better.
     pub score_usd: f64,
+    /// Chance that its first token is late even if another is asked after a quick failure, 0..1.
+    pub late: f32,
+    /// What it counts for each USD that lateness is priced at: its own lateness, and that of the session's later turns.
+    pub(super) lateness: f32,
     /// Whether it is new, or was long unheard, and gets a small share until it has proved itself.
     pub ramping: bool,
     /// What the ranking rests on.
@@ -158,6 +162,8 @@ pub struct Hedge {
     pub chance: f32,
     /// Chance of a first token in time with it, 0..1.
     pub in_time: f32,
+    /// As [`Candidate::lateness`], of the plan.
+    pub(super) lateness: f32,
     /// What the plan is ranked by, in USD, as `Candidate::score_usd`.
     pub score_usd: f64,
 }

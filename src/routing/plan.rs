@@ -14,6 +14,10 @@ use std::time::Duration;
 
 use super::outlook::RouteOutlook;
 
+/// Doubt about what is expected of a route, as a share of it, that is no reason to hope for better; and the most hoped for.
+const DOUBT_USUAL: f32 = 0.2;
+const HOPE_MOST: f32 = 0.7;
+
 /// What weighing a candidate rests on. Money in USD, as floats: nothing is charged by it.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Offer {
@@ -39,6 +43,8 @@ pub struct Offer {
     pub slow: f32,
     /// Chance that it does not fail and its first token is in time.
     pub in_time: f32,
+    /// How much more it would be, were the route as good as may be believed.
+    pub hoped: f32,
 }
 
 impl Offer {
@@ -50,6 +56,21 @@ impl Offer {
         }
         let hit = outlook.first_token.within(seconds, self.uncached_hit);
         self.hit * hit + (1.0 - self.hit) * miss
+    }
+
+    /// The same chance, were the route as quick as may be believed: what was never asked for long prompts is not known to
+    /// be slow with them, and would else never be asked. Optimism about what is uncertain finds the best for the least
+    /// regret (Lai and Robbins 1985); what is known well enough is taken as it is.
+    pub fn hopeful(&self, outlook: &RouteOutlook, seconds: f32) -> f32 {
+        let hope = |tokens: f32| {
+            let quicker = (outlook.first_token.doubt(tokens) - DOUBT_USUAL).clamp(0.0, HOPE_MOST);
+            outlook.first_token.within(seconds / (1.0 - quicker), tokens)
+        };
+        let miss = hope(self.uncached_miss);
+        if self.hit <= 0.0 || self.uncached_hit >= self.uncached_miss {
+            return miss;
+        }
+        self.hit * hope(self.uncached_hit) + (1.0 - self.hit) * miss
     }
 
     /// Seconds within which a first token comes with this chance.
@@ -90,10 +111,10 @@ pub struct Second {
     pub score_usd: f64,
 }
 
-/// What asking `offer` alone is worth, in USD, `fallback` being the chance that another is in time after a quick failure.
-pub fn alone(offer: &Offer, terms: &Terms, fallback: f32) -> f64 {
-    let late = f64::from(1.0 - rescued(offer, fallback) * (1.0 - offer.slow));
-    offer.cost_usd() + offer.other_usd + terms.lateness_usd * late
+/// Chance that the first token is late if `offer` is asked alone, `fallback` being the chance that another is in time after
+/// a quick failure.
+pub fn late(offer: &Offer, fallback: f32) -> f32 {
+    1.0 - rescued(offer, fallback) * (1.0 - offer.slow)
 }
 
 /// Chance that the first token is in time, another route being asked after a quick failure.

@@ -70,8 +70,10 @@ pub(super) fn weigh(
         queued,
         slow: policy.slo.tokens_per_second.map_or(0.0, |rate| seen.pace.slower_than(rate)),
         in_time: 0.0,
+        hoped: 0.0,
     };
     offer.in_time = (1.0 - offer.error) * offer.within(seen, left_s);
+    offer.hoped = (1.0 - offer.error) * offer.hopeful(seen, left_s) - offer.in_time;
     let uncached = offer.uncached_miss - hit * (offer.uncached_miss - offer.uncached_hit);
     if route.local {
         // Work of our own is paid in queue, not in money.
@@ -91,6 +93,8 @@ pub(super) fn weigh(
         in_time: offer.in_time,
         session_usd: 0.0,
         score_usd: 0.0,
+        late: 1.0,
+        lateness: 0.0,
         ramping: seen.heard < RAMP_HEARD && !route.local,
         offer,
         place: (small(in_policy), small(wanted)),
@@ -99,7 +103,7 @@ pub(super) fn weigh(
     }
 }
 
-/// What a further turn of the session would cost on a route that was chosen for this one.
+/// What a further turn of the session would cost on a route that was chosen for this one, and its chance of being late.
 #[expect(clippy::cast_precision_loss, reason = "token counts for a ranking")]
 pub(super) fn warm_turn(
     offer: &Offer,
@@ -107,10 +111,9 @@ pub(super) fn warm_turn(
     seen: &RouteOutlook,
     prompt: u64,
     limit: Duration,
-    lateness_usd: f64,
-) -> f64 {
+) -> (f64, f32) {
     let hit = seen.cache_hits.at(AGES_S[0] / 2.0);
-    let Some(rates) = rates else { return UNPRICED_USD };
+    let Some(rates) = rates else { return (UNPRICED_USD, 1.0) };
     let cached_share = rates.cached_input.map_or(1.0, |cached| cached.0 as f64 / rates.input.0.max(1) as f64);
     let cold = (offer.cold_usd - offer.answer_usd).max(0.0);
     let warm = cold * (cached_share * f64::from(hit) + 1.0 - f64::from(hit));
@@ -120,8 +123,8 @@ pub(super) fn warm_turn(
         uncached_miss: prompt as f32,
         ..*offer
     };
-    let late = 1.0 - (1.0 - offer.error) * turn.within(seen, limit.as_secs_f32());
-    warm + offer.answer_usd + lateness_usd * f64::from(late)
+    let late = 1.0 - (1.0 - offer.error) * turn.hopeful(seen, limit.as_secs_f32());
+    (warm + offer.answer_usd, late)
 }
 
 /// What the objective adds to a candidate's score.

@@ -133,7 +133,7 @@ impl Demand {
 
     /// A promise was made to a request that is measured at `usd` ([`crate::routing::Decision::unit_usd`]). `model` is the
     /// checkpoint's name.
-    pub fn promised(&self, asking: Asking, policy: &Policy, model: &Arc<str>, usd: f64) {
+    pub fn promised(&self, asking: Asking, policy: &Policy, model: &Arc<str>, decision: &crate::routing::Decision) {
         let id = hash_of(&(&*policy.name, asking.model));
         let mut promises = lock(&self.promises);
         let promise = promises.entry(id).or_insert_with(|| Promise {
@@ -141,7 +141,7 @@ impl Demand {
             model: Arc::clone(model),
             price: LatenessPrice::new(policy.slo.attainment),
         });
-        promise.price.decided(usd);
+        promise.price.decided(decision);
     }
 
     /// A promise was kept, or not.

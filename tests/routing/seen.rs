@@ -137,6 +137,7 @@ impl SeenCase {
             0.998 / (1.0 + (-1.702 * z / self.spread as f32).exp())
         });
         FirstTokenOutlook {
+            doubt: [0.0; 3],
             base_s: median_s - per_token_s * tokens,
             per_token_s,
             prefill_luck: PREFILL_LUCK as f32,

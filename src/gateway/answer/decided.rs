@@ -108,9 +108,7 @@ impl Asked {
         if !facts.may_hedge || policy.slo.ttft.is_none() {
             return None;
         }
-        if let Some(unit_usd) = decision.unit_usd() {
-            live.upstreams.demand.promised(self.asking, policy, &self.model, unit_usd);
-        }
+        live.upstreams.demand.promised(self.asking, policy, &self.model, decision);
         Some(Promise {
             live,
             policy,

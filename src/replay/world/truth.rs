@@ -81,6 +81,7 @@ impl World<'_> {
         into.first_token.per_token_s = (level / market.first_token.prefill_tokens_per_s) as f32;
         into.first_token.prefill_luck = 0.0;
         into.first_token.level = 1.0;
+        into.first_token.doubt = [0.0; 3];
         into.error = error as f32;
         into.pace = PaceOutlook {
             seconds_per_token: (1.0 / writes) as f32,
@@ -109,6 +110,7 @@ impl World<'_> {
             normal_below(f64::from(LOWEST + edge as f32 * WIDTH - 0.1) / 0.16) as f32
         });
         into.first_token = FirstTokenOutlook {
+            doubt: [0.0; 3],
             base_s: 0.02,
             per_token_s: (1.0 / rate) as f32,
             prefill_luck: 1.0,

@@ -1,32 +1,50 @@
-//! What one late first token is worth avoiding (λ, in USD), learnt so that the promised share comes in time.
+//! What one late first token is worth avoiding (λ, in USD), so that the promised share comes in time.
 //!
-//! λ rises with each late request and falls a little with each that was in time: the multiplier of the constraint
-//! P(in time) ≥ attainment. Its steps are small against its size, since spend is lowest when the same λ holds all along.
+//! λ is the multiplier of the constraint P(in time) ≥ attainment, and spend is lowest when the same λ holds all along. So it is
+//! not felt for by counting misses, which takes thousands of requests where one in a hundred may be late, but foretold:
+//! every decision says how likely each candidate is to be late, hence what would be chosen, and be late, at any λ. The
+//! running means of that at a row of λs are a curve; λ is where it meets the share that may be late.
+//!
+//! Counted misses correct the curve: all of it is multiplied by late ones that came over those foretold. And what has come late
+//! beyond its share is made good over the next [`MADE_GOOD`] requests.
 
-/// Steps of the logarithm: how far one late request moves it at first, and, over the root of the share that may be late,
-/// once it has settled.
-const STEP_FIRST: f64 = 0.25;
-const STEP_SETTLED: f64 = 0.0067;
-/// Requests after which it has settled half way.
-const SETTLES: f64 = 300.0;
+use crate::routing::decision::Decision;
+
 /// What is aimed at beyond the promise, as a share.
 const MARGIN: f64 = 0.002;
 /// Ceiling of λ, in mean costs of the cheapest candidate.
 pub const CEILING: f64 = 50.0;
-/// Start of λ in the same measure, times the share that may be late: the fewer may be late, the dearer each is.
+/// λ before anything was decided, in the same measure, times the share that may be late: the fewer may be late, the dearer
+/// each is.
 const START: f64 = 0.15;
 /// λ never falls below this many mean costs: below it changes nothing.
 const FLOOR: f64 = 0.02;
-/// Share of a new cost in the running mean.
-const SMOOTHING: f64 = 0.01;
+/// Each λ of the curve is so many times the one below it; together they reach from floor to ceiling.
+const RATIO: f64 = 1.5;
+const LEVELS: usize = 21;
+/// Requests that means and sums remember.
+const MEMORY: f64 = 2_000.0;
+/// Late requests, foretold and come, that are assumed before any: the curve is believed until it has often been wrong.
+const BELIEVED: f64 = 3.0;
+/// Requests over which what came late beyond its share is made good, and how far that may lower and raise the share.
+const MADE_GOOD: f64 = 2_000.0;
+const SHARE_LEAST: f64 = 0.4;
+const SHARE_MOST: f64 = 1.25;
 
 /// λ of one policy's promise for one model.
 #[derive(Debug, Clone, Copy)]
 pub struct LatenessPrice {
-    /// λ over the mean cost, as a logarithm.
-    log: f64,
+    attainment: f32,
     mean_cost_usd: f64,
-    requests: f64,
+    decided: f64,
+    /// The curve: λ is `RATIO` to the power of `from` and upwards, each with the share that would be late.
+    from: i32,
+    curve: [f32; LEVELS],
+    /// Late requests as foretold of the plans that were chosen, and as they came. Sums that fade.
+    foretold: f64,
+    late: f64,
+    /// λ in USD.
+    usd: f64,
     /// 1 while spend is on pace; 0: a late request may cost nothing to avoid.
     pressure: f64,
 }
@@ -36,35 +54,89 @@ fn allowed(attainment: f32) -> f64 {
     (1.0 - f64::from(attainment) - MARGIN).max(0.0005)
 }
 
-/// Where λ starts for a promised share in time, in mean costs of the cheapest candidate.
+/// λ before anything was decided for a promised share in time, in mean costs of the cheapest candidate.
 pub fn start(attainment: f32) -> f64 {
     (START / allowed(attainment)).clamp(1.0, CEILING / 2.0)
 }
 
 impl LatenessPrice {
     /// λ before anything was learnt. `attainment` is the promised share in time.
-    pub fn new(attainment: f32) -> Self {
-        Self { log: start(attainment).ln(), mean_cost_usd: 0.0, requests: 0.0, pressure: 1.0 }
+    pub const fn new(attainment: f32) -> Self {
+        Self {
+            attainment,
+            mean_cost_usd: 0.0,
+            decided: 0.0,
+            from: 0,
+            curve: [0.0; LEVELS],
+            foretold: 0.0,
+            late: 0.0,
+            usd: 0.0,
+            pressure: 1.0,
+        }
     }
 
-    /// A decision was made whose cheapest candidate was expected to cost `usd`.
-    pub fn decided(&mut self, usd: f64) {
-        if !usd.is_finite() || usd < 0.0 {
-            return;
+    /// A request was decided, its first attempt.
+    #[expect(clippy::cast_possible_truncation, reason = "an exponent of a few dozen, a share")]
+    pub fn decided(&mut self, decision: &Decision) {
+        let Some(unit_usd) = decision.unit_usd().filter(|usd| usd.is_finite()) else { return };
+        self.decided += 1.0;
+        let share = (1.0 / self.decided).max(1.0 / MEMORY);
+        self.mean_cost_usd += share * (unit_usd - self.mean_cost_usd);
+        let from = (self.mean_cost_usd * FLOOR).max(f64::MIN_POSITIVE).log(RATIO).floor() as i32;
+        if self.decided > 1.0 {
+            self.shift(from.saturating_sub(self.from));
         }
-        let share = if self.mean_cost_usd == 0.0 { 1.0 } else { SMOOTHING };
-        self.mean_cost_usd += share * (usd - self.mean_cost_usd);
+        self.from = from;
+        for (known, late) in self.curve.iter_mut().zip(foretell(decision, from)) {
+            *known += share as f32 * (late - *known);
+        }
+        let chosen = match (&decision.hedge, decision.order.first()) {
+            (Some(hedge), _) => 1.0 - hedge.in_time,
+            (None, Some(first)) => first.late,
+            (None, None) => 1.0,
+        };
+        self.foretold = self.foretold * (1.0 - 1.0 / MEMORY) + f64::from(chosen);
+        self.settle();
+    }
+
+    /// Moves the curve's λs: up where costs have grown.
+    fn shift(&mut self, by: i32) {
+        for _ in 0..by.unsigned_abs().min(LEVELS as u32) {
+            if by > 0 {
+                self.curve.copy_within(1.., 0);
+            } else {
+                self.curve.copy_within(..LEVELS - 1, 1);
+            }
+        }
     }
 
     /// A request ended; `late` if its first token did not come in time. `attainment` is the promised share.
     pub fn finished(&mut self, late: bool, attainment: f32) {
-        self.requests += 1.0;
-        let allowed = allowed(attainment);
-        // Where few may be late, each that is tells more.
-        let settled = STEP_SETTLED / allowed.sqrt();
-        let step = settled + (STEP_FIRST - settled).max(0.0) * SETTLES / (SETTLES + self.requests);
-        let miss = f64::from(u8::from(late));
-        self.log = (self.log + step * (miss - allowed)).clamp(FLOOR.ln(), CEILING.ln());
+        self.attainment = attainment;
+        self.late = self.late * (1.0 - 1.0 / MEMORY) + f64::from(u8::from(late));
+        self.settle();
+    }
+
+    /// Finds λ on the curve.
+    fn settle(&mut self) {
+        let promised = allowed(self.attainment);
+        let owed = self.late - promised * self.decided.min(MEMORY);
+        let allowed =
+            (promised - owed / MADE_GOOD).clamp(promised * SHARE_LEAST, promised * SHARE_MOST);
+        let bias = (self.late + BELIEVED) / (self.foretold + BELIEVED);
+        let mut level = f64::from(self.from);
+        let mut more = None;
+        for late in self.curve {
+            let late = f64::from(late) * bias;
+            if late <= allowed {
+                // Between two levels, as far as the share is between theirs.
+                level -= more.map_or(0.0, |more: f64| (allowed - late) / (more - late).max(1e-12));
+                break;
+            }
+            more = Some(late);
+            level += 1.0;
+        }
+        self.usd = (level * RATIO.ln()).exp();
     }
 
     /// Spend over its pace in a budget: 1 on pace; at a quarter over pace a late request is worth nothing.
@@ -74,7 +146,7 @@ impl LatenessPrice {
 
     /// λ in USD; `None` before the first decision.
     pub fn usd(&self) -> Option<f64> {
-        (self.mean_cost_usd > 0.0).then(|| self.log.exp().min(CEILING * self.pressure) * self.mean_cost_usd)
+        (self.decided > 0.0).then(|| self.usd.min(CEILING * self.pressure * self.mean_cost_usd))
     }
 
     /// Running mean of the cheapest candidate's cost, in USD.
@@ -84,33 +156,146 @@ impl LatenessPrice {
 
     /// Whether λ is at its ceiling: the promise cannot be kept.
     pub fn is_at_ceiling(&self) -> bool {
-        self.requests > 0.0 && self.log >= CEILING.ln() - 1e-6
+        self.decided > 0.0 && self.usd >= CEILING * self.mean_cost_usd
     }
+}
+
+/// The chance of being late of what would be chosen at each λ of the curve that begins at `from`.
+fn foretell(decision: &Decision, from: i32) -> [f32; LEVELS] {
+    let mut lates = [1.0; LEVELS];
+    // New ones that had to wait for their turn would have at any λ.
+    let any_new = decision.order.first().is_none_or(|one| one.ramping);
+    let mut usd = RATIO.powi(from);
+    for late in &mut lates {
+        let mut best = f64::INFINITY;
+        let dearer = usd - decision.lateness_usd;
+        for one in decision.order.iter().filter(|one| any_new || !one.ramping) {
+            let score = one.score_usd + dearer * f64::from(one.lateness);
+            if score < best {
+                (best, *late) = (score, one.late);
+            }
+        }
+        if let Some(hedge) = &decision.hedge
+            && hedge.score_usd + dearer * f64::from(hedge.lateness) < best
+        {
+            *late = 1.0 - hedge.in_time;
+        }
+        usd *= RATIO;
+    }
+    lates
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::routing::decision::Candidate;
+    use crate::routing::plan::Offer;
+    use crate::routing::route::RouteId;
+    use crate::units::PicoUsd;
+
     use super::*;
+
+    /// A choice between cheap and mostly late, and dear and mostly in time: at `lateness_usd`.
+    fn decision(lateness_usd: f64, cheap_late: f32, dear_late: f32) -> Decision {
+        let candidate = |route: u16, usd: f64, late: f32| Candidate {
+            route: RouteId(route),
+            cost_expected: Some(PicoUsd(1)),
+            ttft_expected: None,
+            cached_expected: 0,
+            in_time: 1.0 - late,
+            session_usd: 0.0,
+            score_usd: usd + lateness_usd * f64::from(late),
+            late,
+            lateness: late,
+            ramping: false,
+            offer: Offer { cold_usd: usd, ..Offer::default() },
+            place: (0, 0),
+            eligible: route,
+            last_resort: false,
+        };
+        let mut order = [candidate(0, 1e-3, cheap_late), candidate(1, 2e-3, dear_late)];
+        if order[1].score_usd < order[0].score_usd {
+            order.swap(0, 1);
+        }
+        Decision { order: order.into_iter().collect(), lateness_usd, ..Decision::default() }
+    }
+
+    /// Runs a market in which λ of one to ten mean costs divides requests: the share that came late of the last half.
+    /// What is foretold is off by `bias`.
+    fn settled(attainment: f32, bias: f32) -> f64 {
+        let mut price = LatenessPrice::new(attainment);
+        let mut late_of_last = 0_u32;
+        for i in 0..20_000_u32 {
+            let spread = |by: u32| f64::from(i.wrapping_mul(by) >> 8) / f64::from(1_u32 << 24);
+            // Requests differ in how late the cheap one is.
+            let cheap = 0.1 + 0.5 * spread(2_654_435_769);
+            let lateness_usd = price.usd().unwrap_or(1e-3);
+            let foretold = decision(lateness_usd, cheap as f32 * bias, 0.01 * bias);
+            price.decided(&foretold);
+            let chance = if foretold.order[0].route == RouteId(0) { cheap } else { 0.01 };
+            let late = spread(1_597_334_677) < chance;
+            price.finished(late, attainment);
+            late_of_last += u32::from(late && i >= 10_000);
+        }
+        f64::from(late_of_last) / 10_000.0
+    }
 
     #[test]
     fn it_settles_where_the_promise_is_just_kept() {
-        let mut price = LatenessPrice::new(0.95);
-        price.decided(1e-3);
-        // A market in which a λ of eight mean costs keeps the promise, and less does not.
-        let mut late_of_last = 0;
-        for i in 0..20_000_u32 {
-            let chance = 0.05 * (8e-3 / price.usd().unwrap());
-            let late = f64::from(i.wrapping_mul(2_654_435_769)) / f64::from(u32::MAX) < chance;
-            price.finished(late, 0.95);
-            late_of_last += u32::from(late && i >= 10_000);
+        for bias in [0.7, 1.0, 1.4] {
+            for attainment in [0.80, 0.95] {
+                let late = settled(attainment, bias);
+                let promised = 1.0 - f64::from(attainment);
+                assert!((promised * 0.85..=promised).contains(&late), "{attainment} {bias}: {late}");
+            }
         }
-        assert!((400..=560).contains(&late_of_last), "{late_of_last}");
+    }
+
+    #[test]
+    fn one_decision_tells_where_to_begin() {
+        let mut price = LatenessPrice::new(0.95);
+        price.decided(&decision(1e-3, 0.5, 0.01));
+        // 1 ÷ 0.49 mean costs are what the dear one is worth.
+        let usd = price.usd().unwrap();
+        assert!((1.4e-3..=3.1e-3).contains(&usd), "{usd}");
+    }
+
+    #[test]
+    fn costs_that_grow_move_the_curve_along() {
+        let mut price = LatenessPrice::new(0.9);
+        let mut scaled = |times: f64, count: u32| {
+            for _ in 0..count {
+                let lateness_usd = price.usd().unwrap_or(1e-3);
+                let mut decision = decision(lateness_usd / times, 0.5, 0.01);
+                decision.lateness_usd = lateness_usd;
+                for one in &mut decision.order {
+                    one.score_usd *= times;
+                    one.offer.cold_usd *= times;
+                }
+                price.decided(&decision);
+                price.finished(false, 0.9);
+            }
+            price.usd().unwrap()
+        };
+        let before = scaled(1.0, 3_000);
+        let after = scaled(20.0, 30_000);
+        assert!((10.0..=30.0).contains(&(after / before)), "{before} {after}");
+    }
+
+    #[test]
+    fn out_of_reach_is_the_ceiling() {
+        let mut price = LatenessPrice::new(0.99);
+        for _ in 0..200 {
+            price.decided(&decision(1e-3, 0.5, 0.3));
+            price.finished(true, 0.99);
+        }
+        assert!(price.is_at_ceiling());
+        assert!((price.usd().unwrap() / price.mean_cost_usd() - CEILING).abs() < 1e-6);
     }
 
     #[test]
     fn pressure_takes_the_price_away() {
         let mut price = LatenessPrice::new(0.95);
-        price.decided(1e-3);
+        price.decided(&decision(1e-3, 0.5, 0.01));
         price.pressed(1.25);
         assert_eq!(price.usd(), Some(0.0));
     }

@@ -27,6 +27,8 @@ const SETTLES: f32 = 30.0;
 const GUESS_KEPT: f64 = 0.6;
 /// Share of a call's luck that strikes the prompt's part of its time.
 pub const PREFILL_LUCK: f64 = 0.25;
+/// How much calls differ, as a share, where the line's own uncertainty is told.
+const LUCK_SIGMA: f64 = 0.3;
 /// A likelihood never falls below this share of an even one: one odd call is not proof.
 const EVEN: f32 = 0.005;
 /// The same for silence.
@@ -184,6 +186,14 @@ impl FirstToken {
         }
     }
 
+    /// The inverse of the information matrix: the variance of the line, by powers of the tokens.
+    fn doubt(&self) -> [f32; 3] {
+        let [m0, m1, m2] = self.matrix;
+        let determinant = (m0 * m2 - m1 * m1).max(1e-12 * m0 * m2);
+        let variance = LUCK_SIGMA * LUCK_SIGMA / determinant;
+        [(m2 * variance) as f32, (-2.0 * m1 * variance) as f32, (m0 * variance) as f32]
+    }
+
     fn parts(&self, uncached: f64) -> (f64, f32) {
         let prefill = self.per_token_s * uncached;
         (self.base_s + prefill, struck(self.prefill_luck, self.base_s, prefill))
@@ -331,6 +341,7 @@ impl FirstToken {
             per_token_s: self.per_token_s as f32,
             prefill_luck: self.prefill_luck as f32,
             level: centre.exp(),
+            doubt: self.doubt(),
             within: late,
         }
     }

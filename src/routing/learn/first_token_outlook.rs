@@ -17,6 +17,8 @@ pub struct FirstTokenOutlook {
     pub prefill_luck: f32,
     /// The level now: 1 is usual, 2 twice as slow.
     pub level: f32,
+    /// Variance of what is expected of a call, by powers of its tokens: s², s² a token, s² a token².
+    pub doubt: [f32; 3],
     /// Chance of a first token by the edges of luck's bins, for each share struck.
     pub within: [[f32; BINS + 1]; STRUCK.len()],
 }
@@ -59,6 +61,13 @@ impl FirstTokenOutlook {
         let mix = ((high - struck) / (high - low)).clamp(0.0, 1.0);
         let (first, second) = (read(&self.within[upper]), read(&self.within[upper + 1]));
         first + (second - first) * mix
+    }
+
+    /// How far what is expected may be off, as a share of it: one standard deviation.
+    pub fn doubt(&self, uncached: f32) -> f32 {
+        let [whole, cross, square] = self.doubt;
+        let variance = whole + uncached * (cross + uncached * square);
+        variance.max(0.0).sqrt() / self.usual_s(uncached)
     }
 
     /// Seconds within which the first token comes with this chance; infinite where it is not reached.

@@ -205,11 +205,8 @@ impl Router for Ours<'_> {
         let first = state.pursuit.tried().is_empty();
         if first {
             let cheapest = self.decision.cheapest_usd();
-            let unit = self.decision.unit_usd();
             let promise = &mut self.promises[state.policy * self.models + state.facts.model];
-            if let Some(unit) = unit {
-                promise.decided(unit);
-            }
+            promise.decided(&self.decision);
             if let (Some(node), Some(cheapest)) = (world.node_id(), cheapest) {
                 let at = self.eligible[state.facts.model].iter().position(|id| *id == node);
                 let held = at.and_then(|at| state.held.get(at)).map_or(0, |held| u64::from(held.tokens));
