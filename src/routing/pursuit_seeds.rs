@@ -15,7 +15,7 @@ use super::learn::retries::RetryBudget;
 use super::outlook::RouteOutlook;
 use super::policy::{Constraints, Fallback, Hedging, Matcher, Mode, Objective, Policy, Slo};
 use super::pursuit::{Pursuit, RUNNING_MAX, Step};
-use super::route::{Capabilities, Retention, Route, RouteId};
+use super::route::{Capabilities, Route, RouteId};
 
 const SEEDS: u64 = 10_000;
 const REQUESTS: u64 = 4;
@@ -37,32 +37,10 @@ impl Dice {
 
 fn route(at: usize) -> Route {
     let price = TokenPrice(100_000 + 40_000 * at as u64);
-    Route {
-        provider: format!("p{at}").into(),
-        upstream_model: "m".into(),
-        name: format!("p{at}/m").into(),
-        checkpoint: "m".into(),
-        context_tokens: None,
-        region: None,
-        retention: Retention::Unknown,
-        quantization: None,
-        capabilities: Capabilities::ALL,
-        price: Some(PriceCard::new(
-            Version::always(
-                PriceEntry { source: "test".into(), as_of: "2026-11".into(), confidence: "test".into() },
-                Rates {
-                    input: price,
-                    cached_input: None,
-                    cache_write: None,
-                    output: price,
-                    request: PicoUsd::ZERO,
-                },
-            ),
-            0,
-        )),
-        local: false,
-        pin_only: false,
-    }
+    let entry = PriceEntry { source: "test".into(), as_of: "2026-11".into(), confidence: "test".into() };
+    let (input, output, request) = (price, price, PicoUsd::ZERO);
+    let rates = Rates { input, cached_input: None, cache_write: None, output, request };
+    Route::named(&format!("p{at}/m"), "m", Some(PriceCard::new(Version::always(entry, rates), 0)))
 }
 
 fn policy(promises: bool) -> Policy {

@@ -76,7 +76,6 @@ pub struct RouteMind {
     heard_at: Option<Mono>,
     succeeded_at: Option<Mono>,
     disabled_until: Option<Mono>,
-    abandoned: [f32; 2],
     others: Others,
 }
 
@@ -174,11 +173,6 @@ impl RouteMind {
             let one = self.unsettled.remove(at);
             self.first_token.settled(prompt.saturating_sub(cached) as f64 + one.ahead, one.time_s);
         }
-    }
-
-    /// An attempt was abandoned and `share` of its prompt was billed all the same.
-    pub fn abandoned_billed(&mut self, share: f32) {
-        self.abandoned = [self.abandoned[0] * 0.95 + share, self.abandoned[1] * 0.95 + 1.0];
     }
 
     /// An attempt was abandoned before its first token: its caller left, or another route was quicker.
@@ -320,7 +314,7 @@ impl RouteMind {
             error: self.errors.share(at_s),
             pace: self.pace.outlook(),
             cache_hits: CacheShares(self.cache_hits.shares()),
-            abandoned_billed: Abandoned((self.abandoned[0] + 2.0) / (self.abandoned[1] + 2.0)),
+            abandoned_billed: Abandoned::default(),
             heard: if self.heard_at.is_some_and(|at| now.since(at) > FORGOTTEN) { 0 } else { self.heard },
             rate: (self.load.rate(now) + self.others.rate(now)) as f32,
             cap: self.others.cap_beside(now, self.load.cap_refused()).map(|cap| cap.tokens as f32),
