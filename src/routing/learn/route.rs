@@ -20,6 +20,8 @@ use super::prefix::Held;
 pub const DISABLED_FOR: Duration = Duration::from_mins(5);
 /// A route that answered this recently is known to work.
 const RECENT: Duration = Duration::from_secs(10);
+/// Who fails more of the recent attempts than this is no safe place to go on to.
+const GOOD_FAILS: f32 = 0.25;
 /// A route unheard for this long is new again.
 const FORGOTTEN: Duration = Duration::from_mins(10);
 /// An attempt that is abandoned after so many times its usual silence counts as failed.
@@ -271,9 +273,11 @@ impl RouteMind {
         self.breaker.state(now)
     }
 
-    /// Whether it answered within the last seconds and nothing is wrong with it: going there is no gamble.
+    /// Whether it answered within the last seconds, hardly fails and nothing else is wrong with it: going there is no gamble.
     pub fn is_known_good(&self, now: Mono) -> bool {
-        self.breaker.state(now) == State::Closed && self.succeeded_at.is_some_and(|at| now.since(at) < RECENT)
+        self.breaker.state(now) == State::Closed
+            && self.succeeded_at.is_some_and(|at| now.since(at) < RECENT)
+            && self.errors.recent_share() < GOOD_FAILS
     }
 
     /// Whether a probe may be sent: it is not resting for its rate or for the operator, and no trial of an open breaker is
