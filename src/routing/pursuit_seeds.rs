@@ -83,7 +83,7 @@ struct Mind {
 impl Mind {
     fn ended(&mut self, now: Mono, ending: Ending) {
         if ending != Ending::Limit {
-            self.errors.counted(now.0 as f64 * 1e-9, ending == Ending::Failure);
+            self.errors.counted(now.since(Mono::default()).as_secs_f64(), ending == Ending::Failure);
         }
         match ending {
             Ending::FirstToken => {
@@ -293,7 +293,7 @@ fn r22_ten_thousand_seeds_end_every_request_and_leave_nobody_without_a_route() {
 /// Of so many requests in a row, one every so often, with everyone failing that often: the share that is answered, and
 /// attempts a request.
 fn everyone_fails(percent: u64, requests: u32, every: Duration) -> (f64, f64) {
-    let (mut answered, mut attempts) = (0, 0);
+    let (mut answered, mut attempts) = (0_u32, 0);
     for seed in 1..=20 {
         let mut world = World::new(seed);
         (world.fails, world.stalls, world.limits) = ([percent; ROUTES], [0; ROUTES], false);
@@ -307,7 +307,8 @@ fn everyone_fails(percent: u64, requests: u32, every: Duration) -> (f64, f64) {
         attempts += world.attempts;
     }
     let all = f64::from(requests * 20);
-    (f64::from(answered) / all, attempts as f64 / all)
+    let attempts = u32::try_from(attempts).expect("a few for each");
+    (f64::from(answered) / all, f64::from(attempts) / all)
 }
 
 #[test]
