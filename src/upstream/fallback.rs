@@ -133,7 +133,7 @@ impl Upstreams {
     /// cancels the attempts under way.
     pub async fn serve(&self, errand: &Errand<'_>, decision: &mut Decision) -> Result<Served, Error> {
         let began = self.clock.now().mono;
-        if let Some(mut budget) = errand.facts.eligible.first().and_then(|id| self.budget(*id)) {
+        if let Some(mut budget) = self.budget(errand) {
             budget.deposit(began);
         }
         let due = limit(errand.policy, &errand.facts);
@@ -182,7 +182,7 @@ impl Upstreams {
                     beaten.store(true, Ordering::Relaxed);
                     front.set(None);
                     drop(back.take());
-                    if let Some(mut budget) = self.budget(candidate.route) {
+                    if let Some(mut budget) = self.budget(errand) {
                         budget.answered(brought.answered);
                     }
                     let attempts = u32::try_from(pursuit.tried().len()).unwrap_or(u32::MAX);
@@ -224,7 +224,10 @@ impl Upstreams {
         }
     }
 
-    fn budget(&self, route: RouteId) -> Option<MutexGuard<'_, RetryBudget>> {
+    /// What a request's extra attempts draw on: the budget of the first route of its name, whichever checkpoint they go to.
+    /// A request deposits nowhere else.
+    fn budget(&self, errand: &Errand<'_>) -> Option<MutexGuard<'_, RetryBudget>> {
+        let route = errand.facts.eligible.first()?;
         // A panic while it was held can only have left a credit half counted.
         Some(self.budgets.get(usize::from(route.0))?.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -288,7 +291,7 @@ impl Upstreams {
         let from = last.route.split('/').next().unwrap_or_default();
         let reason = last.fault.class.code();
         let paid = |mut it: MutexGuard<'_, RetryBudget>| it.withdraw_to_go_on(now, candidate.last_resort);
-        if !health.is_known_good(now) && !self.budget(candidate.route).is_some_and(paid) {
+        if !health.is_known_good(now) && !self.budget(errand).is_some_and(paid) {
             self.metrics.retry_refused(from, reason);
             return false;
         }
@@ -320,7 +323,7 @@ impl Upstreams {
             self.demand.may_hedge(errand.policy, now, *prompt, whole)
         });
         if let Some(prompt) = prompt {
-            if self.budget(candidate.route).is_some_and(|mut budget| budget.withdraw(now)) {
+            if self.budget(errand).is_some_and(|mut budget| budget.withdraw(now)) {
                 return Some(candidate);
             }
             self.demand.not_hedged(errand.policy, prompt);
