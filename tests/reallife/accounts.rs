@@ -75,7 +75,8 @@ impl Compared {
         };
         let vain = self.in_vain_at(route);
         let counted = attempts("cancelled") + attempts("timeout");
-        assert_eq!(here().count() + vain.len(), counted, "attempts dropped at {provider}");
+        let dropped = here().count() + vain.len() + self.bills.probes_dropped[route];
+        assert_eq!(dropped, counted, "attempts dropped at {provider}");
         let vain: PicoUsd = vain.iter().fold(PicoUsd::ZERO, |sum, one| sum + one.billed);
         for (given_up, reason, more) in
             [(false, "hedge_loser", vain), (true, "failed_attempt", PicoUsd::ZERO)]

@@ -93,6 +93,8 @@ pub(crate) struct Bills {
     pub(crate) served: Vec<u64>,
     pub(crate) attempts: u64,
     pub(crate) probes_sent: u64,
+    /// By route: probes that were given up.
+    pub(crate) probes_dropped: Vec<usize>,
     pub(crate) refused: u64,
     pub(crate) failed: u64,
 }
@@ -131,7 +133,7 @@ impl Market {
             world,
             firsts: vec![None; trace.arrivals.len()],
             prices,
-            bills: Bills { served: vec![0; routes], ..Bills::default() },
+            bills: Bills { served: vec![0; routes], probes_dropped: vec![0; routes], ..Bills::default() },
             probes: 0,
         };
         let market = Arc::new(Self { state: Mutex::new(state), scenario, trace, began, first_us });
@@ -361,7 +363,11 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        if self.over || self.place.is_none() {
+        if self.over {
+            return;
+        }
+        if self.place.is_none() {
+            self.market.lock().bills.probes_dropped[usize::from(self.route.0)] += 1;
             return;
         }
         let given_up = self.since.elapsed() >= GIVEN_UP;
