@@ -1,9 +1,6 @@
 //! A decision takes no memory once it has room: counted by an allocator, in a binary of its own.
-#![allow(unsafe_code, reason = "an allocator that counts is one by its nature")]
 #![allow(clippy::unwrap_used, reason = "tests: what cannot go on should stop")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,35 +12,11 @@ use tollway::routing::learn::first_token::Reading;
 use tollway::routing::learn::prefix::Held;
 use tollway::routing::learn::route::{AttemptId, RouteMind};
 use tollway::routing::{
-    Capabilities, Constraints, Decision, Degraded, Fallback, Hedging, Learned, Matcher, Mode, Objective,
-    Policy, RequestFacts, Retention, Route, RouteId, RouteOutlook, Slo,
+    Constraints, Decision, Degraded, Fallback, Hedging, Learned, Matcher, Mode, Objective, Policy,
+    RequestFacts, Route, RouteId, RouteOutlook, Slo,
 };
 use tollway::units::{Mono, Now, PicoUsd, TokenPrice};
-
-thread_local! {
-    /// Counted by thread: the test harness has threads of its own.
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(place, layout) }
-    }
-    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: as the caller promises.
-        unsafe { System.realloc(place, layout, size) }
-    }
-}
+use tollway_test_support::alloc::{Counting, allocations};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -51,33 +24,20 @@ static COUNTING: Counting = Counting;
 const NOW: Now = Now { mono: Mono(1_000_000_000_000), wall: jiff::Timestamp::UNIX_EPOCH };
 
 fn route(at: u16) -> Route {
-    let price = TokenPrice(100_000 + u64::from(at) * 100_000);
+    let input = TokenPrice(100_000 + u64::from(at) * 100_000);
+    let entry = PriceEntry { source: "t".into(), as_of: "2026-11".into(), confidence: "operator".into() };
+    let rates = Rates {
+        input,
+        cached_input: Some(TokenPrice(input.0 / 10)),
+        cache_write: None,
+        output: TokenPrice(input.0 * 3),
+        request: PicoUsd::ZERO,
+    };
     Route {
-        provider: format!("p{at}").into(),
-        upstream_model: "m".into(),
-        name: format!("p{at}/m").into(),
-        checkpoint: "c".into(),
-        context_tokens: None,
         // Some are left out, for several reasons.
         region: (at % 5 != 4).then(|| "us".into()),
-        retention: Retention::Unknown,
-        quantization: None,
-        capabilities: Capabilities::ALL,
-        price: Some(PriceCard::new(
-            Version::always(
-                PriceEntry { source: "t".into(), as_of: "2026-11".into(), confidence: "operator".into() },
-                Rates {
-                    input: price,
-                    cached_input: Some(TokenPrice(price.0 / 10)),
-                    cache_write: None,
-                    output: TokenPrice(price.0 * 3),
-                    request: PicoUsd::ZERO,
-                },
-            ),
-            0,
-        )),
         local: at == 3,
-        pin_only: false,
+        ..Route::named(&format!("p{at}/m"), "c", Some(PriceCard::new(Version::always(entry, rates), 0)))
     }
 }
 
@@ -116,12 +76,6 @@ fn policy(objective: Objective, ttft: Option<Duration>) -> Policy {
         output_tokens_assumed: 500,
         price_age_max: None,
     }
-}
-
-fn allocations(work: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.get();
-    work();
-    ALLOCATIONS.get() - before
 }
 
 #[test]

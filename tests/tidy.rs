@@ -147,7 +147,6 @@ const LONGER: &[(&str, &str)] = &[
         "one reading of a request body, field by field, with a test for each way to get one wrong",
     ),
     ("src/api/scan.rs", "one grammar (JSON) in one scanner, with its torture tests"),
-    ("src/replay/run.rs", "one event loop: each kind of event, and what follows from it"),
     ("src/telemetry/metrics.rs", "a table: one metric family after the other, each with its help and labels"),
 ];
 

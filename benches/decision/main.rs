@@ -4,14 +4,11 @@
 //! Each decision is timed by itself, so that the slowest hundredth shows; what reading the clock takes is taken off. Minds
 //! are taught by draws of the markets in `tests/scenarios`, prices are theirs, with their windows.
 
-#![allow(unsafe_code, reason = "an allocator that counts is one by its nature")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's own time")]
 
 mod market;
 mod replayed;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::hint::black_box;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -21,35 +18,12 @@ use tollway::routing::choose::decide_into;
 use tollway::routing::{Decision, Degraded, RouteId};
 use tollway::units::{Mono, Now};
 use tollway::upstream::Prefixes;
+use tollway_test_support::alloc::{Counting, allocations};
 
 use market::Market;
 
 /// What went wrong, for the one who started the benchmark.
 type Error = Box<dyn std::error::Error + Send + Sync>;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(place, layout) }
-    }
-    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: as the caller promises.
-        unsafe { System.realloc(place, layout, size) }
-    }
-}
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -94,13 +68,13 @@ fn sample(times: usize, mut work: impl FnMut(usize)) -> Sample {
     (0..times / 10).for_each(&mut work);
     let mut ns = Vec::with_capacity(times);
     let clock = clock_ns();
-    let before = ALLOCATIONS.get();
-    for at in 0..times {
-        let began = Instant::now();
-        work(at);
-        ns.push(nanos(began.elapsed()).saturating_sub(clock));
-    }
-    let allocations = ALLOCATIONS.get() - before;
+    let allocations = allocations(|| {
+        for at in 0..times {
+            let began = Instant::now();
+            work(at);
+            ns.push(nanos(began.elapsed()).saturating_sub(clock));
+        }
+    });
     ns.sort_unstable();
     Sample { ns, allocations }
 }

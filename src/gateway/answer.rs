@@ -1,6 +1,7 @@
 //! THE WAY: one request from its head to its answer, a line a step. Each step's output is the next one's argument.
 
 mod decided;
+mod ended;
 mod relayed;
 
 use std::panic::AssertUnwindSafe;
@@ -14,14 +15,13 @@ use smallvec::SmallVec;
 
 use crate::api::body::Call;
 use crate::relay::RelayBody;
-use crate::relay::account::failures_into;
 use crate::routing::{Capabilities, Decision, Policy, RequestFacts, select};
 use crate::telemetry::InFlight;
-use crate::telemetry::access_log::escape_into;
-use crate::telemetry::kept::{End, Kept};
+use crate::telemetry::kept::Kept;
 use crate::units::{Now, RequestId};
 use crate::upstream;
 use crate::upstream::fallback::Errand;
+use crate::upstream::trial::Course;
 
 use super::auth::{self, Caller, Stranger};
 use super::failure::Failure;
@@ -36,14 +36,16 @@ use decided::{Asked, Promise, nobody};
 /// Longest part of a path that an error message repeats, in bytes.
 const PATH_BYTES_SHOWN: usize = 200;
 
-/// Answers one request. When the caller leaves, the future is dropped: the upstream attempt under way is cancelled, and
-/// an account that was open closes itself as cut.
+/// Answers one request. When the caller leaves, the future is dropped: the upstream attempt under way is cancelled and
+/// counted, and an account that was open closes itself as cut.
 pub async fn answer(gateway: Arc<Gateway>, request: Request<RequestBody>) -> Response<RelayBody> {
     let mut way = Way {
         began: gateway.books.clock.now(),
         id: gateway.request_id(request.headers()),
         trail: Trail::default(),
         seen: Seen::default(),
+        course: Course::default(),
+        over: false,
         gateway,
     };
     // Boxed, so that what the way needs until it has an answer is given back then: hyper keeps the room for this future as
@@ -53,8 +55,9 @@ pub async fn answer(gateway: Arc<Gateway>, request: Request<RequestBody>) -> Res
         way.gateway.books.metrics.panicked();
         Err(Failure::Bug)
     });
+    way.over = true;
     let mut response = outcome.unwrap_or_else(|failure| way.failed(&failure));
-    reply::stamp(&mut response, way.id.as_str(), way.trail);
+    reply::stamp(&mut response, way.id.as_str(), std::mem::take(&mut way.trail));
     response
 }
 
@@ -69,13 +72,15 @@ pub fn refused(gateway: &Gateway, refusal: Refusal) -> Response<RelayBody> {
     response
 }
 
-/// A request on its way, and what is known of it so far.
+/// A request on its way, and what is known of it so far. Dropped before it is over, its caller has left.
 struct Way {
     gateway: Arc<Gateway>,
     began: Now,
     id: RequestId,
     trail: Trail,
     seen: Seen,
+    course: Course,
+    over: bool,
 }
 
 /// What a failed request's log line and metrics say; filled as the steps go. Empty until known.
@@ -182,6 +187,7 @@ impl Way {
             route_provider: &snapshot.route_provider,
             policy,
             late: &late,
+            course: &self.course,
             facts,
             began: self.began.mono,
             limit,
@@ -229,48 +235,6 @@ impl Way {
             Unknown::Path => Failure::UnknownPath { method, path },
             Unknown::Method(allowed) => Failure::WrongMethod { method, path, allowed },
         }
-    }
-
-    /// Counts and logs a request that has no answer, and tells the caller.
-    fn failed(&self, failure: &Failure) -> Response<RelayBody> {
-        let told = failure.told(self.id.as_str());
-        let seen = &self.seen;
-        let name = |known: &Option<Arc<str>>| known.clone().unwrap_or_else(|| "none".into());
-        let (policy, team) = (name(&seen.policy), name(&seen.team));
-        let books = &self.gateway.books;
-        let (provider, model) = (name(&seen.provider), name(&seen.checkpoint));
-        books.metrics.ended(&policy, &team, &provider, &model, told.status.as_u16(), failure.outcome());
-        let now = books.clock.now();
-        let total = now.mono.since(self.began.mono);
-        books.log.line(|line| {
-            use std::io::Write as _;
-            // Writing into memory cannot fail.
-            let _ = write!(line, "{{\"ts\":\"{:.3}\",\"request_id\":\"", now.wall);
-            escape_into(line, self.id.as_str());
-            line.extend_from_slice(b"\",\"model\":\"");
-            escape_into(line, &seen.model);
-            let _ = write!(
-                line,
-                "\",\"endpoint\":\"{}\",\"policy\":\"{policy}\",\"team\":\"{team}\",\"attempts\":{},\"status\":{},\
-                 \"outcome\":\"{}\",\"code\":\"{}\",\"total_ms\":{}",
-                seen.endpoint,
-                self.trail.attempts,
-                told.status.as_u16(),
-                failure.outcome(),
-                told.code,
-                total.as_millis(),
-            );
-            if let Failure::Upstream(error) = failure {
-                failures_into(line, error.reasons());
-            }
-            if let Some(kept) = &seen.decision {
-                let (outcome, attempts) = (failure.outcome(), self.trail.attempts);
-                let route = self.trail.route.as_ref().and_then(|route| route.to_str().ok());
-                kept.ended(&End { outcome, route, attempts, ttft: None, total, cost: None }, line);
-            }
-            line.push(b'}');
-        });
-        reply::error(&told)
     }
 }
 

@@ -9,7 +9,6 @@ use super::protocol::judge::{Bound, Case, rules};
 use super::protocol::measure::Measure;
 use super::protocol::{Rival, queue, rivals};
 use super::router::ours::{Knows, Ours};
-use super::router::watched::Watched;
 use super::run;
 use super::scenario::Scenario;
 use super::tally::{Group, Tally};
@@ -134,8 +133,6 @@ enum Job {
 /// One run of ours.
 struct Ran {
     tally: Tally,
-    /// By request: the route that served it; `u16::MAX`: none.
-    served: Vec<u16>,
     bound_usd: Option<f64>,
 }
 
@@ -206,14 +203,13 @@ pub fn run(plan: &Plan<'_>, progress: &(dyn Fn(usize, usize) + Sync)) -> Compari
 
 fn ran(plan: &Plan<'_>, case: &Case<'_>, policies: &[Policy], seed: u64) -> Ran {
     let mut world = World::new(case.scenario, case.trace, seed);
-    let router =
+    let mut router =
         Ours::new(&world, policies, Knows::Learnt, case.scenario.begins, seed).with_eligible(case.eligible);
-    let mut router = Watched::new(router, case.trace.arrivals.len());
     let tally = run::run(&mut world, case.scenario, rules(case.slo, policies), &mut router);
     let bound = plan.bound;
     let bound_usd =
         bound.and_then(|bound| bound(case.scenario, case.trace, case.slo, tally.attainment(), seed));
-    Ran { tally, served: router.served, bound_usd }
+    Ran { tally, bound_usd }
 }
 
 fn side(plan: &Plan<'_>, policies: &Policies<'_>, runs: &[Ran], curves: &[Curve], slot_us: u64) -> Side {
@@ -370,14 +366,14 @@ fn attained(runs: &[Ran], slot_us: u64) -> Vec<Option<f64>> {
 #[expect(clippy::cast_precision_loss, reason = "shares for a chart")]
 fn served(runs: &[Ran], slot_us: u64, routes: usize) -> Vec<Vec<f64>> {
     let mut slots: Vec<Vec<u64>> = Vec::new();
-    for Ran { tally, served, .. } in runs {
+    for Ran { tally, .. } in runs {
         let begin = tally.first_tokens.first().map_or(0, |one| one.at_us);
-        for (one, route) in tally.first_tokens.iter().zip(served) {
+        for one in &tally.first_tokens {
             let slot = slot_of(one.at_us, begin, slot_us);
             if slots.len() <= slot {
                 slots.resize(slot + 1, vec![0; routes]);
             }
-            if let Some(count) = slots[slot].get_mut(usize::from(*route)) {
+            if let Some(count) = one.served_by.and_then(|route| slots[slot].get_mut(usize::from(route.0))) {
                 *count += 1;
             }
         }

@@ -1,5 +1,6 @@
 //! What a replay counts: spend, promptness, who served whom, what was wasted.
 
+use crate::routing::RouteId;
 use crate::units::PicoUsd;
 
 /// Counts of one run.
@@ -48,6 +49,8 @@ pub struct FirstTokenOf {
     pub prompt_tokens: u32,
     /// Whether it was in time.
     pub in_time: bool,
+    /// The route that it came from; `None`: none came.
+    pub served_by: Option<RouteId>,
 }
 
 /// Counts of some requests.

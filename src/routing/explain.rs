@@ -94,6 +94,9 @@ pub struct Plan {
     pub second: Option<Second>,
     /// Chance of a first token in time with both, 0..1.
     pub in_time: f64,
+    /// What the first is ranked by with the second behind it, in USD; `None`: there is no second.
+    #[serde(default)]
+    pub score_usd: Option<String>,
 }
 
 /// A second route and when it is asked.
@@ -244,6 +247,7 @@ impl Explanation {
                     chance: share(hedge.chance),
                 }),
                 in_time: share(gist.hedge.map_or(first.in_time, |hedge| hedge.in_time)),
+                score_usd: gist.hedge.map(|hedge| figures::nanos(hedge.score_usd).to_string()),
             }),
             runner_up,
             wait_s: gist.wait.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),

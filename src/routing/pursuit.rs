@@ -99,14 +99,13 @@ impl Pursuit {
         now.since(self.began)
     }
 
-    /// With nobody under way: whom to ask by `decision`, which leaves out those tried.
+    /// With nobody under way: whom to ask by `decision`, which leaves out those tried. Whether a further attempt is paid for
+    /// is for whoever drives to say ([`super::learn::retries`]), and a further gamble is paid for by answers alone.
     pub fn open(&self, decision: &Decision, now: Mono) -> Step {
         if self.tried.len() >= self.attempts_max {
             return Step::GiveUp;
         }
         match decision.order.first() {
-            // Nobody is known to work: one gamble a request, or an outage of everything would be amplified.
-            Some(first) if first.last_resort && !self.tried.is_empty() => Step::GiveUp,
             Some(first) => Step::Ask(*first),
             None => match decision.wait_min() {
                 Some(wait) if self.waited(now) + wait < self.limit && decision.limit.is_some() => {

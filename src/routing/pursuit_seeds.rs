@@ -10,12 +10,13 @@ use super::choose::{decide_into, limit};
 use super::decision::{Candidate, Decision};
 use super::facts::RequestFacts;
 use super::learn::breaker::{Breaker, State};
+use super::learn::errors::Errors;
 use super::learn::lengths::mix;
 use super::learn::retries::RetryBudget;
 use super::outlook::RouteOutlook;
 use super::policy::{Constraints, Fallback, Hedging, Matcher, Mode, Objective, Policy, Slo};
 use super::pursuit::{Pursuit, RUNNING_MAX, Step};
-use super::route::{Capabilities, Retention, Route, RouteId};
+use super::route::{Capabilities, Route, RouteId};
 
 const SEEDS: u64 = 10_000;
 const REQUESTS: u64 = 4;
@@ -37,32 +38,10 @@ impl Dice {
 
 fn route(at: usize) -> Route {
     let price = TokenPrice(100_000 + 40_000 * at as u64);
-    Route {
-        provider: format!("p{at}").into(),
-        upstream_model: "m".into(),
-        name: format!("p{at}/m").into(),
-        checkpoint: "m".into(),
-        context_tokens: None,
-        region: None,
-        retention: Retention::Unknown,
-        quantization: None,
-        capabilities: Capabilities::ALL,
-        price: Some(PriceCard::new(
-            Version::always(
-                PriceEntry { source: "test".into(), as_of: "2026-11".into(), confidence: "test".into() },
-                Rates {
-                    input: price,
-                    cached_input: None,
-                    cache_write: None,
-                    output: price,
-                    request: PicoUsd::ZERO,
-                },
-            ),
-            0,
-        )),
-        local: false,
-        pin_only: false,
-    }
+    let entry = PriceEntry { source: "test".into(), as_of: "2026-11".into(), confidence: "test".into() };
+    let (input, output, request) = (price, price, PicoUsd::ZERO);
+    let rates = Rates { input, cached_input: None, cache_write: None, output, request };
+    Route::named(&format!("p{at}/m"), "m", Some(PriceCard::new(Version::always(entry, rates), 0)))
 }
 
 fn policy(promises: bool) -> Policy {
@@ -96,12 +75,16 @@ enum Ending {
 #[derive(Default)]
 struct Mind {
     breaker: Breaker,
+    errors: Errors,
     good_at: Option<Mono>,
     seen: RouteOutlook,
 }
 
 impl Mind {
     fn ended(&mut self, now: Mono, ending: Ending) {
+        if ending != Ending::Limit {
+            self.errors.counted(now.since(Mono::default()).as_secs_f64(), ending == Ending::Failure);
+        }
         match ending {
             Ending::FirstToken => {
                 self.breaker.succeeded(now);
@@ -116,6 +99,7 @@ impl Mind {
     fn is_known_good(&self, now: Mono) -> bool {
         self.breaker.state(now) == State::Closed
             && self.good_at.is_some_and(|at| now.since(at) < Duration::from_secs(10))
+            && self.errors.recent_share() < 0.25
     }
 }
 
@@ -229,7 +213,7 @@ impl World {
                     Step::Ask(candidate) => {
                         if !tried.is_empty()
                             && !self.minds[usize::from(candidate.route.0)].is_known_good(self.now)
-                            && !self.budget.withdraw(self.now)
+                            && !self.budget.withdraw_to_go_on(self.now, candidate.last_resort)
                         {
                             return false;
                         }
@@ -279,6 +263,7 @@ impl World {
             let mind = &mut self.minds[usize::from(next.candidate.route.0)];
             mind.ended(self.now, next.how);
             if next.how == Ending::FirstToken {
+                self.budget.answered(self.now);
                 return true;
             }
             pursuit.lost(next.candidate.route);
@@ -303,4 +288,45 @@ fn r22_ten_thousand_seeds_end_every_request_and_leave_nobody_without_a_route() {
     }
     assert!(answered > SEEDS * REQUESTS / 2, "{answered}");
     assert!(asked_in_outage <= outages * 3, "{asked_in_outage} attempts for {outages} requests");
+}
+
+/// Of so many requests in a row, one every so often, with everyone failing that often: the share that is answered, and
+/// attempts a request.
+fn everyone_fails(percent: u64, requests: u32, every: Duration) -> (f64, f64) {
+    let (mut answered, mut attempts) = (0_u32, 0);
+    for seed in 1..=20 {
+        let mut world = World::new(seed);
+        (world.fails, world.stalls, world.limits) = ([percent; ROUTES], [0; ROUTES], false);
+        let mut due = world.now;
+        for _ in 0..requests {
+            // Requests overlap, as those of many callers do.
+            world.now = due;
+            answered += u32::from(world.request());
+            due = due.plus(every);
+        }
+        attempts += world.attempts;
+    }
+    let all = f64::from(requests * 20);
+    let attempts = u32::try_from(attempts).expect("a few for each");
+    (f64::from(answered) / all, f64::from(attempts) / all)
+}
+
+#[test]
+fn r20_with_everyone_failing_half_of_the_time_the_budget_is_spent_and_not_more() {
+    // What a fifth of the requests and two a second buy: with few requests, nearly every answer there is to have.
+    for (every_ms, least) in [(1_000, 0.85), (300, 0.8), (10, 0.58)] {
+        let every = Duration::from_millis(every_ms);
+        let (answered, attempts) = everyone_fails(50, 2_000, every);
+        // Before its failures were seen a route was taken for good: a few went there for nothing.
+        let most = 1.2 + 2.0 * every.as_secs_f64() + 20.0 / 2_000.0 + 0.01;
+        assert!(
+            answered > least && attempts < most,
+            "every {every:?}: {answered} answered, {attempts} attempts"
+        );
+        let (answered, attempts) = everyone_fails(100, 2_000, every);
+        assert!(
+            answered == 0.0 && attempts < 1.2,
+            "every {every:?}: {answered} answered, {attempts} attempts"
+        );
+    }
 }

@@ -104,5 +104,27 @@ pub struct Route {
     pub pin_only: bool,
 }
 
+impl Route {
+    /// An offer of `checkpoint` of which little more is known than its name: `provider/model`, or that of a provider that
+    /// calls its model by the checkpoint's name. It can do everything, for prompts of any length.
+    pub fn named(name: &str, checkpoint: &str, price: Option<PriceCard>) -> Self {
+        let (provider, upstream_model) = name.split_once('/').unwrap_or((name, checkpoint));
+        Self {
+            provider: provider.into(),
+            upstream_model: upstream_model.into(),
+            name: name.into(),
+            checkpoint: checkpoint.into(),
+            context_tokens: None,
+            region: None,
+            retention: Retention::Unknown,
+            quantization: None,
+            capabilities: Capabilities::ALL,
+            price,
+            local: false,
+            pin_only: false,
+        }
+    }
+}
+
 /// All routes of a snapshot; a `RouteId` is an index here.
 pub type Routes = [Route];

@@ -28,7 +28,7 @@ pub enum Error {
     /// All that were tried failed.
     #[error("{} attempts failed, the last one with {}", .0.len(), .0.last().map_or("nothing", |r| r.fault.class.code()))]
     Exhausted(Vec<Reason>),
-    /// Every breaker was open, and the one route that was asked all the same failed too.
+    /// Every breaker was open, and what was asked all the same failed too.
     #[error("every route is down")]
     Down(Vec<Reason>),
     /// The caller's time, or the request's own limit, ran out.

@@ -5,7 +5,8 @@
 //! Extra attempts come from a budget, not a count alone. Going on to a route that has just answered others is free; going to
 //! one that nobody has seen work lately draws on the budget (a fifth of the requests, plus a few a second), so that an outage
 //! of everything costs hardly more upstream requests than there are callers' requests. A second attempt beside a silent one
-//! always draws on it, and on what the policy allows such attempts to cost.
+//! always draws on it, and on what the policy allows such attempts to cost. One at a route with an open breaker, where nothing
+//! else is left, must be paid for by an answer as well, unless it is the request's first.
 
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,7 +17,6 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::api::body::Call;
-use crate::providers::fault::Class;
 use crate::routing::choose::{decide_into, limit};
 use crate::routing::cost::{self, ExpectedTokens};
 use crate::routing::learn::prefix::Held;
@@ -34,7 +34,8 @@ use super::demand::Demand;
 use super::error::{Error, Reason};
 use super::health::{RouteHealth, Table};
 use super::prefix::Prefixes;
-use super::trial::{Brought, Patience, Trial, Underway};
+use super::story::Story;
+use super::trial::{Brought, Course, Patience, Trial, Underway};
 
 /// All that attempts need, made once per snapshot.
 pub struct Upstreams {
@@ -72,6 +73,8 @@ pub struct Errand<'a> {
     pub policy: &'a Policy,
     /// Called, maybe more than once, while a first token that is late has not come: nobody need wait to know that.
     pub late: &'a (dyn Fn() + Sync),
+    /// What is kept of it in case its caller leaves.
+    pub course: &'a Course,
     /// What it decides by; each further decision adds what has happened since.
     pub facts: RequestFacts<'a>,
     /// When the request came, and how long it may take in all.
@@ -114,20 +117,6 @@ enum Event {
     Silent,
 }
 
-/// What has happened so far.
-#[derive(Default)]
-struct Story {
-    failures: Vec<Reason>,
-    /// Routes with no more room than this have no room for the prompt.
-    context_wanted: u64,
-    /// Whether a second attempt was wanted and not paid for: told once.
-    hedge_refused: bool,
-    /// Whether a route was asked only because nobody else was left.
-    gambled: bool,
-    /// What one route holds against the request itself, while another is still at it.
-    refused: Option<Box<Reason>>,
-}
-
 impl Upstreams {
     /// What is known of the routes of a request.
     pub fn observed(&self, eligible: &[RouteId]) -> Table {
@@ -144,7 +133,7 @@ impl Upstreams {
     /// cancels the attempts under way.
     pub async fn serve(&self, errand: &Errand<'_>, decision: &mut Decision) -> Result<Served, Error> {
         let began = self.clock.now().mono;
-        if let Some(mut budget) = errand.facts.eligible.first().and_then(|id| self.budget(*id)) {
+        if let Some(mut budget) = self.budget(errand) {
             budget.deposit(began);
         }
         let due = limit(errand.policy, &errand.facts);
@@ -174,7 +163,7 @@ impl Upstreams {
                         };
                         front.set(Some(self.try_route(trial)));
                         lanes[0] = Some(candidate);
-                        story.gambled |= candidate.last_resort;
+                        story.gambles += usize::from(candidate.last_resort);
                         pursuit.asked(candidate, decision, now);
                     }
                     Step::Pause(until) => {
@@ -193,6 +182,9 @@ impl Upstreams {
                     beaten.store(true, Ordering::Relaxed);
                     front.set(None);
                     drop(back.take());
+                    if let Some(mut budget) = self.budget(errand) {
+                        budget.answered(brought.answered);
+                    }
                     let attempts = u32::try_from(pursuit.tried().len()).unwrap_or(u32::MAX);
                     return Ok(served(errand, brought, candidate, attempts, story.failures));
                 }
@@ -232,7 +224,10 @@ impl Upstreams {
         }
     }
 
-    fn budget(&self, route: RouteId) -> Option<MutexGuard<'_, RetryBudget>> {
+    /// What a request's extra attempts draw on: the budget of the first route of its name, whichever checkpoint they go to.
+    /// A request deposits nowhere else.
+    fn budget(&self, errand: &Errand<'_>) -> Option<MutexGuard<'_, RetryBudget>> {
+        let route = errand.facts.eligible.first()?;
         // A panic while it was held can only have left a credit half counted.
         Some(self.budgets.get(usize::from(route.0))?.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -273,7 +268,7 @@ impl Upstreams {
             let Step::Ask(candidate) = step else { return step };
             let Some((route, _, health)) = self.parts(errand, candidate.route) else { return Step::GiveUp };
             let Some(last) = story.failures.last() else { return step };
-            if self.may_retry(errand, last, route, candidate.route, health, now) {
+            if self.may_retry(errand, last, route, &candidate, health, now) {
                 return step;
             }
             decision.order.remove(0);
@@ -289,13 +284,14 @@ impl Upstreams {
         errand: &Errand<'_>,
         last: &Reason,
         route: &Route,
-        id: RouteId,
+        candidate: &Candidate,
         health: &RouteHealth,
         now: Mono,
     ) -> bool {
         let from = last.route.split('/').next().unwrap_or_default();
         let reason = last.fault.class.code();
-        if !health.is_known_good(now) && !self.budget(id).is_some_and(|mut budget| budget.withdraw(now)) {
+        let paid = |mut it: MutexGuard<'_, RetryBudget>| it.withdraw_to_go_on(now, candidate.last_resort);
+        if !health.is_known_good(now) && !self.budget(errand).is_some_and(paid) {
             self.metrics.retry_refused(from, reason);
             return false;
         }
@@ -327,7 +323,7 @@ impl Upstreams {
             self.demand.may_hedge(errand.policy, now, *prompt, whole)
         });
         if let Some(prompt) = prompt {
-            if self.budget(candidate.route).is_some_and(|mut budget| budget.withdraw(now)) {
+            if self.budget(errand).is_some_and(|mut budget| budget.withdraw(now)) {
                 return Some(candidate);
             }
             self.demand.not_hedged(errand.policy, prompt);
@@ -376,35 +372,9 @@ impl Upstreams {
             prompt_cost: self.prompt_cost(errand, route, candidate),
             patience: Patience::of(errand.call, errand.policy.fallback.first_token_timeout, left),
             beaten: Some(beaten),
+            course: Some(errand.course),
             hedge_of: is_hedge.then_some(&*errand.policy.name),
         })
-    }
-}
-
-impl Story {
-    /// Nobody is left to ask.
-    fn over(self) -> Error {
-        if self.gambled && self.failures.len() == 1 {
-            Error::Down(self.failures)
-        } else {
-            Error::Exhausted(self.failures)
-        }
-    }
-
-    /// An attempt failed.
-    fn failed(&mut self, errand: &Errand<'_>, id: RouteId, failed: Failed) {
-        let Some(route) = errand.routes.get(usize::from(id.0)) else { return };
-        let class = failed.fault.class;
-        let reason = Reason { route: Arc::clone(&route.name), fault: failed.fault, answer: failed.answer };
-        if !class.elsewhere() {
-            // No other route would differ.
-            self.refused = Some(Box::new(reason));
-            return;
-        }
-        if class == Class::ContextOverflow {
-            self.context_wanted = self.context_wanted.max(route.context_tokens.unwrap_or(0));
-        }
-        self.failures.push(reason);
     }
 }
 

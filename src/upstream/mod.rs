@@ -1,7 +1,7 @@
 //! A decision in, an answer out: whom to ask next, beside whom, and what is learnt from it. Time-outs and extra attempts live
 //! here, once, for every provider.
 //!
-//! `fallback` drives the steps of `routing::pursuit`, `trial` makes one attempt and counts it, `attempt` is the bare exchange.
+//! `fallback` drives the steps of `routing::pursuit` and keeps the `story`, `trial` makes one attempt and counts it, `attempt` is the bare exchange.
 //! `health` keeps what is learnt of routes, `demand` what is learnt of requests (with `sizes` and `spend`), `prefix` which
 //! prompts were served where; `probe` asks routes that nothing was heard of.
 
@@ -15,6 +15,7 @@ pub mod health;
 pub mod prefix;
 pub mod probe;
 pub mod sizes;
+mod story;
 pub mod trial;
 
 pub use answer::{Answer, Streamed, Whole};

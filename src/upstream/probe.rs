@@ -112,6 +112,7 @@ impl Upstreams {
             prompt_cost: None,
             patience: Patience::of(call, PATIENCE, PATIENCE),
             beaten: None,
+            course: None,
             hedge_of: None,
         };
         let (outcome, cost) = match self.try_route(trial).await {

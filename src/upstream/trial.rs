@@ -1,11 +1,12 @@
 //! One attempt with all that hangs on it: it is counted and its route learns from it, however it ends. A future that is
 //! dropped teaches too: nothing is lost when a caller leaves or another route was quicker.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
+use smallvec::SmallVec;
 
 use crate::api::body::Call;
 use crate::providers::fault::{Class, Weight};
@@ -15,7 +16,7 @@ use crate::routing::learn::breaker::State;
 use crate::routing::learn::first_token::Reading;
 use crate::routing::learn::route::{AttemptId, Change};
 use crate::telemetry::Metrics;
-use crate::units::{Clock, Mono, PicoUsd};
+use crate::units::{Clock, Mono, NanoUsd, PicoUsd};
 
 use super::answer::Answer;
 use super::attempt::{Failed, Target, attempt};
@@ -26,6 +27,47 @@ use super::health::RouteHealth;
 const TOKENS_PER_SECOND_MIN: u64 = 30;
 /// Tokens a whole answer may have when its caller set no bound.
 const TOKENS_UNBOUNDED: u64 = 8_192;
+
+/// What is known of a request's attempts to whoever outlives them, since its caller may leave before anything is answered.
+#[derive(Debug, Default)]
+pub struct Course {
+    asked: AtomicU32,
+    left: Mutex<SmallVec<[Abandoned; 2]>>,
+}
+
+/// An attempt that was under way when its caller left.
+#[derive(Debug, Clone)]
+pub struct Abandoned {
+    /// Whom it asked.
+    pub provider: Arc<str>,
+    /// For what.
+    pub checkpoint: Arc<str>,
+    /// What its prompt costs, since most providers bill what was cancelled.
+    pub cost: NanoUsd,
+}
+
+impl Course {
+    /// Attempts made.
+    pub fn asked(&self) -> u32 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Those that were under way when the caller left, where a price is known.
+    pub fn left(&self) -> SmallVec<[Abandoned; 2]> {
+        // A panic while it was held can only have left one attempt out.
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn abandoned(&self, route: &Route, cost: Option<PicoUsd>) {
+        let Some(cost) = cost.map(PicoUsd::to_nanos) else { return };
+        let (provider, checkpoint) = (Arc::clone(&route.provider), Arc::clone(&route.checkpoint));
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(Abandoned {
+            provider,
+            checkpoint,
+            cost,
+        });
+    }
+}
 
 /// What is asked of whom.
 pub(super) struct Trial<'a> {
@@ -41,6 +83,8 @@ pub(super) struct Trial<'a> {
     pub(super) patience: Patience,
     /// Set by whoever drives, once another attempt has won.
     pub(super) beaten: Option<&'a AtomicBool>,
+    /// Of the request that it is for, if a caller sent it.
+    pub(super) course: Option<&'a Course>,
     /// The policy's name, if this is a second attempt beside a silent one.
     pub(super) hedge_of: Option<&'a str>,
 }
@@ -114,6 +158,9 @@ impl Upstreams {
         let sent = self.clock.now().mono;
         let id = AttemptId(self.attempts.fetch_add(1, Ordering::Relaxed));
         health.began(sent, id, trial.reading);
+        if let Some(course) = trial.course {
+            course.asked.fetch_add(1, Ordering::Relaxed);
+        }
         let mut open = Open { upstreams: self, trial: &trial, id, sent, outcome: "cancelled" };
         let outcome = attempt(
             &self.client,
@@ -248,6 +295,8 @@ impl Drop for Open<'_> {
             trial.health.abandoned(now, self.id);
             if trial.beaten.is_some_and(|beaten| beaten.load(Ordering::Relaxed)) {
                 upstreams.waste(trial.route, trial.prompt_cost, "hedge_loser");
+            } else if let Some(course) = trial.course {
+                course.abandoned(trial.route, trial.prompt_cost);
             }
         }
         if let Some(policy) = trial.hedge_of {

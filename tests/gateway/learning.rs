@@ -88,7 +88,7 @@ async fn a_reload_keeps_what_was_learnt_of_a_route() {
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_before_the_first_token_cancels_the_attempt() {
+async fn r23_a_caller_who_leaves_before_the_first_token_cancels_the_attempt_and_has_a_line_and_a_cost() {
     let (only, gate) = (fake().await, Gate::new());
     only.speak(Dialect::new(Kind::OpenAi).first_token(gate.clone()));
     let gateway = gateway(Config::new().provider(provider("only", &only, "0.1"))).await;
@@ -97,15 +97,28 @@ async fn a_caller_who_leaves_before_the_first_token_cancels_the_attempt() {
     gate.reached(1).await;
     caller.abort();
     only.until("the attempt cancelled", |requests| requests[0].ending == Ending::CallerLeft).await;
-    let cancelled = [("provider", "only"), ("outcome", "cancelled")];
-    gateway
-        .metrics_until("the attempt counted", |metrics| {
-            metrics.sum("tollway_upstream_attempts_total", &cancelled) == 1.0
-        })
-        .await;
+    let line: Value = serde_json::from_str(&gateway.logged("\"outcome\":\"cancelled\"").await).unwrap();
+    assert_eq!(
+        (&line["status"], &line["attempts"], &line["usage"]),
+        (&499.into(), &1.into(), &"estimated".into())
+    );
+    assert!(line["decision"].as_str().unwrap().starts_with("only/"), "{line}");
+    let metrics = gateway.metrics().await;
+    let sum = |name: &str, labels: &[(&str, &str)]| metrics.sum(name, labels);
+    let nanos = |usd: f64| (usd * 1e9).round();
+    let cost = nanos(line["cost_usd"].as_f64().unwrap());
+    assert!(cost > 0.0, "most providers bill a prompt that they began to read");
+    assert_eq!(nanos(sum("tollway_cost_usd_total", &[("provider", "only"), ("team", "default")])), cost);
+    assert_eq!(nanos(sum("tollway_cost_component_usd_total", &[("provider", "only")])), cost);
+    assert_eq!(nanos(sum("tollway_wasted_usd_total", &[("reason", "cancelled_stream")])), cost);
+    assert_eq!(sum("tollway_wasted_usd_total", &[("reason", "hedge_loser")]), 0.0);
+    assert_eq!(sum("tollway_requests_total", &[("outcome", "cancelled"), ("code", "499")]), 1.0);
+    assert_eq!(
+        sum("tollway_upstream_attempts_total", &[("provider", "only"), ("outcome", "cancelled")]),
+        1.0
+    );
     gate.open();
     assert_eq!(gateway.chat(&streamed("x")).send().await.status, 200, "it is no failure of the route");
-    assert_eq!(gateway.metrics().await.sum("tollway_wasted_usd_total", &[("reason", "hedge_loser")]), 0.0);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tollway_test_support::{Config, Dialect, FakeProvider, Gateway, Kind, Reply};
+use tollway_test_support::{Config, Dialect, FakeProvider, Gateway, Kind, Model, Price, Provider, Reply};
 
 use crate::{chat, fake, gateway, header, provider, streamed};
 
@@ -58,7 +58,7 @@ async fn r20_with_everyone_down_hardly_more_is_asked_than_callers_ask() {
 }
 
 #[tokio::test]
-async fn r20_with_every_second_attempt_failing_the_budget_holds_and_half_are_answered() {
+async fn r20_with_every_second_attempt_failing_the_budget_is_spent_on_answers_and_holds() {
     const REQUESTS: usize = 1_000;
     let (fakes, gateway) = three("policy: p\n", APART).await;
     for fake in &fakes {
@@ -78,8 +78,45 @@ async fn r20_with_every_second_attempt_failing_the_budget_holds_and_half_are_ans
         response.bytes().await;
     }
     let upstream: usize = fakes.iter().map(FakeProvider::count).sum();
-    assert!(answered * 10 > REQUESTS * 4, "{answered} of {REQUESTS}");
+    assert!(answered * 20 > REQUESTS * 11, "{answered} of {REQUESTS}");
     assert!(upstream * 10 <= REQUESTS * 13, "{upstream} upstream requests for {REQUESTS}");
+}
+
+/// Every request deposits where its extra attempts draw, whichever checkpoint of its name they go to.
+#[tokio::test]
+async fn r20_the_checkpoints_of_one_name_have_one_budget() {
+    const REQUESTS: usize = 600;
+    let fakes = [fake().await, fake().await];
+    for fake in &fakes {
+        let well = Dialect::new(Kind::OpenAi);
+        // Not often enough for a breaker, and too often for a safe place to go on to.
+        fake.on(move |request| {
+            if request.index % 3 == 0 {
+                Reply::error(500, "server_error", "down")
+            } else {
+                well.answer(request)
+            }
+        });
+    }
+    let seller = |name: &str, fake: &FakeProvider, checkpoint: &str| {
+        let model = Model::new("served", checkpoint).price(Price::per_million("0.1", "0.1", "0.1"));
+        Provider::fake(name, Kind::OpenAi, fake).model(model)
+    };
+    let config = Config::new()
+        .provider(seller("first", &fakes[0], "one-0101"))
+        .provider(seller("second", &fakes[1], "two-0202"))
+        .policy("a.yaml", "policy: p\nroutes: [first, second]\nin_order: true\nprobe: off\n")
+        .with("aliases: {either: [one-0101, two-0202]}");
+    let gateway = gateway(config).await;
+    let mut body = chat("x");
+    body["model"] = "either".into();
+    let mut answered = 0;
+    for _ in 0..REQUESTS {
+        let response = gateway.chat(&body).send().await;
+        answered += usize::from(response.status == 200);
+        response.bytes().await;
+    }
+    assert!(answered * 4 > REQUESTS * 3, "{answered} of {REQUESTS}");
 }
 
 #[tokio::test]

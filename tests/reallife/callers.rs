@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use tollway::replay::trace::Trace;
+use tollway::units::NanoUsd;
 use tollway_test_support::{Client, Gateway};
 
 use crate::market::Market;
@@ -13,12 +14,16 @@ use crate::texts;
 /// What a caller saw.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
+    /// When it asked, in the trace's time.
+    pub(crate) sent_us: u64,
     /// Status; 0: the answer broke off.
     pub(crate) status: u16,
     /// Microseconds to the first token.
     pub(crate) took_us: u64,
-    /// What it was told that the answer cost, in USD.
-    pub(crate) cost_usd: f64,
+    /// The provider that it was told has answered.
+    pub(crate) provider: String,
+    /// What it was told that the answer cost.
+    pub(crate) cost: NanoUsd,
     /// What went wrong, if anything did.
     pub(crate) error: String,
 }
@@ -30,7 +35,7 @@ pub(crate) async fn ask_all(market: &Arc<Market>, gateway: &Gateway, trace: &'st
         let body = texts::body(trace, place, arrival, MODEL);
         let caller = arrival.key as usize;
         tokio::time::sleep_until(market.at(arrival.at_us)).await;
-        asked.push(tokio::spawn(ask(gateway.client().clone(), body, caller)));
+        asked.push(tokio::spawn(ask(gateway.client().clone(), body, caller, market.now_us())));
     }
     let mut seen = Vec::with_capacity(asked.len());
     for one in asked {
@@ -39,36 +44,50 @@ pub(crate) async fn ask_all(market: &Arc<Market>, gateway: &Gateway, trace: &'st
     seen
 }
 
-async fn ask(client: Client, body: String, caller: usize) -> Seen {
+async fn ask(client: Client, body: String, caller: usize, sent_us: u64) -> Seen {
     let began = Instant::now();
+    let mut seen = Seen { sent_us, ..Seen::default() };
     let request = client.post("/v1/chat/completions", body);
     let request = request.header("authorization", &format!("Bearer {}", key(caller)));
     let mut response = match request.try_send().await {
         Ok(response) => response,
-        Err(error) => return Seen { status: 0, took_us: u64::MAX, cost_usd: 0.0, error: error.to_string() },
+        Err(error) => return Seen { error: error.to_string(), ..seen },
     };
-    let (mut text, mut took_us) = (Vec::new(), None);
+    let mut text = Vec::new();
     let end = loop {
         match response.next().await {
             Ok(piece) => text.extend_from_slice(&piece),
             Err(end) => break end,
         }
         let has_first = || memchr::memmem::find(&text, b"\"content\":\"word").is_some();
-        if took_us.is_none() && has_first() {
-            took_us = Some(u64::try_from(began.elapsed().as_micros()).unwrap());
+        if seen.took_us == u64::MAX && has_first() {
+            seen.took_us = u64::try_from(began.elapsed().as_micros()).unwrap();
         }
     };
     let text = String::from_utf8_lossy(&text);
+    let route = response.headers.get("x-tollway-route").unwrap_or_default();
+    seen.provider = route.split('/').next().unwrap_or_default().to_owned();
+    seen.cost = cost(&text).unwrap_or_default();
     let whole = text.ends_with("data: [DONE]\n\n");
-    let status = if response.status == 200 && !whole { 0 } else { response.status };
-    let error = if whole { String::new() } else { format!("{end:?}: {text}") };
-    Seen { status, took_us: took_us.unwrap_or(u64::MAX), cost_usd: cost(&text).unwrap_or(0.0), error }
+    seen.status = if response.status == 200 && !whole { 0 } else { response.status };
+    if !whole {
+        seen.error = format!("{end:?}: {text}");
+    }
+    seen
 }
 
-fn cost(text: &str) -> Option<f64> {
+impl Default for Seen {
+    fn default() -> Self {
+        let (provider, error) = (String::new(), String::new());
+        Self { sent_us: 0, status: 0, took_us: u64::MAX, provider, cost: NanoUsd::default(), error }
+    }
+}
+
+fn cost(text: &str) -> Option<NanoUsd> {
     let last = text
         .lines()
         .rev()
         .find_map(|line| line.strip_prefix("data: ").filter(|data| data.contains("usage")))?;
-    serde_json::from_str::<serde_json::Value>(last).ok()?["usage"]["cost"].as_f64()
+    let usd = serde_json::from_str::<serde_json::Value>(last).ok()?["usage"]["cost"].as_f64()?;
+    Some(NanoUsd((usd * 1e9).round() as i64))
 }

@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
+use tollway::pricing::PriceCard;
 use tollway::replay::scenario::Scenario;
 use tollway::replay::trace::Trace;
 use tollway::replay::world::{Dealt, Fate, World};
@@ -43,22 +44,76 @@ struct State {
     world: World<'static>,
     /// By request: when it was first asked for, and of whom.
     firsts: Vec<Option<(u64, u16)>>,
+    prices: Vec<Prices>,
     bills: Bills,
     probes: u64,
+}
+
+/// Prices of all sellers, from when they bill them.
+#[derive(Debug, Clone)]
+pub(crate) struct Prices {
+    pub(crate) from_us: u64,
+    /// When the gateway was seen to have them.
+    pub(crate) known_us: Option<u64>,
+    cards: Vec<Option<PriceCard>>,
+}
+
+/// An answer that was written to its end.
+#[derive(Debug, Clone)]
+pub(crate) struct Written {
+    pub(crate) place: usize,
+    pub(crate) route: RouteId,
+    /// What its seller bills: by the prices in force when it was asked.
+    pub(crate) billed: PicoUsd,
+    /// What it would cost by each of the prices so far.
+    pub(crate) by_prices: Vec<PicoUsd>,
+}
+
+/// An attempt that was dropped before its answer was over.
+#[derive(Debug, Clone)]
+pub(crate) struct Dropped {
+    pub(crate) route: RouteId,
+    /// After so long a silence that it was given up, and no other was quicker.
+    pub(crate) given_up: bool,
+    /// What its seller bills.
+    pub(crate) billed: PicoUsd,
+    /// What its prompt costs at least, all of it cached, and at most, nothing cached and counted too long by what an
+    /// estimate may.
+    pub(crate) least: PicoUsd,
+    pub(crate) most: PicoUsd,
 }
 
 /// What the sellers bill.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Bills {
-    pub(crate) answers: PicoUsd,
-    pub(crate) wasted: PicoUsd,
+    pub(crate) answers: Vec<Written>,
+    pub(crate) dropped: Vec<Dropped>,
     pub(crate) probes: PicoUsd,
     /// By route: answers written to their end.
     pub(crate) served: Vec<u64>,
     pub(crate) attempts: u64,
     pub(crate) probes_sent: u64,
+    /// By route: probes that were given up.
+    pub(crate) probes_dropped: Vec<usize>,
     pub(crate) refused: u64,
     pub(crate) failed: u64,
+}
+
+impl Bills {
+    /// For answers that were written to their end.
+    pub(crate) fn written(&self) -> PicoUsd {
+        self.answers.iter().fold(PicoUsd::ZERO, |sum, one| sum + one.billed)
+    }
+
+    /// For attempts that were dropped.
+    pub(crate) fn wasted(&self) -> PicoUsd {
+        self.dropped.iter().fold(PicoUsd::ZERO, |sum, one| sum + one.billed)
+    }
+
+    /// For everything.
+    pub(crate) fn spend(&self) -> PicoUsd {
+        self.written() + self.wasted() + self.probes
+    }
 }
 
 impl Market {
@@ -73,10 +128,12 @@ impl Market {
         let first_us = trace.arrivals.first().map_or(0, |arrival| arrival.at_us);
         world.set_prices(scenario, first_us);
         let routes = world.routes.len();
+        let prices = vec![Prices { from_us: first_us, known_us: Some(first_us), cards: cards(&world) }];
         let state = State {
             world,
             firsts: vec![None; trace.arrivals.len()],
-            bills: Bills { served: vec![0; routes], ..Bills::default() },
+            prices,
+            bills: Bills { served: vec![0; routes], probes_dropped: vec![0; routes], ..Bills::default() },
             probes: 0,
         };
         let market = Arc::new(Self { state: Mutex::new(state), scenario, trace, began, first_us });
@@ -99,52 +156,77 @@ impl Market {
         self.began + Duration::from_micros(us.saturating_sub(self.first_us))
     }
 
-    /// Prices as they are now, at the sellers and for who asks.
+    /// Prices for who asks at the start.
+    pub(crate) fn routes(&self) -> Vec<tollway::routing::Route> {
+        self.lock().world.routes.clone()
+    }
+
+    /// From now on sellers bill what is asked of them by the prices of this moment. Returns them for who asks.
     pub(crate) fn reprice(&self) -> Vec<tollway::routing::Route> {
         let now = self.now_us();
         let mut state = self.lock();
         state.world.set_prices(self.scenario, now);
+        let cards = cards(&state.world);
+        state.prices.push(Prices { from_us: now, known_us: None, cards });
         state.world.routes.clone()
+    }
+
+    /// The gateway has the latest prices.
+    pub(crate) fn prices_known(&self) {
+        let now = self.now_us();
+        if let Some(last) = self.lock().prices.last_mut() {
+            last.known_us = Some(now);
+        }
+    }
+
+    /// All prices so far, in the order of time.
+    pub(crate) fn prices(&self) -> Vec<Prices> {
+        self.lock().prices.clone()
     }
 
     pub(crate) fn bills(&self) -> Bills {
         self.lock().bills.clone()
     }
 
-    /// First attempts in the order of time: when, and at which route.
-    pub(crate) fn firsts(&self) -> Vec<(u64, u16)> {
-        let mut firsts: Vec<_> = self.lock().firsts.iter().flatten().copied().collect();
-        firsts.sort_unstable();
-        firsts
+    /// By request: when a seller was first asked for it, and which route.
+    pub(crate) fn firsts(&self) -> Vec<Option<(u64, u16)>> {
+        self.lock().firsts.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
-    fn ask(&self, route: RouteId, place: Option<usize>) -> Dealt {
+    /// How the attempt fares, and the place of the prices that it is billed by.
+    fn ask(&self, route: RouteId, place: Option<usize>) -> (Dealt, usize) {
         let now = self.now_us();
         let mut state = self.lock();
+        let prices = state.prices.len() - 1;
         let Some(place) = place else {
             state.probes += 1;
             state.bills.probes_sent += 1;
             let number = state.probes;
             let fate = state.world.probe(route, number, now);
-            return Dealt { fate, cached: 0, usage_factor: 1.0 };
+            return (Dealt { fate, cached: 0, usage_factor: 1.0 }, prices);
         };
         state.bills.attempts += 1;
         if state.firsts[place].is_none() {
             state.firsts[place] = Some((now, route.0));
         }
-        state.world.ask(place, route, now)
+        (state.world.ask(place, route, now), prices)
     }
 
-    fn bill(&self, usage: &Usage, route: RouteId, state: &State) -> PicoUsd {
+    /// What `usage` costs at `route` by `prices`.
+    fn bill(&self, usage: &Usage, route: RouteId, prices: &Prices) -> PicoUsd {
         let passed = i64::try_from(self.now_us() - self.first_us).unwrap();
         let wall = self.scenario.begins + jiff::SignedDuration::from_micros(passed);
-        let card = state.world.routes[usize::from(route.0)].price.as_ref();
+        let card = prices.cards[usize::from(route.0)].as_ref();
         card.map_or(PicoUsd::ZERO, |card| card.cost_of(usage, wall).total())
     }
+}
+
+fn cards(world: &World<'_>) -> Vec<Option<PriceCard>> {
+    world.routes.iter().map(|route| route.price.clone()).collect()
 }
 
 async fn serve(market: Arc<Market>, route: RouteId, listener: TcpListener) {
@@ -165,9 +247,9 @@ async fn serve(market: Arc<Market>, route: RouteId, listener: TcpListener) {
 async fn answer(market: Arc<Market>, route: RouteId, request: Request<Incoming>) -> Response<Body> {
     let Ok(body) = request.into_body().collect().await else { return plain(400, "no body") };
     let place = texts::place_of(&body.to_bytes());
-    let dealt = market.ask(route, place);
-    let mut open =
-        Open { market: Arc::clone(&market), route, place, dealt, since: Instant::now(), over: false };
+    let (dealt, prices) = market.ask(route, place);
+    let since = Instant::now();
+    let mut open = Open { market: Arc::clone(&market), route, place, dealt, prices, since, over: false };
     match dealt.fate {
         Fate::Refused { at_us, retry_after_us } => {
             tokio::time::sleep_until(market.at(at_us)).await;
@@ -210,6 +292,7 @@ struct Open {
     route: RouteId,
     place: Option<usize>,
     dealt: Dealt,
+    prices: usize,
     since: Instant,
     over: bool,
 }
@@ -266,27 +349,40 @@ impl Open {
         self.over = true;
         let usage = self.usage(self.output());
         let mut state = self.market.lock();
-        let cost = self.market.bill(&usage, self.route, &state);
-        if self.place.is_some() {
-            state.bills.answers += cost;
-            state.bills.served[usize::from(self.route.0)] += 1;
-        } else {
-            state.bills.probes += cost;
-        }
+        let by_prices: Vec<PicoUsd> =
+            state.prices.iter().map(|prices| self.market.bill(&usage, self.route, prices)).collect();
+        let billed = by_prices[self.prices];
+        let Some(place) = self.place else {
+            state.bills.probes += billed;
+            return;
+        };
+        state.bills.answers.push(Written { place, route: self.route, billed, by_prices });
+        state.bills.served[usize::from(self.route.0)] += 1;
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let given_up = self.dealt.fate == Fate::Silent && self.since.elapsed() >= GIVEN_UP;
-        if self.over || self.place.is_none() || given_up {
+        if self.over {
             return;
         }
+        if self.place.is_none() {
+            self.market.lock().bills.probes_dropped[usize::from(self.route.0)] += 1;
+            return;
+        }
+        let given_up = self.since.elapsed() >= GIVEN_UP;
+        let (market, route) = (&self.market, self.route);
         let usage = self.usage(0);
-        let mut state = self.market.lock();
-        let whole = self.market.bill(&usage, self.route, &state);
-        let share = self.market.scenario.routes[usize::from(self.route.0)].cancelled_prompt_billed;
-        state.bills.wasted += whole.times_ppm((share * 1e6) as u32);
+        let mut state = market.lock();
+        let whole = market.bill(&usage, route, &state.prices[self.prices]);
+        let share = market.scenario.routes[usize::from(route.0)].cancelled_prompt_billed;
+        let is_billed = !(given_up && self.dealt.fate == Fate::Silent);
+        let billed = if is_billed { whole.times_ppm((share * 1e6) as u32) } else { PicoUsd::ZERO };
+        let cached = Usage { cached: usage.prompt, ..usage };
+        let counted = Usage { prompt: usage.prompt + usage.prompt / 200 + 1, cached: 0, ..usage };
+        let by_any = |usage: Usage| state.prices.iter().map(move |prices| market.bill(&usage, route, prices));
+        let (least, most) = (by_any(cached).min().unwrap(), by_any(counted).max().unwrap());
+        state.bills.dropped.push(Dropped { route, given_up, billed, least, most });
     }
 }
 

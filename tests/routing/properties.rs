@@ -8,9 +8,8 @@ use tollway::pricing::PriceCard;
 use tollway::routing::choose::decide_into;
 use tollway::routing::learn::prefix::Held;
 use tollway::routing::{
-    Capabilities, Constraints, Decision, Endpoint, Fallback, Glob, HedgeAfter, Hedging, Learned, Matcher,
-    Mode, Objective, Policy, RequestFacts, Retention, Route, RouteId, RouteOutlook, Slo, decide, select,
-    shadows,
+    Constraints, Decision, Endpoint, Fallback, Glob, HedgeAfter, Hedging, Learned, Matcher, Mode, Objective,
+    Policy, RequestFacts, Route, RouteId, RouteOutlook, Slo, decide, select, shadows,
 };
 use tollway::units::{Mono, Now, TokenPrice};
 
@@ -44,18 +43,10 @@ fn routes() -> impl Strategy<Value = Vec<Route>> {
         list.into_iter()
             .enumerate()
             .map(|(index, (price, region, context_tokens, pin_only, provider))| Route {
-                provider: format!("p{provider}").into(),
-                upstream_model: format!("m{index}").into(),
-                name: format!("p{provider}/m{index}").into(),
-                checkpoint: "c".into(),
                 context_tokens,
                 region: region.map(Into::into),
-                retention: Retention::Unknown,
-                quantization: None,
-                capabilities: Capabilities::ALL,
-                price,
-                local: false,
                 pin_only,
+                ..Route::named(&format!("p{provider}/m{index}"), "c", price)
             })
             .collect()
     })

@@ -3,7 +3,6 @@
 
 pub mod baselines;
 pub mod ours;
-pub mod watched;
 
 use crate::routing::RouteId;
 

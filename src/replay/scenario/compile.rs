@@ -18,7 +18,7 @@ use crate::config::node::Spot;
 use crate::config::problem::nearest;
 use crate::config::read::{At, Reader};
 use crate::pricing::{PriceCard, PriceEntry, Rates, Version};
-use crate::routing::{Capabilities, Retention, Route};
+use crate::routing::{Retention, Route};
 use crate::units::{PicoUsd, TokenPrice};
 
 /// The moment at which a scenario begins that does not say: a Monday, noon in UTC.
@@ -38,7 +38,7 @@ pub(super) fn compile(
         document.checkpoint.as_ref().map_or(CHECKPOINT.into(), |name| Arc::clone(&name.0));
     let blank = RouteDocument::default();
     let defaults = document.defaults.as_ref().map_or(&blank, |defaults| &defaults.value);
-    let market = Market { reader, defaults, checkpoint, shapes, said_default_shape: Cell::new(false) };
+    let market = Market { reader, defaults, checkpoint, shapes, said_default_noise: Cell::new(false) };
     let typed = document.routes.as_ref().map(|routes| routes.value.as_slice()).unwrap_or_default();
     let routes: Vec<MarketRoute> = typed.iter().filter_map(|route| market.route(route)).collect();
     let local = document.local.as_ref().and_then(|local| market.local(local));
@@ -122,8 +122,8 @@ struct Market<'r, 'f> {
     defaults: &'r RouteDocument,
     checkpoint: Arc<str>,
     shapes: &'r Shapes,
-    /// Whether it was said that the shape of the defaults is none: every route would say it again.
-    said_default_shape: Cell<bool>,
+    /// Whether it was said what is wrong with the noise of the defaults.
+    said_default_noise: Cell<bool>,
 }
 
 impl Market<'_, '_> {
@@ -166,7 +166,7 @@ impl Market<'_, '_> {
                     .or(all.quantization.as_ref())
                     .map(|word| Arc::clone(&word.0)),
                 context_tokens: bound.map(|bound| bound.0),
-                ..route(&name, &self.checkpoint, Some(card))
+                ..Route::named(&name, &self.checkpoint, Some(card))
             },
             first_token,
             pace: Pace {
@@ -202,7 +202,7 @@ impl Market<'_, '_> {
         let base = self.needed(said.find(|first| &first.base), typed.spot, section, "base");
         let prefill = said.find(|first| &first.prefill_tokens_per_second);
         let prefill = self.needed(prefill, typed.spot, section, "prefill_tokens_per_second");
-        let noise = self.noise(typed, &said);
+        let noise = self.noise(typed);
         let (base, prefill, noise) = (base?, prefill?, noise?);
         Some(FirstToken {
             rtt_s: said.seconds(|first| &first.rtt, 0.02),
@@ -218,31 +218,36 @@ impl Market<'_, '_> {
         })
     }
 
-    /// The noise as listed, or else that of a shape.
+    /// The noise as listed, or else that of a shape: what the route says of either counts, or else what the defaults do.
     #[expect(clippy::cast_possible_truncation, reason = "a multiplier needs no more than a float's 24 bits")]
-    fn noise(&self, typed: &At<RouteDocument>, said: &Said<'_, FirstTokenDocument>) -> Option<Arc<[f32]>> {
-        let own = typed.first_token.as_ref();
-        if let Some(noise) = own.and_then(|first| first.noise.as_ref()) {
+    fn noise(&self, typed: &At<RouteDocument>) -> Option<Arc<[f32]>> {
+        let says = |first: &&FirstTokenDocument| first.noise.is_some() || first.shape.is_some();
+        let own = typed.first_token.as_ref().map(|first| &first.value).filter(says);
+        let all = self.defaults.first_token.as_ref().map(|first| &first.value).filter(says);
+        // Every route would say again what is wrong with the defaults.
+        let error = |spot: Spot, message: &str, help: Option<String>| {
+            if own.is_some() || !self.said_default_noise.replace(true) {
+                self.reader.error(spot, message, help);
+            }
+        };
+        let first = own.or(all);
+        if let Some(noise) = first.and_then(|first| first.noise.as_ref()) {
             let draws: Arc<[f32]> = noise.value.iter().map(|draw| draw.value.0 as f32).collect();
             if draws.is_empty() || !draws.is_sorted() {
                 let message = "`noise` must be a list of multipliers in ascending order";
-                self.reader.error(noise.spot, message, Some("such as [0.8, 0.9, 1.0, 1.1, 2.5]".to_owned()));
+                error(noise.spot, message, Some("such as [0.8, 0.9, 1.0, 1.1, 2.5]".to_owned()));
                 return None;
             }
             return Some(draws);
         }
-        let name = said.find(|first| &first.shape).map_or("h", |shape| &shape.0);
+        let shape = first.and_then(|first| first.shape.as_ref());
+        let name: &str = shape.map_or("h", |shape| &shape.value.0);
         let found = self.shapes.find(name);
         if found.is_none() {
-            let all = self.defaults.first_token.as_ref().and_then(|first| first.shape.as_ref());
-            let shape = own.and_then(|first| first.shape.as_ref()).or(all);
-            let spot = shape.map_or(typed.spot, |shape| shape.spot);
-            if own.is_none_or(|first| first.shape.is_none()) && self.said_default_shape.replace(true) {
-                return None;
-            }
             let known = self.shapes.names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             let help = nearest(name, self.shapes.names()).map(|near| format!("did you mean `{near}`?"));
-            self.reader.error(spot, &format!("`shape` must be one of {known}, not `{name}`"), help);
+            let spot = shape.map_or(typed.spot, |shape| shape.spot);
+            error(spot, &format!("`shape` must be one of {known}, not `{name}`"), help);
         }
         found
     }
@@ -283,7 +288,7 @@ impl Market<'_, '_> {
                 retention: Retention::None,
                 context_tokens: typed.context_tokens.as_ref().map(|bound| bound.0),
                 local: true,
-                ..route(&name, &self.checkpoint, card)
+                ..Route::named(&name, &self.checkpoint, card)
             },
             prefill_tokens_per_s: prefill?.0,
             stream_tokens_per_s: stream?.0,
@@ -325,28 +330,6 @@ fn limits(said: &Said<'_, LimitsDocument>) -> Limits {
         adaptive: said.find(|limits| &limits.adaptive).is_some_and(|flag| flag.0),
         refusal_s: said.seconds(|limits| &limits.refusal, 0.08),
         says_retry_after: said.find(|limits| &limits.says_retry_after).is_none_or(|flag| flag.0),
-    }
-}
-
-/// A route that is known by little more than its name.
-fn route(name: &Arc<str>, checkpoint: &Arc<str>, price: Option<PriceCard>) -> Route {
-    let (provider, upstream_model) = match name.split_once('/') {
-        Some((provider, model)) => (provider.into(), model.into()),
-        None => (Arc::clone(name), Arc::clone(checkpoint)),
-    };
-    Route {
-        provider,
-        upstream_model,
-        name: Arc::clone(name),
-        checkpoint: Arc::clone(checkpoint),
-        context_tokens: None,
-        region: None,
-        retention: Retention::Unknown,
-        quantization: None,
-        capabilities: Capabilities::ALL,
-        price,
-        local: false,
-        pin_only: false,
     }
 }
 

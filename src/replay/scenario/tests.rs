@@ -68,6 +68,24 @@ fn a_route_says_what_the_defaults_do_not() {
 }
 
 #[test]
+fn a_noise_for_all_is_that_of_who_says_neither_noise_nor_shape() {
+    let noise_of = |text: &str| -> Vec<usize> {
+        let scenario = read(text, "small.yaml").unwrap();
+        scenario.routes.iter().map(|one| one.first_token.noise.len()).collect()
+    };
+    let text = SMALL.replace("shape: c", "noise: [0.5, 0.9, 1, 4]");
+    assert_eq!(noise_of(&text), [4, 3]);
+    assert_eq!(noise_of(&text.replace("noise: [0.5, 1, 2]", "shape: a")), [4, 512]);
+    let text = SMALL.replace("shape: c", "noise: [4, 1]").replace(", noise: [0.5, 1, 2]", "");
+    let seen = faults(&text);
+    assert!(
+        seen.starts_with("x.yaml:5:42: error: `noise` must be a list of multipliers in ascending order"),
+        "{seen}"
+    );
+    assert_eq!(seen.matches("`noise` must be").count(), 1, "{seen}");
+}
+
+#[test]
 fn each_fault_has_its_place_and_a_better_word() {
     let seen = faults(&SMALL.replace("tail_share: 0.02", "tail_shar: 0.02"));
     assert!(seen.starts_with("x.yaml:5:17: error: unknown key `tail_shar`"), "{seen}");

@@ -93,6 +93,8 @@ impl<'a> Teller<'a> {
         let cheaper = self.cheaper(first);
         if self.view.gist.by_list {
             write!(out, ", first of {count} in the order asked for")?;
+        } else if self.view.gist.objective == Objective::Latency && first.ttft_ms.is_none() {
+            write!(out, ", first of {count} by assumption")?;
         } else if cheaper.is_none() || self.view.gist.objective != Objective::Cost {
             write!(out, ", {} of {count}", self.superlative())?;
         } else {
@@ -103,7 +105,13 @@ impl<'a> Teller<'a> {
             return self.but(out, first, cheaper, saved);
         }
         write!(out, "; next {} ", self.name(next.route))?;
-        self.short(out, next)
+        self.short(out, next)?;
+        // Who is quicker and comes second fails too often: said, or the line contradicts itself.
+        let soonest = self.view.gist.objective == Objective::Latency && !self.view.gist.by_list;
+        if soonest && next.ttft_ms.zip(first.ttft_ms).is_some_and(|(next, first)| next < first) {
+            write!(out, ", where it answers {} of requests", Percent(next.in_time.into()))?;
+        }
+        Ok(())
     }
 
     /// With a promise about speed.

@@ -84,6 +84,12 @@ impl Explanation {
                 roughly(&promise.lateness_usd)
             );
         }
+        if let Some(plan) = &self.plan
+            && let (Some(second), Some(score)) = (&plan.second, &plan.score_usd)
+        {
+            // By its own score the first may come behind.
+            let _ = writeln!(text, "plan: with {} behind it, {} scores {score}", second.route, plan.first);
+        }
         if let Some(price) = &self.queue_usd_per_s {
             let _ = writeln!(text, "local queue: a second of prefill counts {} USD", roughly(price));
         }

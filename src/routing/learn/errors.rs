@@ -43,6 +43,13 @@ impl Errors {
         ((self.recent[0] + habit * HABIT_ATTEMPTS) / (self.recent[1] + HABIT_ATTEMPTS)) as f32
     }
 
+    /// The share that failed lately, 0..1, whatever its habit.
+    #[expect(clippy::cast_possible_truncation, reason = "a share")]
+    pub fn recent_share(&self) -> f32 {
+        // Both counts fade alike.
+        (self.recent[0] / self.recent[1].max(f64::MIN_POSITIVE)) as f32
+    }
+
     fn pass(&mut self, at_s: f64) {
         let passed = at_s - self.at_s;
         if passed <= 0.0 {

@@ -39,13 +39,6 @@ impl Load {
         self.tokens[slot(self.second)] += uncached;
     }
 
-    /// An attempt that was counted turned out to cost `less` uncached tokens.
-    pub fn gave_back(&mut self, now: Mono, less: f64) {
-        self.pass(now);
-        let slot = &mut self.tokens[slot(self.second)];
-        *slot = (*slot - less).max(0.0);
-    }
-
     /// An attempt was taken.
     pub fn taken(&mut self) {
         self.waited = None;
@@ -56,7 +49,10 @@ impl Load {
 
     /// An attempt with `uncached` tokens was refused for the rate, `retry_after` said how long to wait.
     pub fn refused(&mut self, now: Mono, uncached: f64, retry_after: Option<Duration>) {
-        self.gave_back(now, uncached);
+        self.pass(now);
+        // What was refused was not taken.
+        let slot = &mut self.tokens[slot(self.second)];
+        *slot = (*slot - uncached).max(0.0);
         let first = self.limited_until.is_none_or(|until| until <= now);
         let wait = retry_after.unwrap_or_else(|| match self.waited {
             Some(last) if first => (last * 2).min(WAIT_LONGEST),

@@ -20,6 +20,8 @@ use super::prefix::Held;
 pub const DISABLED_FOR: Duration = Duration::from_mins(5);
 /// A route that answered this recently is known to work.
 const RECENT: Duration = Duration::from_secs(10);
+/// Who fails more of the recent attempts than this is no safe place to go on to.
+const GOOD_FAILS: f32 = 0.25;
 /// A route unheard for this long is new again.
 const FORGOTTEN: Duration = Duration::from_mins(10);
 /// An attempt that is abandoned after so many times its usual silence counts as failed.
@@ -76,7 +78,6 @@ pub struct RouteMind {
     heard_at: Option<Mono>,
     succeeded_at: Option<Mono>,
     disabled_until: Option<Mono>,
-    abandoned: [f32; 2],
     others: Others,
 }
 
@@ -176,11 +177,6 @@ impl RouteMind {
         }
     }
 
-    /// An attempt was abandoned and `share` of its prompt was billed all the same.
-    pub fn abandoned_billed(&mut self, share: f32) {
-        self.abandoned = [self.abandoned[0] * 0.95 + share, self.abandoned[1] * 0.95 + 1.0];
-    }
-
     /// An attempt was abandoned before its first token: its caller left, or another route was quicker.
     pub fn abandoned(&mut self, now: Mono, id: AttemptId, queues: bool) {
         let first = self.waiting.iter().min_by_key(|waiting| waiting.id).map(|waiting| waiting.id);
@@ -277,9 +273,11 @@ impl RouteMind {
         self.breaker.state(now)
     }
 
-    /// Whether it answered within the last seconds and nothing is wrong with it: going there is no gamble.
+    /// Whether it answered within the last seconds, hardly fails and nothing else is wrong with it: going there is no gamble.
     pub fn is_known_good(&self, now: Mono) -> bool {
-        self.breaker.state(now) == State::Closed && self.succeeded_at.is_some_and(|at| now.since(at) < RECENT)
+        self.breaker.state(now) == State::Closed
+            && self.succeeded_at.is_some_and(|at| now.since(at) < RECENT)
+            && self.errors.recent_share() < GOOD_FAILS
     }
 
     /// Whether a probe may be sent: it is not resting for its rate or for the operator, and no trial of an open breaker is
@@ -320,7 +318,7 @@ impl RouteMind {
             error: self.errors.share(at_s),
             pace: self.pace.outlook(),
             cache_hits: CacheShares(self.cache_hits.shares()),
-            abandoned_billed: Abandoned((self.abandoned[0] + 2.0) / (self.abandoned[1] + 2.0)),
+            abandoned_billed: Abandoned::default(),
             heard: if self.heard_at.is_some_and(|at| now.since(at) > FORGOTTEN) { 0 } else { self.heard },
             rate: (self.load.rate(now) + self.others.rate(now)) as f32,
             cap: self.others.cap_beside(now, self.load.cap_refused()).map(|cap| cap.tokens as f32),

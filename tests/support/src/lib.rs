@@ -11,12 +11,12 @@
 //! | [`Fixture`] | the payloads under `tests/fixtures/providers` |
 //! | [`Gateway`], [`Config`] | the real binary with a configuration for such providers |
 //! | [`Redis`] | a real Redis that can be killed and paused |
+//! | [`alloc`] | an allocator that counts |
 //! | [`Client`] | plain HTTP/1.1, chunk by chunk, which also says how an answer ended |
 //! | [`Price`], [`Usage`] | cost by hand, in whole pico-dollars |
 //!
 //! Fakes run on a thread of their own, so a test may turn its own clock or block without stopping them.
 
-#![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -29,6 +29,7 @@
     reason = "fakes live in real time, on their own runtime, outside the gateway's tasks"
 )]
 
+pub mod alloc;
 mod client;
 mod config;
 mod connection;

@@ -1,7 +1,7 @@
 //! What is listed, at which moment, and how it reads.
 
 use crate::pricing::{PriceEntry, Version};
-use crate::routing::{Capabilities, Retention, Route};
+use crate::routing::Route;
 use crate::units::PicoUsd;
 
 use super::*;
@@ -15,20 +15,7 @@ fn args(provider: &str, model: &str) -> ListArgs {
 }
 
 fn route(provider: &str, card: PriceCard) -> Route {
-    Route {
-        provider: provider.into(),
-        upstream_model: "deepseek-v4-pro".into(),
-        name: format!("{provider}/deepseek-v4-pro").into(),
-        checkpoint: "deepseek-v4-pro-0813".into(),
-        context_tokens: None,
-        region: None,
-        retention: Retention::Unknown,
-        quantization: None,
-        capabilities: Capabilities::ALL,
-        price: Some(card),
-        local: false,
-        pin_only: false,
-    }
+    Route::named(&format!("{provider}/deepseek-v4-pro"), "deepseek-v4-pro-0813", Some(card))
 }
 
 #[test]

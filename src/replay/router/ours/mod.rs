@@ -16,7 +16,7 @@ use crate::routing::learn::retries::RetryBudget;
 use crate::routing::learn::route::{AttemptId, Failing, RouteMind};
 use crate::routing::learn::sessions::Sessions;
 use crate::routing::pursuit::Step;
-use crate::routing::{Decision, Observe, Policy, RouteId, RouteOutlook};
+use crate::routing::{Candidate, Decision, Observe, Policy, RouteId, RouteOutlook};
 use crate::units::{Mono, Now, Usage};
 
 use super::{Loss, Move, Report, Router};
@@ -178,10 +178,10 @@ impl<'a> Ours<'a> {
     }
 
     /// Whether an extra attempt has a credit.
-    fn may_retry(&mut self, route: RouteId, now_us: u64) -> bool {
-        let good =
-            self.minds.get(usize::from(route.0)).is_some_and(|shown| shown.mind.is_known_good(mono(now_us)));
-        good || self.retries.withdraw(mono(now_us))
+    fn may_retry(&mut self, candidate: &Candidate, now_us: u64) -> bool {
+        let (now, mind) = (mono(now_us), self.minds.get(usize::from(candidate.route.0)));
+        mind.is_some_and(|shown| shown.mind.is_known_good(now))
+            || self.retries.withdraw_to_go_on(now, candidate.last_resort)
     }
 
     fn mind(&mut self, route: RouteId, urgent: bool) -> Option<&mut RouteMind> {
@@ -220,7 +220,7 @@ impl Router for Ours<'_> {
         }
         let step = state.pursuit.open(&self.decision, mono(now_us));
         let next = match step {
-            Step::Ask(candidate) if first || self.may_retry(candidate.route, now_us) => {
+            Step::Ask(candidate) if first || self.may_retry(&candidate, now_us) => {
                 state.chosen = Some(candidate);
                 state.hedging = false;
                 Move::Ask(candidate.route)
@@ -287,6 +287,7 @@ impl Router for Ours<'_> {
 
     fn began(&mut self, world: &World<'_>, place: usize, route: RouteId, attempt: u64, now_us: u64) {
         let queues = world.node_id() == Some(route);
+        self.retries.answered(mono(now_us));
         if let Some(mind) = self.mind(route, false) {
             mind.answered(mono(now_us), AttemptId(attempt), queues, true);
         }

@@ -1,17 +1,21 @@
 //! One run: a router against a world, event by event, in whole microseconds, the same for the same seed.
 
+mod books;
+mod own_node;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::routing::{Route, RouteId};
-use crate::units::{PicoUsd, Usage};
+use crate::routing::RouteId;
 
-use super::failover;
-use super::router::{Loss, Move, PROBE_TOKENS, Report, Router};
+use super::router::{Loss, Move, Router};
 use super::scenario::{IncidentKind, Scenario, SloClass};
-use super::tally::{FirstTokenOf, Group, Tally};
+use super::tally::Tally;
 use super::trace::Trace;
 use super::world::{Dealt, Fate, World};
+
+use books::Books;
+pub(super) use books::bill;
 
 /// How a run is held.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -86,8 +90,7 @@ struct Run<'w, 't> {
     attempts: std::collections::HashMap<u64, Attempt, std::hash::BuildHasherDefault<Plain>>,
     numbered: u64,
     requests: Vec<Request>,
-    tally: Tally,
-    firsts: Vec<(u64, u16)>,
+    books: Books<'w>,
     now_us: u64,
     left: usize,
 }
@@ -113,7 +116,6 @@ impl std::hash::Hasher for Plain {
 /// Runs `router` through `world`, which is that of `scenario`.
 pub fn run(world: &mut World<'_>, scenario: &Scenario, rules: Rules, router: &mut dyn Router) -> Tally {
     let trace: &Trace = world.trace;
-    let sellers = world.routes.len();
     let mut run = Run {
         scenario,
         rules,
@@ -122,33 +124,14 @@ pub fn run(world: &mut World<'_>, scenario: &Scenario, rules: Rules, router: &mu
         attempts: std::collections::HashMap::default(),
         numbered: 0,
         requests: vec![Request::default(); trace.arrivals.len()],
-        tally: Tally {
-            requests: trace.arrivals.len() as u64,
-            first_tokens: trace
-                .arrivals
-                .iter()
-                .map(|arrival| FirstTokenOf {
-                    at_us: arrival.at_us,
-                    took_us: u32::MAX,
-                    prompt_tokens: arrival.prompt_tokens,
-                    in_time: false,
-                })
-                .collect(),
-            served: vec![(0, PicoUsd::ZERO); sellers],
-            by_tags: vec![Group::default(); trace.tags.len().max(1)],
-            by_model: vec![Group::default(); trace.models.len().max(1)],
-            ..Tally::default()
-        },
-        firsts: Vec::with_capacity(trace.arrivals.len()),
+        books: Books::open(world, scenario),
         now_us: 0,
         left: trace.arrivals.len(),
         world,
     };
     run.begin();
     run.go(router);
-    run.power();
-    run.tally.failovers = failover::failovers(run.world, scenario, &run.firsts);
-    run.tally
+    run.books.close(run.world)
 }
 
 impl Run<'_, '_> {
@@ -210,12 +193,7 @@ impl Run<'_, '_> {
                 self.world.set_prices(self.scenario, now);
                 router.repriced(self.world);
             }
-            Event::Restart => {
-                let lost = self.world.node.as_mut().map(super::world::Node::restart).unwrap_or_default();
-                for ticket in lost {
-                    self.lose_at_node(router, ticket.place);
-                }
-            }
+            Event::Restart => self.restart(router),
             Event::Read => self.read(router),
             Event::Came(id) => self.came(router, id),
             Event::TimedOut(id) => {
@@ -267,18 +245,14 @@ impl Run<'_, '_> {
         let limit_us = self.limit_s(place) * 1e6;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time-out")]
         let timeout = self.rules.first_token_timeout_us.max((limit_us * 10.0) as u64);
-        self.tally.attempts += 1;
-        self.tally.hedges += u64::from(second);
+        self.books.asked(route, second, self.requests[place].first.is_none(), now);
         let request = &mut self.requests[place];
         if let Some(slot) = request.ids.iter_mut().find(|slot| **slot == 0) {
             *slot = id;
         }
         request.running += 1;
         request.hedged |= second;
-        if request.first.is_none() {
-            request.first = Some(route.0);
-            self.firsts.push((now, route.0));
-        }
+        request.first.get_or_insert(route.0);
         self.attempts
             .insert(id, Attempt { place, route, cached, usage_factor, fate, first_us: 0, over: false });
         match fate {
@@ -304,53 +278,6 @@ impl Run<'_, '_> {
         let tokens =
             self.world.trace.arrivals.get(place).map_or(0.0, |arrival| f64::from(arrival.prompt_tokens));
         self.rules.slo.ttft_s + self.rules.slo.ttft_s_per_1k * tokens / 1_000.0
-    }
-
-    fn read_next(&mut self) {
-        if let Some(until) = self.world.node.as_mut().and_then(|node| node.next(self.now_us)) {
-            self.push(until, Event::Read);
-        }
-    }
-
-    fn read(&mut self, router: &mut dyn Router) {
-        let now = self.now_us;
-        let trace = self.world.trace;
-        let done = self
-            .world
-            .node
-            .as_mut()
-            .and_then(|node| node.done(now, |place| trace.arrivals[place].output_tokens));
-        if let Some((place, end_us)) = done {
-            match self.attempt_at_node(place) {
-                Some(id) => {
-                    if let Some(attempt) = self.attempts.get_mut(&id) {
-                        attempt.fate = Fate::Answered { first_us: now, end_us };
-                    }
-                    self.came(router, id);
-                }
-                // It was taken back while its prompt was being read.
-                None => {
-                    if let Some(node) = self.world.node.as_mut() {
-                        node.active = node.active.saturating_sub(1);
-                    }
-                }
-            }
-        }
-        self.read_next();
-    }
-
-    fn attempt_at_node(&self, place: usize) -> Option<u64> {
-        let node = self.world.node_id()?;
-        self.requests.get(place)?.ids.into_iter().find(|id| {
-            let attempt = self.attempts.get(id);
-            attempt.is_some_and(|attempt| attempt.route == node && attempt.first_us == 0)
-        })
-    }
-
-    fn lose_at_node(&mut self, router: &mut dyn Router, place: usize) {
-        if let Some(id) = self.attempt_at_node(place) {
-            self.lose(router, id, Loss::Failed);
-        }
     }
 
     fn came(&mut self, router: &mut dyn Router, id: u64) {
@@ -402,11 +329,8 @@ impl Run<'_, '_> {
             if let Some(node) = self.world.node.as_mut() {
                 node.cancel(place);
             }
-        } else if matches!(loss, Loss::Abandoned | Loss::Silent) && !matches!(attempt.fate, Fate::Silent) {
-            // Its prompt was read, and is billed as far as this seller does so.
-            self.tally.wasted += self.prompt_bill(&attempt);
-        } else if matches!(loss, Loss::Abandoned) {
-            self.tally.wasted += self.prompt_bill(&attempt);
+        } else if loss == Loss::Abandoned || (loss == Loss::Silent && attempt.fate != Fate::Silent) {
+            self.books.cancelled(self.world, &attempt, self.now_us);
         }
         let request = &mut self.requests[place];
         request.running -= 1;
@@ -456,30 +380,8 @@ impl Run<'_, '_> {
         }
         self.requests[place].done = true;
         self.left -= 1;
-        let arrival = &self.world.trace.arrivals[place];
-        let took = self.now_us.saturating_sub(arrival.at_us);
         let limit_s = self.limit_s(place);
-        #[expect(clippy::cast_precision_loss, reason = "microseconds")]
-        let in_time = route.is_some() && took as f64 / 1e6 <= limit_s;
-        let one = &mut self.tally.first_tokens[place];
-        one.in_time = in_time;
-        if route.is_some() {
-            one.took_us = u32::try_from(took).unwrap_or(u32::MAX - 1);
-        } else {
-            self.tally.errors += 1;
-        }
-        self.tally.in_time += u64::from(in_time);
-        let groups = [
-            self.tally.by_tags.get_mut(arrival.tags as usize),
-            self.tally.by_model.get_mut(usize::from(arrival.model)),
-        ];
-        for group in groups.into_iter().flatten() {
-            group.requests += 1;
-            group.in_time += u64::from(in_time);
-        }
-        if route.is_some() && route == self.world.node_id() && !in_time {
-            self.tally.local_late += 1;
-        }
+        let in_time = self.books.first_token(self.world, place, route, limit_s, self.now_us);
         router.finished(self.world, place, !in_time, self.now_us);
     }
 
@@ -487,44 +389,11 @@ impl Run<'_, '_> {
         let Some(attempt) = self.attempts.remove(&id) else { return };
         let (place, route) = (attempt.place, attempt.route);
         self.requests[place].running = self.requests[place].running.saturating_sub(1);
-        let arrival = self.world.trace.arrivals[place];
-        let usage = usage(&attempt, arrival.prompt_tokens, arrival.output_tokens);
-        let cost = bill(&self.world.routes[usize::from(route.0)], &usage, self.wall());
-        self.tally.answers += cost;
-        let served = &mut self.tally.served[usize::from(route.0)];
-        served.0 += 1;
-        served.1 += cost;
-        if let Some(group) = self.tally.by_tags.get_mut(arrival.tags as usize) {
-            group.cost += cost;
+        let report = self.books.answered(self.world, &attempt, self.now_us);
+        if self.world.node_id() == Some(route) {
+            self.node_is_freer();
         }
-        if let Some(group) = self.tally.by_model.get_mut(usize::from(arrival.model)) {
-            group.cost += cost;
-        }
-        if self.world.node_id() == Some(route)
-            && let Some(node) = self.world.node.as_mut()
-        {
-            node.active = node.active.saturating_sub(1);
-        }
-        let report = Report {
-            prompt_tokens: usage.prompt,
-            cached_tokens: usage.cached,
-            output_tokens: usage.completion,
-            wrote_us: self.now_us.saturating_sub(attempt.first_us),
-        };
         router.ended(self.world, place, route, id, &report, self.now_us);
-    }
-
-    fn prompt_bill(&self, attempt: &Attempt) -> PicoUsd {
-        let prompt = self.world.trace.arrivals[attempt.place].prompt_tokens;
-        let usage = usage(attempt, prompt, 0);
-        let whole = bill(&self.world.routes[usize::from(attempt.route.0)], &usage, self.wall());
-        let share = self
-            .scenario
-            .routes
-            .get(usize::from(attempt.route.0))
-            .map_or(0.0, |one| one.cancelled_prompt_billed);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share")]
-        whole.times_ppm((share.clamp(0.0, 1.0) * 1e6) as u32)
     }
 
     fn probe(&mut self, router: &mut dyn Router, route: RouteId) {
@@ -551,49 +420,12 @@ impl Run<'_, '_> {
             Fate::Refused { retry_after_us, .. } => self.lose(router, id, Loss::Refused(retry_after_us)),
             Fate::Failed { .. } => self.lose(router, id, Loss::Failed),
             _ => {
-                let usage = Usage { prompt: u64::from(PROBE_TOKENS), completion: 1, ..Usage::default() };
-                self.tally.probes +=
-                    bill(&self.world.routes[usize::from(attempt.route.0)], &usage, self.wall());
+                self.books.probed(self.world, attempt.route, self.now_us);
                 self.attempts.remove(&id);
                 router.probed(attempt.route, id, Ok(()), self.now_us);
             }
         }
     }
-
-    /// The calendar's moment.
-    fn wall(&self) -> jiff::Timestamp {
-        let begin = self.world.trace.arrivals.first().map_or(0, |arrival| arrival.at_us);
-        let passed = i64::try_from(self.now_us.saturating_sub(begin)).unwrap_or(i64::MAX);
-        let begins = self.scenario.begins;
-        begins.checked_add(jiff::SignedDuration::from_micros(passed)).unwrap_or(begins)
-    }
-
-    fn power(&mut self) {
-        let hours = seconds_of(self.world.trace.span_us()) / 3_600.0;
-        let usd = self.world.node.as_ref().map_or(0.0, |node| node.power_usd_per_hour * hours);
-        #[expect(clippy::cast_possible_truncation, reason = "a cost of the scenario's")]
-        let pico = (usd * 1e12) as i128;
-        self.tally.power = PicoUsd(pico);
-    }
-}
-
-fn usage(attempt: &Attempt, prompt: u32, output: u32) -> Usage {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a token count")]
-    let reported = (f64::from(prompt) * attempt.usage_factor) as u64;
-    Usage {
-        prompt: reported,
-        cached: u64::from(attempt.cached).min(reported),
-        completion: u64::from(output),
-        ..Usage::default()
-    }
-}
-
-/// What the seller bills, and what holding credit there costs on top.
-pub(super) fn bill(route: &Route, usage: &Usage, at: jiff::Timestamp) -> PicoUsd {
-    route.price.as_ref().map_or(PicoUsd::ZERO, |card| {
-        let total = card.cost_of(usage, at).total();
-        total + total.times_ppm(card.fee_ppm)
-    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "microseconds of a trace")]

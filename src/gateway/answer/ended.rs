@@ -1,0 +1,110 @@
+//! The end of a request that has no answer: it failed and its caller is told, or its caller left. Either is counted and has
+//! its line in the log.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use http::Response;
+
+use crate::gateway::failure::Failure;
+use crate::gateway::reply;
+use crate::relay::RelayBody;
+use crate::relay::account::failures_into;
+use crate::telemetry::access_log::escape_into;
+use crate::telemetry::kept::End;
+use crate::units::NanoUsd;
+
+use super::Way;
+
+/// The status of a request whose caller left: nobody saw it.
+const LEFT: u16 = 499;
+
+impl Way {
+    /// Counts and logs a request that has no answer, and tells the caller.
+    pub(super) fn failed(&self, failure: &Failure) -> Response<RelayBody> {
+        let told = failure.told(self.id.as_str());
+        self.count(told.status.as_u16(), failure.outcome());
+        self.log(told.status.as_u16(), failure.outcome(), None, |line| {
+            // Writing into memory cannot fail.
+            let _ = write!(line, ",\"code\":\"{}\"", told.code);
+            if let Failure::Upstream(error) = failure {
+                failures_into(line, error.reasons());
+            }
+        });
+        reply::error(&told)
+    }
+
+    /// The caller left before anything was answered. What was cancelled is charged as far as it can be known: its prompt.
+    fn left(&self) {
+        let metrics = &self.gateway.books.metrics;
+        let (policy, team) = (name(self.seen.policy.as_ref()), name(self.seen.team.as_ref()));
+        let mut cost = None;
+        for one in self.course.left() {
+            let series = metrics.series(policy, team, &one.provider, &one.checkpoint);
+            series.cost.add(one.cost);
+            // The first kind is the prompt's.
+            series.cost_components.iter().take(1).for_each(|prompt| prompt.add(one.cost));
+            metrics.waste(&one.provider, "cancelled_stream").add(one.cost);
+            cost = Some(NanoUsd(one.cost.0.saturating_add(cost.map_or(0, |NanoUsd(before)| before))));
+        }
+        self.count(LEFT, "cancelled");
+        self.log(LEFT, "cancelled", cost, |line| {
+            if let Some(cost) = cost {
+                let _ = write!(line, ",\"usage\":\"estimated\",\"cost_usd\":{cost}");
+            }
+        });
+    }
+
+    fn count(&self, status: u16, outcome: &str) {
+        let seen = &self.seen;
+        self.gateway.books.metrics.ended(
+            name(seen.policy.as_ref()),
+            name(seen.team.as_ref()),
+            name(seen.provider.as_ref()),
+            name(seen.checkpoint.as_ref()),
+            status,
+            outcome,
+        );
+    }
+
+    fn log(&self, status: u16, outcome: &'static str, cost: Option<NanoUsd>, more: impl Fn(&mut Vec<u8>)) {
+        let (books, seen) = (&self.gateway.books, &self.seen);
+        let now = books.clock.now();
+        let total = now.mono.since(self.began.mono);
+        let attempts = if self.over { self.trail.attempts } else { self.course.asked() };
+        books.log.line(|line| {
+            // Writing into memory cannot fail.
+            let _ = write!(line, "{{\"ts\":\"{:.3}\",\"request_id\":\"", now.wall);
+            escape_into(line, self.id.as_str());
+            line.extend_from_slice(b"\",\"model\":\"");
+            escape_into(line, &seen.model);
+            let _ = write!(
+                line,
+                "\",\"endpoint\":\"{}\",\"policy\":\"{}\",\"team\":\"{}\",\"attempts\":{attempts},\"status\":{status},\
+                 \"outcome\":\"{outcome}\",\"total_ms\":{}",
+                seen.endpoint,
+                name(seen.policy.as_ref()),
+                name(seen.team.as_ref()),
+                total.as_millis(),
+            );
+            more(line);
+            if let Some(kept) = &seen.decision {
+                let route = self.trail.route.as_ref().and_then(|route| route.to_str().ok());
+                kept.ended(&End { outcome, route, attempts, ttft: None, total, cost }, line);
+            }
+            line.push(b'}');
+        });
+    }
+}
+
+impl Drop for Way {
+    fn drop(&mut self) {
+        if !self.over {
+            self.left();
+        }
+    }
+}
+
+fn name(known: Option<&Arc<str>>) -> &str {
+    known.map_or("none", |name| name)
+}
