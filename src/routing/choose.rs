@@ -34,9 +34,10 @@ const BALANCED_LATENESS: f64 = 10.0;
 const HOPE: f32 = 0.5;
 /// Share of λ that counts for later turns of a session: a second route may save them, or they may go elsewhere.
 const SESSION_LATENESS: f32 = 0.65;
-/// An engine of our own is not asked to take a prompt into its queue that has less than this chance of being in time there:
-/// what waits in vain makes others late.
+/// An engine of our own is not asked to take a prompt into its queue that has less than this chance of an answer there within
+/// [`QUEUE_BEARS`] times what is left: that is no longer late, that is lost. What is late but not lost is weighed.
 const QUEUE_HOPE: f32 = 0.8;
+const QUEUE_BEARS: f32 = 2.0;
 
 /// Decides one request into `decision`, whose room is used again: nothing is allocated for as many routes as it has held
 /// before, no lock is taken, no clock asked.
@@ -72,7 +73,10 @@ pub fn decide_into(
         let seen = observe.outlook(place, id);
         let candidate = weigh::weigh(id, place, route, rates, seen, policy, facts, left_s);
         match filter::passing(seen, candidate.uncached_expected(), now.mono) {
-            None if route.local && seen.queued_tokens > 0.0 && candidate.in_time < QUEUE_HOPE => {
+            None if route.local
+                && seen.queued_tokens > 0.0
+                && hope(&candidate, seen, left_s) < QUEUE_HOPE =>
+            {
                 let why = Exclusion::Queue { queued: seen.queued_tokens };
                 decision.held.push((Held::Limited(Duration::from_secs(1)), candidate));
                 decision.excluded.push(Excluded { route: id, why });
@@ -124,6 +128,11 @@ pub fn limit(policy: &Policy, facts: &RequestFacts<'_>) -> Duration {
     }
 }
 
+/// Chance that our own engine answers within a time that is still bearable.
+fn hope(candidate: &Candidate, seen: &super::outlook::RouteOutlook, left_s: f32) -> f32 {
+    (1.0 - candidate.offer.error) * candidate.offer.within(seen, left_s * QUEUE_BEARS)
+}
+
 /// Weighs what each candidate would cost the rest of the session, were it asked for every further turn.
 fn weigh_sessions(
     decision: &mut Decision,
@@ -158,6 +167,14 @@ fn weigh_sessions(
             (candidate.session_usd, candidate.lateness) = least;
         }
     }
+    // As far as our own engine has had room lately, further turns are served there whoever serves this one.
+    let elsewhere = 1.0 - facts.learned.behind.share;
+    #[expect(clippy::cast_possible_truncation, reason = "a share")]
+    let elsewhere_f = elsewhere as f32;
+    for candidate in &mut decision.order {
+        candidate.session_usd *= elsewhere;
+        candidate.lateness *= elsewhere_f;
+    }
 }
 
 /// Puts the candidates in order and finds the best plan.
@@ -184,7 +201,8 @@ fn rank(
         HedgeAfter::Silence(silence) => silence.saturating_sub(facts.waited).as_secs_f32(),
         HedgeAfter::Worth | HedgeAfter::Quantile(_) => 0.0,
     };
-    let mut terms = Terms { lateness_usd, left_s, hedge_from_s };
+    let hedge_room_usd = facts.learned.hedge_room_usd.unwrap_or(f64::INFINITY);
+    let mut terms = Terms { lateness_usd, left_s, hedge_from_s, hedge_room_usd };
     let best_in_time = decision.order.iter().map(|one| one.offer.in_time).fold(0.0, f32::max);
     if facts.learned.session_rest > 0.01 {
         weigh_sessions(decision, routes, policy, facts, observe, lateness_usd, now);
@@ -197,7 +215,8 @@ fn rank(
         let hoped = offer.hoped.min(candidate.late);
         offer.other_usd -= lateness_usd * f64::from(hoped);
         candidate.lateness += candidate.late - hoped;
-        candidate.score_usd = offer.cost_usd() + offer.other_usd + lateness_usd * f64::from(candidate.late);
+        candidate.score_usd =
+            offer.cost_usd() + offer.other_usd + offer.queue_usd + lateness_usd * f64::from(candidate.late);
     }
     let names = |candidate: &Candidate| routes.get(usize::from(candidate.route.0)).map(|route| &*route.name);
     // A proven route that is late all the same is no reason to wait for proof of another.
@@ -236,7 +255,7 @@ fn rank(
             break;
         }
         // Not even with a backup for nothing could it be better.
-        if candidate.offer.prompt_usd + candidate.offer.other_usd >= best.0 {
+        if candidate.offer.prompt_usd + candidate.offer.other_usd + candidate.offer.queue_usd >= best.0 {
             continue;
         }
         let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);

@@ -29,6 +29,8 @@ pub struct Offer {
     pub cold_usd: f64,
     /// What else counts: the rest of the session, our own queue, the objective's own terms.
     pub other_usd: f64,
+    /// What its work counts in our own engine's queue.
+    pub queue_usd: f64,
     /// Chance of a quick failure.
     pub error: f32,
     /// Chance that the cache keeps its word, and the uncached tokens if it does and if it does not.
@@ -94,6 +96,8 @@ pub struct Terms {
     pub left_s: f32,
     /// The earliest time to ask a second route, in seconds from now.
     pub hedge_from_s: f32,
+    /// The most that the prompt of a second route may cost, in USD.
+    pub hedge_room_usd: f64,
 }
 
 /// A second route and when it is asked.
@@ -159,6 +163,9 @@ pub fn hedged(
 ) -> Option<Second> {
     let mut best: Option<Second> = None;
     let mut limit = best_usd;
+    if backup.offer.prompt_usd > terms.hedge_room_usd {
+        return None;
+    }
     for (given_s, answers) in backup.given {
         let after_s = terms.left_s - given_s;
         if !(after_s > 0.02 && after_s >= terms.hedge_from_s) {
@@ -168,11 +175,14 @@ pub fn hedged(
         let missed = (1.0 - offer.in_time) * (1.0 - answers);
         let late = f64::from(1.0 - (1.0 - missed) * (1.0 - offer.slow));
         let asked_usd = f64::from(asked);
-        let second_usd = backup.offer.prompt_usd + 0.5 * (offer.answer_usd + backup.offer.answer_usd);
+        let second_usd = backup.offer.prompt_usd
+            + backup.offer.queue_usd
+            + 0.5 * (offer.answer_usd + backup.offer.answer_usd);
         let score_usd = offer.prompt_usd
             + offer.answer_usd * (1.0 - asked_usd)
             + asked_usd * second_usd
             + offer.other_usd
+            + offer.queue_usd
             + terms.lateness_usd * late;
         if score_usd < limit {
             limit = score_usd;

@@ -175,7 +175,7 @@ impl Pursuit {
             };
             let dearer =
                 (candidate.offer.answer_usd - own.answer_usd).max(0.0) * f64::from(candidate.in_time);
-            let net = worth - candidate.offer.prompt_usd - dearer;
+            let net = worth - candidate.offer.prompt_usd - candidate.offer.queue_usd - dearer;
             if net > 0.0 && best.is_none_or(|(known, _)| net > known) {
                 best = Some((net, candidate));
             }

@@ -63,6 +63,7 @@ pub(super) fn weigh(
         answer_usd: expected.map_or(0.0, |expected| usd(expected.answer)),
         cold_usd: cold.map_or(UNPRICED_USD, |expected| usd(expected.total())),
         other_usd: 0.0,
+        queue_usd: 0.0,
         error: seen.error.clamp(0.0, 1.0),
         hit,
         uncached_hit: (prompt - held_tokens) as f32 + queued,
@@ -77,8 +78,12 @@ pub(super) fn weigh(
     let uncached = offer.uncached_miss - hit * (offer.uncached_miss - offer.uncached_hit);
     if route.local {
         // Work of our own is paid in queue, not in money.
-        let work_s = f64::from(seen.first_token.per_token_s * (uncached - queued).max(0.0));
-        offer.other_usd += facts.learned.queue_usd_per_s * work_s;
+        let token_s = seen.first_token.token_s();
+        let work_s = f64::from(token_s * (uncached - queued).max(0.0));
+        let behind = &facts.learned.behind;
+        // Those who come before the queue is bearable again are late by it.
+        let over_s = (f64::from(token_s * queued) + work_s - behind.patience_s).clamp(0.0, work_s);
+        offer.queue_usd = facts.learned.queue_usd_per_s * work_s + behind.usd_per_s * over_s;
     }
     let typical_s = seen.first_token.typical_s(uncached);
     let order = facts.wants.order;

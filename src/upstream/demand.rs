@@ -11,9 +11,10 @@ use crate::routing::learn::dual::LatenessPrice;
 use crate::routing::learn::hedge_spend::{HedgeSpend, PROBE_SHARE_PPM};
 use crate::routing::learn::lengths::{Asker, Lengths};
 use crate::routing::learn::prefix::Held;
-use crate::routing::learn::queue_price::QueuePrice;
+use crate::routing::learn::queue_price::{Behind, Demanded, QueuePrice};
 use crate::routing::learn::route::AttemptId;
 use crate::routing::learn::sessions::Sessions;
+use crate::routing::weigh::usd;
 use crate::routing::{Learned, Policy};
 use crate::telemetry::Metrics;
 use crate::units::{Mono, PicoUsd, Usage};
@@ -73,6 +74,12 @@ fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What second attempts may cost under `policy`, in parts per million of its spend.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share from 0 to 1")]
+fn share_ppm(policy: &Policy) -> u32 {
+    (policy.hedging.max_extra_cost.clamp(0.0, 1.0) * 1e6) as u32
+}
+
 impl Demand {
     /// Bytes a token has in this caller's requests to this model.
     pub fn bytes_per_token(&self, asking: Asking) -> f32 {
@@ -103,26 +110,28 @@ impl Demand {
             output_tokens: Some(length.round() as u64),
             session_rest: lock(&self.sessions).rest(asking.key),
             queue_usd_per_s: 0.0,
+            behind: Behind::default(),
+            hedge_room_usd: None,
         }
     }
 
-    /// The price of a second of prefill work on the local route `route`, whose queue holds `queued_s` seconds of it.
-    pub fn queued(&self, route: &Arc<str>, now: Mono, queued_s: f64) -> f64 {
+    /// The price of a second of prefill work on the local route `route`, whose queue holds `queued_s` seconds of it, and
+    /// what such work does to those behind it, a late first token counting `lateness_usd`.
+    pub fn queued(&self, route: &Arc<str>, now: Mono, queued_s: f64, lateness_usd: f64) -> (f64, Behind) {
         let mut queues = lock(&self.queues);
         if !queues.contains_key(route) {
             queues.insert(Arc::clone(route), QueuePrice::default());
         }
-        queues.get_mut(route).map_or(0.0, |price| {
+        queues.get_mut(route).map_or_else(Default::default, |price| {
             price.look(now, queued_s);
-            price.usd_per_s()
+            (price.usd_per_s(), price.behind(lateness_usd))
         })
     }
 
-    /// A request was decided that would cost `cost_usd` elsewhere, and `work_s` seconds of prefill work on the local route
-    /// `route`.
-    pub fn queue_decided(&self, route: &Arc<str>, cost_usd: f64, work_s: f64) {
+    /// A request was decided that would ask `demanded` of the local route `route`; `here` if it was asked first.
+    pub fn queue_decided(&self, route: &Arc<str>, now: Mono, demanded: Demanded, here: bool) {
         if let Some(price) = lock(&self.queues).get_mut(route) {
-            price.decided(cost_usd, work_s);
+            price.decided(now, demanded, here);
         }
     }
 
@@ -169,9 +178,23 @@ impl Demand {
 
     /// Whether the policy's spend leaves room for a second attempt; see [`HedgeSpend::take`].
     pub fn may_hedge(&self, policy: &Policy, now: Mono, prompt: PicoUsd, whole: PicoUsd) -> bool {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share from 0 to 1")]
-        let share_ppm = (policy.hedging.max_extra_cost.clamp(0.0, 1.0) * 1e6) as u32;
-        lock(&self.spend).entry(Arc::clone(&policy.name)).or_default().take(now, prompt, whole, share_ppm)
+        lock(&self.spend).entry(Arc::clone(&policy.name)).or_default().take(
+            now,
+            prompt,
+            whole,
+            share_ppm(policy),
+        )
+    }
+
+    /// What the prompt of a second attempt may cost under the policy now, in USD, for a request that is expected to cost
+    /// `whole_usd`; `None`: that is not known yet.
+    #[expect(clippy::cast_possible_truncation, reason = "an estimate")]
+    pub fn hedge_room_usd(&self, policy: &Policy, now: Mono, whole_usd: f64) -> Option<f64> {
+        let whole = PicoUsd((whole_usd * 1e12) as i128);
+        let mut spend = lock(&self.spend);
+        let room = |spend: &mut HedgeSpend| usd(spend.room(now, whole, share_ppm(policy)));
+        (whole_usd > 0.0)
+            .then(|| spend.get_mut(&policy.name).map_or_else(|| room(&mut HedgeSpend::default()), room))
     }
 
     /// What [`Self::may_hedge`] counted was not spent after all.
@@ -259,13 +282,14 @@ mod tests {
     fn the_price_of_a_queue_is_kept_by_route() {
         let demand = Demand::default();
         let (busy, idle): (Arc<str>, Arc<str>) = ("local/a".into(), "local/b".into());
-        let mut price = demand.queued(&busy, Mono(0), 0.0);
-        demand.queue_decided(&busy, 1e-3, 0.5);
+        let mut price = demand.queued(&busy, Mono(0), 0.0, 1e-3).0;
+        let demanded = Demanded { cost_usd: 1e-3, work_s: 0.5, limit_s: 2.0 };
+        demand.queue_decided(&busy, Mono(0), demanded, true);
         for second in 1..60 {
-            price = demand.queued(&busy, Mono(second * 1_000_000_000), 3.0);
+            price = demand.queued(&busy, Mono(second * 1_000_000_000), 3.0, 1e-3).0;
         }
         assert!(price > 0.0);
-        assert!(demand.queued(&idle, Mono(60_000_000_000), 0.0) < price);
+        assert!(demand.queued(&idle, Mono(60_000_000_000), 0.0, 1e-3).0 < price);
         demand.keep_only(&[], |_| false);
         assert!(lock(&demand.queues).is_empty());
     }

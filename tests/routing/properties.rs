@@ -105,6 +105,7 @@ fn learned() -> impl Strategy<Value = Learned> {
                     output_tokens,
                     session_rest,
                     queue_usd_per_s,
+                    ..Learned::default()
                 }
             },
         )

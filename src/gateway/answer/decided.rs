@@ -17,6 +17,7 @@ use crate::gateway::live::Live;
 use crate::routing::choose::{decide_into, limit};
 use crate::routing::explain::Explanation;
 use crate::routing::learn::prefix::{Block, Held};
+use crate::routing::learn::queue_price::Demanded;
 use crate::routing::{Decision, Endpoint, Learned, Policy, RequestFacts, RouteId};
 use crate::units::{Mono, Now};
 use crate::upstream::fallback::Served;
@@ -89,10 +90,17 @@ impl Asked {
         for (place, id) in facts.eligible.iter().enumerate() {
             let Some(route) = live.snapshot.route(*id).filter(|route| route.local) else { continue };
             let Some(health) = live.upstreams.health.get(usize::from(id.0)) else { continue };
-            let held = self.held.get(place).map_or(0, |held| u64::from(held.tokens));
-            let uncached = self.prompt_tokens.saturating_sub(held) as f64;
-            let token_s = f64::from(health.outlook_at(now).first_token.per_token_s);
-            live.upstreams.demand.queue_decided(&route.name, cheapest_usd, uncached * token_s);
+            let held = self.held.get(place).copied().unwrap_or_default();
+            let seen = health.outlook_at(now);
+            let hit = f64::from(seen.cache_hits.at(held.age_s));
+            let uncached = self.prompt_tokens as f64 - hit * f64::from(held.tokens);
+            let demanded = Demanded {
+                cost_usd: cheapest_usd,
+                work_s: uncached.max(0.0) * f64::from(seen.first_token.token_s()),
+                limit_s: decision.limit.unwrap_or_default().as_secs_f64(),
+            };
+            let here = decision.order.first().is_some_and(|first| first.route == *id);
+            live.upstreams.demand.queue_decided(&route.name, now, demanded, here);
         }
     }
 
@@ -152,12 +160,16 @@ impl Live {
     pub fn learned(&self, asking: Asking, policy: &Policy, facts: &RequestFacts<'_>, now: Mono) -> Learned {
         let (demand, health) = (&self.upstreams.demand, &self.upstreams.health);
         let mut learned = demand.learned(asking, policy, facts.prompt_tokens, facts.output_tokens_max);
+        learned.hedge_room_usd = demand.hedge_room_usd(policy, now, learned.mean_cost_usd);
         for id in facts.eligible {
             let Some(route) = self.snapshot.route(*id).filter(|route| route.local) else { continue };
             let Some(health) = health.get(usize::from(id.0)) else { continue };
             let seen = health.outlook_at(now);
-            let queued_s = f64::from(seen.queued_tokens * seen.first_token.per_token_s);
-            learned.queue_usd_per_s = learned.queue_usd_per_s.max(demand.queued(&route.name, now, queued_s));
+            let queued_s = f64::from(seen.queued_tokens * seen.first_token.token_s());
+            let lateness_usd = learned.lateness_usd.unwrap_or(f64::INFINITY);
+            let (price, behind) = demand.queued(&route.name, now, queued_s, lateness_usd);
+            learned.queue_usd_per_s = learned.queue_usd_per_s.max(price);
+            learned.behind = learned.behind.with(behind);
         }
         learned
     }

@@ -60,7 +60,7 @@ impl From<&Candidate> for Figures {
             cached_tokens: small(candidate.cached_expected.into()),
             in_time: candidate.in_time,
             session_usd: candidate.session_usd as f32,
-            other_usd: (candidate.offer.other_usd - candidate.session_usd) as f32,
+            other_usd: (candidate.offer.other_usd + candidate.offer.queue_usd - candidate.session_usd) as f32,
             score_usd: candidate.score_usd,
             place: candidate.place,
             ramping: candidate.ramping,

@@ -29,6 +29,10 @@ const GUESS_KEPT: f64 = 0.6;
 pub const PREFILL_LUCK: f64 = 0.25;
 /// How much calls differ, as a share, where the line's own uncertainty is told.
 const LUCK_SIGMA: f64 = 0.3;
+/// What takes longer than it should is expected to take this share of its time longer.
+const OVERDUE: f64 = 0.1;
+/// Tokens that time is given for beyond those of a hit, before it is taken for a miss.
+const SHOWS: f64 = 5_000.0;
 /// A likelihood never falls below this share of an even one: one odd call is not proof.
 const EVEN: f32 = 0.005;
 /// The same for silence.
@@ -43,6 +47,8 @@ pub struct FirstToken {
     base_s: f64,
     per_token_s: f64,
     shape: Shape,
+    /// Of an engine of our own: waits with a queue, over what was expected of them.
+    waits: Option<Shape>,
     level: Level,
     passed_s: f64,
     samples: f32,
@@ -60,13 +66,20 @@ pub struct Prior {
     pub samples: f64,
     /// Share of a call's luck that strikes the prompt's part of its time.
     pub prefill_luck: f64,
+    /// Whether prompts are read one after the other there.
+    pub queues: bool,
 }
 
 impl Prior {
     /// What is assumed of an engine of our own: no way to go, and little else but its work, which other answers
     /// slow down.
-    pub const OWN: Self =
-        Self { base_s: 0.1, per_token_s: OWN_PER_TOKEN_ASSUMED_S, samples: 3.0, prefill_luck: 1.0 };
+    pub const OWN: Self = Self {
+        base_s: 0.1,
+        per_token_s: OWN_PER_TOKEN_ASSUMED_S,
+        samples: 3.0,
+        prefill_luck: 1.0,
+        queues: true,
+    };
 }
 
 impl Default for Prior {
@@ -76,6 +89,7 @@ impl Default for Prior {
             per_token_s: PER_TOKEN_ASSUMED_S,
             samples: PRIOR_SAMPLES,
             prefill_luck: PREFILL_LUCK,
+            queues: false,
         }
     }
 }
@@ -97,10 +111,14 @@ impl Reading {
         Self { hit: uncached, miss: uncached, chance: 1.0 }
     }
 
-    /// With `ahead` tokens to be read before.
-    #[must_use]
-    pub fn behind(self, ahead: f64) -> Self {
-        Self { hit: self.hit + ahead, miss: self.miss + ahead, ..self }
+    /// Tokens that are still to be read when there was time for `read`: with that, it shows what the cache did.
+    pub fn left(self, read: f64) -> f64 {
+        let missed = (self.miss - read).max(OVERDUE * read);
+        if read > (1.0 + OVERDUE) * self.hit + SHOWS {
+            return missed;
+        }
+        let chance = f64::from(self.chance);
+        chance * (self.hit - read).max(OVERDUE * read) + (1.0 - chance) * missed
     }
 
     /// Tokens to be read, as expected.
@@ -149,6 +167,7 @@ impl FirstToken {
             base_s: prior.base_s,
             per_token_s: prior.per_token_s,
             shape: Shape::default(),
+            waits: prior.queues.then(Shape::default),
             level: Level::default(),
             passed_s: 0.0,
             samples: 0.0,
@@ -202,6 +221,11 @@ impl FirstToken {
     /// Seconds for each uncached prompt token, at the level now.
     pub fn token_s(&self) -> f64 {
         self.per_token_s * f64::from(self.level.mean_log().exp())
+    }
+
+    /// Expected seconds at the level now.
+    pub fn now_s(&self, uncached: f64) -> f64 {
+        self.usual_s(uncached) * f64::from(self.level.mean_log().exp())
     }
 
     /// Expected seconds at the usual level.
@@ -276,6 +300,20 @@ impl FirstToken {
         }
     }
 
+    /// A first token came after so many times what was expected when its prompt was queued.
+    pub fn waited(&mut self, ratio: f64) {
+        if let Some(waits) = &mut self.waits {
+            waits.seen(ratio.max(1e-3).ln() as f32);
+        }
+    }
+
+    /// It was given up after so many times that.
+    pub fn waited_in_vain(&mut self, ratio: f64) {
+        if let Some(waits) = &mut self.waits {
+            waits.censored(ratio.max(1e-3).ln() as f32);
+        }
+    }
+
     /// An attempt was given up after `age_s` of silence.
     #[expect(clippy::cast_possible_truncation, reason = "ratios of seconds")]
     pub fn silent(&mut self, at_s: f64, reading: Reading, age_s: f64) {
@@ -321,6 +359,7 @@ impl FirstToken {
         for (reading, age_s) in waiting {
             level.weigh(self.still_silent(&cumulative, reading, age_s));
         }
+        let cumulative = self.waits.as_ref().map_or(cumulative, Shape::cumulative);
         let centre = level.mean_log();
         let mut late = [[0.0_f32; BINS + 1]; STRUCK.len()];
         let edges = edges();

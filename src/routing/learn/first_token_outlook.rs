@@ -37,6 +37,11 @@ impl FirstTokenOutlook {
         self.base_s + self.per_token_s * uncached
     }
 
+    /// Seconds for each uncached prompt token, at the level now.
+    pub fn token_s(&self) -> f32 {
+        self.per_token_s * self.level
+    }
+
     /// Expected seconds to the first token, were luck at its median.
     pub fn typical_s(&self, uncached: f32) -> f32 {
         self.level * (self.base_s + self.per_token_s * uncached)

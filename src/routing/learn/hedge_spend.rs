@@ -38,15 +38,20 @@ impl HedgeSpend {
     /// Whether a second attempt whose prompt costs `prompt` may be made for a request that is expected to cost `whole`
     /// there; if so, it is counted. `share_ppm`: the policy's `max_extra_cost`, in parts per million.
     pub fn take(&mut self, now: Mono, prompt: PicoUsd, whole: PicoUsd, share_ppm: u32) -> bool {
-        self.pass(now);
-        let hedged: PicoUsd = self.slices.iter().map(|slice| slice.hedged).sum();
-        let total: PicoUsd = self.slices.iter().map(|slice| slice.total).sum();
-        let allowed = (total + PicoUsd(whole.0.saturating_mul(AS_IF_PAID))).times_ppm(share_ppm);
-        let may = share_ppm > 0 && hedged + prompt <= allowed;
+        let may = share_ppm > 0 && prompt <= self.room(now, whole, share_ppm);
         if may {
             self.current().hedged += prompt;
         }
         may
+    }
+
+    /// What the prompt of a second attempt may cost now, for a request that is expected to cost `whole`.
+    pub fn room(&mut self, now: Mono, whole: PicoUsd, share_ppm: u32) -> PicoUsd {
+        self.pass(now);
+        let hedged: PicoUsd = self.slices.iter().map(|slice| slice.hedged).sum();
+        let total: PicoUsd = self.slices.iter().map(|slice| slice.total).sum();
+        let allowed = (total + PicoUsd(whole.0.saturating_mul(AS_IF_PAID))).times_ppm(share_ppm);
+        PicoUsd(allowed.0 - hedged.0)
     }
 
     /// What was counted by [`Self::take`] just now was not spent after all.
@@ -94,6 +99,7 @@ mod tests {
         assert!(!spend.take(at(1_000), prompt, whole, share));
         spend.give_back(prompt);
         assert!(spend.take(at(1_000), prompt, whole, share));
+        assert!(spend.room(at(1_000), whole, share) < prompt);
         assert!(!HedgeSpend::default().take(at(0), PicoUsd::ZERO, whole, 0), "no share, no hedge");
     }
 

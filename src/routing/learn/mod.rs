@@ -23,3 +23,4 @@ pub mod retries;
 pub mod route;
 pub mod sessions;
 pub mod shape;
+pub mod writing;

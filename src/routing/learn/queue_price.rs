@@ -7,8 +7,9 @@ use crate::units::Mono;
 /// hand all the same.
 const QUEUE_AIM_S: f64 = 0.35;
 const AIM_OF_WORK: f64 = 3.0;
-/// How fast the price follows, a second.
-const STEP: f64 = 0.08;
+/// How fast the price follows, a second. It is a matter of minutes: what a long prompt does to those behind it is weighed
+/// request by request ([`Behind`]).
+const STEP: f64 = 0.02;
 /// How long a queue must last to count, in seconds, and how much faster the price falls than it rises.
 const LASTS_S: f64 = 10.0;
 const FALLS: f64 = 3.0;
@@ -17,6 +18,8 @@ const SEED: f64 = 0.02;
 const CEILING: f64 = 3.0;
 /// Share of a new request in the running means.
 const SMOOTHING: f64 = 0.02;
+/// How far back requests are counted, in seconds.
+const RATE_S: f64 = 60.0;
 
 /// The price of one engine's queue.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,14 +32,59 @@ pub struct QueuePrice {
     /// Running means: what requests cost elsewhere in USD, and their prefill work here in seconds.
     cost_usd: f64,
     work_s: f64,
+    limit_s: f64,
+    /// Requests a second.
+    rate: f64,
+    came: Mono,
+    /// Share of them that our own engine was asked for first.
+    share: Option<f64>,
+}
+
+/// What a request asks of our own engine.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Demanded {
+    /// What it would cost elsewhere, in USD.
+    pub cost_usd: f64,
+    /// Its prefill work here, in seconds.
+    pub work_s: f64,
+    /// When its first token is late, in seconds.
+    pub limit_s: f64,
+}
+
+/// What one request's work does to those that come behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Behind {
+    /// What it costs that those who come within a second are made late, in USD.
+    pub usd_per_s: f64,
+    /// How long a queue they bear, in seconds.
+    pub patience_s: f64,
+    /// Share of late requests that our own engine took.
+    pub share: f64,
+}
+
+impl Behind {
+    /// With what another engine's queue says: the heavier burden, and what all of them took.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        let heavier = if other.usd_per_s > self.usd_per_s { other } else { self };
+        Self { share: (self.share + other.share).min(1.0), ..heavier }
+    }
 }
 
 impl QueuePrice {
-    /// A request was decided that would cost `cost_usd` elsewhere and would take `work_s` seconds of prefill work here.
-    pub fn decided(&mut self, cost_usd: f64, work_s: f64) {
+    /// A request was decided at `now`: `here` says whether our own engine was asked first.
+    pub fn decided(&mut self, now: Mono, demand: Demanded, here: bool) {
+        let Demanded { cost_usd, work_s, limit_s } = demand;
+        let passed = now.since(self.came).as_secs_f64();
+        self.came = now;
+        self.rate = self.rate * (-passed / RATE_S).exp() + 1.0 / RATE_S;
+        let took = f64::from(u8::from(here));
+        self.share = Some(self.share.map_or(took, |known| known + SMOOTHING * (took - known)));
         if !(cost_usd.is_finite() && work_s.is_finite()) || cost_usd < 0.0 || work_s < 0.0 {
             return;
         }
+        let share = if self.work_s == 0.0 { 1.0 } else { SMOOTHING };
+        self.limit_s += share * (limit_s - self.limit_s);
         let share = if self.work_s == 0.0 { 1.0 } else { SMOOTHING };
         self.cost_usd += share * (cost_usd - self.cost_usd);
         self.work_s += share * (work_s - self.work_s);
@@ -59,6 +107,15 @@ impl QueuePrice {
         self.price = (self.price * (STEP * off * steps).exp() + seed * steps).clamp(0.0, CEILING);
     }
 
+    /// What work does to those behind it, a late first token counting `lateness_usd`.
+    pub fn behind(&self, lateness_usd: f64) -> Behind {
+        Behind {
+            usd_per_s: self.rate * lateness_usd.min(self.cost_usd),
+            patience_s: (self.limit_s - self.work_s).max(0.0),
+            share: self.share.unwrap_or(0.0),
+        }
+    }
+
     /// USD for a second of prefill work.
     pub fn usd_per_s(&self) -> f64 {
         if self.work_s > 0.0 { self.price * self.cost_usd / self.work_s } else { 0.0 }
@@ -69,14 +126,27 @@ impl QueuePrice {
 mod tests {
     use super::*;
 
+    const DEMANDED: Demanded = Demanded { cost_usd: 1e-3, work_s: 0.5, limit_s: 2.0 };
+
     #[test]
     fn it_rises_with_the_queue_and_falls_without() {
         let mut price = QueuePrice::default();
-        price.decided(1e-3, 0.5);
+        price.decided(Mono(0), DEMANDED, true);
         let at = |second: u64| Mono(second * 1_000_000_000);
         (1..60).for_each(|second| price.look(at(second), 2.0));
         let busy = price.usd_per_s();
-        (60..600).for_each(|second| price.look(at(second), 0.0));
+        (60..900).for_each(|second| price.look(at(second), 0.0));
         assert!(busy > 1e-3 && price.usd_per_s() < busy / 1e3, "{busy}");
+    }
+
+    #[test]
+    fn those_behind_count_as_often_as_they_come_and_no_more_than_elsewhere() {
+        let mut price = QueuePrice::default();
+        let at = |second: u64| Mono(second * 1_000_000_000);
+        (0..600).for_each(|second| price.decided(at(second), DEMANDED, second % 2 == 0));
+        let behind = price.behind(5e-4);
+        assert!((behind.usd_per_s / 5e-4 - 1.0).abs() < 0.05, "one a second: {}", behind.usd_per_s);
+        assert!((price.behind(1.0).usd_per_s / 1e-3 - 1.0).abs() < 0.05, "they may go elsewhere");
+        assert!((behind.patience_s - 1.5).abs() < 1e-6 && (behind.share - 0.5).abs() < 0.1);
     }
 }

@@ -1,5 +1,7 @@
 //! All that is learnt of one route, in one place: evidence in, an outlook out.
 
+mod queue;
+
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -15,6 +17,7 @@ use super::load::Load;
 use super::others::{Others, Spell, Standing};
 use super::pace::Pace;
 use super::prefix::Held;
+use super::writing::Writing;
 
 /// How long a route rests that only the operator can mend.
 pub const DISABLED_FOR: Duration = Duration::from_mins(5);
@@ -71,8 +74,10 @@ pub struct RouteMind {
     waiting: SmallVec<[Waiting; 16]>,
     /// First tokens of which it is not known yet how much of the prompt was read.
     unsettled: SmallVec<[Unsettled; 8]>,
-    /// When an engine of our own should have read all that was sent to it, in seconds of the clock.
-    busy_until_s: f64,
+    /// Since when, or from when on, an engine of our own has been free to read the first of those waiting, in seconds of
+    /// the clock.
+    free_s: f64,
+    writing: Writing,
     running: u32,
     heard: u32,
     heard_at: Option<Mono>,
@@ -86,14 +91,18 @@ struct Waiting {
     id: AttemptId,
     began: Mono,
     reading: Reading,
-    queued: f64,
+    /// What was ahead of it in the queue of an engine of our own, in seconds.
+    ahead_s: f64,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Unsettled {
     id: AttemptId,
-    ahead: f64,
     time_s: f64,
+    running: u32,
+    /// Since it was asked, and what was ahead of it then.
+    total_s: f64,
+    ahead_s: f64,
 }
 
 impl RouteMind {
@@ -104,14 +113,11 @@ impl RouteMind {
 
     /// An attempt with so much of a prompt to read begins.
     pub fn began(&mut self, now: Mono, id: AttemptId, reading: Reading) {
-        let uncached = reading.expected();
         self.breaker.begin(now);
-        self.load.asked(now, uncached);
-        let queued = self.queued(now);
-        let read_s = self.first_token.token_s();
-        self.busy_until_s = self.busy_until_s.max(seconds(now)) + read_s * uncached;
+        self.load.asked(now, reading.expected());
         if self.waiting.len() < WAITING_MAX {
-            self.waiting.push(Waiting { id, began: now, reading, queued });
+            let ahead_s = self.queued(now) * self.token_s();
+            self.waiting.push(Waiting { id, began: now, reading, ahead_s });
         }
     }
 
@@ -121,21 +127,24 @@ impl RouteMind {
         if let Some(waiting) = self.take(id)
             && timed
         {
-            let ahead = if queues { waiting.queued } else { 0.0 };
-            let time_s = now.since(waiting.began).as_secs_f64();
-            let reading = waiting.reading.behind(ahead);
-            self.first_token.noticed(seconds(now), reading, time_s);
-            if reading.is_certain() {
-                self.first_token.settled(reading.hit, time_s);
-            } else {
-                if self.unsettled.len() >= WAITING_MAX {
-                    self.unsettled.remove(0);
+            let (time_s, reading) = (seconds(now) - self.read_from_s(&waiting, queues), waiting.reading);
+            // Where an abandoned prompt may have been read before it, or not, its time tells nothing.
+            if time_s > 0.0 {
+                let running = if queues { self.running } else { 0 };
+                self.first_token.noticed(seconds(now), reading, time_s / self.writing.slows(running));
+                let (total_s, ahead_s) = (now.since(waiting.began).as_secs_f64(), waiting.ahead_s);
+                let one = Unsettled { id, time_s, running, total_s, ahead_s };
+                if reading.is_certain() {
+                    self.settled(reading.hit, one);
+                } else {
+                    if self.unsettled.len() >= WAITING_MAX {
+                        self.unsettled.remove(0);
+                    }
+                    self.unsettled.push(one);
                 }
-                self.unsettled.push(Unsettled { id, ahead, time_s });
             }
             // What is still to be read begins now.
-            let left: f64 = self.waiting.iter().map(|waiting| waiting.reading.expected()).sum();
-            self.busy_until_s = seconds(now) + self.first_token.token_s() * left;
+            self.free_s = seconds(now);
         }
         if self.heard_at.is_some_and(|at| now.since(at) > FORGOTTEN) {
             self.heard = 0;
@@ -173,21 +182,14 @@ impl RouteMind {
         self.cache_hits.reported(held.age_s, u64::from(held.tokens), cached);
         if let Some(at) = self.unsettled.iter().position(|one| one.id == id) {
             let one = self.unsettled.remove(at);
-            self.first_token.settled(prompt.saturating_sub(cached) as f64 + one.ahead, one.time_s);
+            self.settled(prompt.saturating_sub(cached) as f64, one);
         }
     }
 
     /// An attempt was abandoned before its first token: its caller left, or another route was quicker.
     pub fn abandoned(&mut self, now: Mono, id: AttemptId, queues: bool) {
-        let first = self.waiting.iter().min_by_key(|waiting| waiting.id).map(|waiting| waiting.id);
-        if let Some(waiting) = self.take(id) {
-            // The prompt being read is read to its end; another leaves the queue.
-            if first != Some(id) {
-                self.busy_until_s -= self.first_token.token_s() * waiting.reading.expected();
-            }
-            let ahead = if queues { waiting.queued } else { 0.0 };
-            let age_s = now.since(waiting.began).as_secs_f64();
-            let reading = waiting.reading.behind(ahead);
+        self.waited_in_vain(now, id, queues);
+        if let Some((reading, age_s)) = self.leave(now, id, queues) {
             // Silence that luck does not explain is a failure, whoever ended it.
             if age_s > SILENCE_FAILS * self.first_token.usual_s(reading.miss) {
                 self.errors.counted(seconds(now), true);
@@ -206,16 +208,17 @@ impl RouteMind {
         retry_after: Option<Duration>,
         queues: bool,
     ) -> Change {
+        if queues && self.waiting.first().is_some_and(|first| first.id == id) && failing != Failing::Silence {
+            self.free_s = seconds(now);
+        }
         match failing {
             Failing::Not => {
                 self.take(id);
                 Change::None
             }
             Failing::Silence => {
-                if let Some(waiting) = self.take(id) {
-                    let ahead = if queues { waiting.queued } else { 0.0 };
-                    let age_s = now.since(waiting.began).as_secs_f64();
-                    self.first_token.silent(seconds(now), waiting.reading.behind(ahead), age_s);
+                if let Some((reading, age_s)) = self.leave(now, id, queues) {
+                    self.first_token.silent(seconds(now), reading, age_s);
                 }
                 self.count_failure(now, retry_after)
             }
@@ -302,10 +305,13 @@ impl RouteMind {
     #[expect(clippy::cast_possible_truncation, reason = "rates and shares")]
     pub fn outlook(&mut self, now: Mono, queues: bool) -> RouteOutlook {
         let at_s = seconds(now);
-        let waiting = self.waiting.iter().map(|waiting| {
-            let ahead = if queues { waiting.queued } else { 0.0 };
-            (waiting.reading.behind(ahead), now.since(waiting.began).as_secs_f64())
-        });
+        // Of those that wait for an engine of our own only the first is being read: the others' silence tells nothing.
+        let told = if queues { 1 } else { self.waiting.len() };
+        let waiting = self
+            .waiting
+            .iter()
+            .take(told)
+            .map(|waiting| (waiting.reading, at_s - self.read_from_s(waiting, queues)));
         // Those that wait no longer than is usual tell nothing; of the others the first eight tell enough.
         let mut overdue: SmallVec<[(Reading, f64); 8]> = SmallVec::new();
         for (reading, age_s) in waiting {
@@ -313,8 +319,12 @@ impl RouteMind {
                 overdue.push((reading, age_s));
             }
         }
+        let mut first_token = self.first_token.outlook(at_s, overdue.into_iter());
+        if queues {
+            first_token.level *= self.slower() as f32;
+        }
         RouteOutlook {
-            first_token: self.first_token.outlook(at_s, overdue.into_iter()),
+            first_token,
             error: self.errors.share(at_s),
             pace: self.pace.outlook(),
             cache_hits: CacheShares(self.cache_hits.shares()),
@@ -337,20 +347,10 @@ impl RouteMind {
         }
     }
 
-    /// What changes with every request at an engine of our own: prompt tokens sent and not yet read, and answers under way.
-    #[expect(clippy::cast_possible_truncation, reason = "tokens")]
-    pub fn queue(&self, now: Mono) -> (f32, u32) {
-        (self.queued(now) as f32, self.running)
-    }
-
-    /// Prompt tokens sent and not yet read, were it an engine of our own.
-    fn queued(&self, now: Mono) -> f64 {
-        (self.busy_until_s - seconds(now)).max(0.0) / self.first_token.token_s()
-    }
-
     fn take(&mut self, id: AttemptId) -> Option<Waiting> {
         let at = self.waiting.iter().position(|waiting| waiting.id == id)?;
-        Some(self.waiting.swap_remove(at))
+        // Their order is that of an engine of our own.
+        Some(self.waiting.remove(at))
     }
 }
 

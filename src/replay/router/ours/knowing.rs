@@ -5,10 +5,12 @@ use crate::replay::world::World;
 use crate::routing::learn::lengths::Asker;
 use crate::routing::learn::prefix::{Block, Held, held};
 use crate::routing::pursuit::Pursuit;
-use crate::routing::{Candidate, Endpoint, Learned, Needs, RequestFacts, RouteId, choose, select};
+use crate::routing::{Candidate, Endpoint, Learned, Needs, RequestFacts, RouteId, choose, select, weigh};
+use crate::units::PicoUsd;
 
 use super::{
     EXTENDS, HORIZON_S, Knows, OUTLOOK_AGES_US, OUTLOOK_LASTS_US, OUTLOOK_RESTS_US, Ours, Shown, hash, mono,
+    share_ppm,
 };
 
 /// A request under way.
@@ -72,7 +74,7 @@ impl Ours<'_> {
         }
         if let Some(node) = node {
             let seen = &self.outlooks[usize::from(node.0)];
-            let queued_s = f64::from(seen.queued_tokens * seen.first_token.per_token_s);
+            let queued_s = f64::from(seen.queued_tokens * seen.first_token.token_s());
             self.queue.look(mono(now_us), queued_s);
         }
     }
@@ -162,6 +164,9 @@ impl Ours<'_> {
             Knows::Learnt => (promise.usd(), promise.mean_cost_usd()),
             Knows::Truth(_, lateness_usd) => (Some(lateness_usd), promise.mean_cost_usd()),
         };
+        #[expect(clippy::cast_possible_truncation, reason = "an estimate")]
+        let whole = PicoUsd((mean_cost_usd * 1e12) as i128);
+        let hedge_room = self.hedged.room(mono(now_us), whole, share_ppm(policy));
         let facts = RequestFacts {
             endpoint: Endpoint::Chat,
             eligible: &self.eligible[state.facts.model],
@@ -176,6 +181,8 @@ impl Ours<'_> {
                 output_tokens: Some(state.facts.output),
                 session_rest: state.facts.rest,
                 queue_usd_per_s: self.queue.usd_per_s(),
+                hedge_room_usd: (mean_cost_usd > 0.0).then_some(weigh::usd(hedge_room)),
+                behind: self.queue.behind(lateness_usd.unwrap_or(f64::INFINITY)),
             },
             waited: state.pursuit.waited(mono(now_us)),
             tried: state.pursuit.tried(),

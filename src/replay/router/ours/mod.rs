@@ -11,7 +11,7 @@ use crate::routing::learn::first_token::{Prior, Reading};
 use crate::routing::learn::hedge_spend::{HedgeSpend, PROBE_SHARE_PPM};
 use crate::routing::learn::lengths::Lengths;
 use crate::routing::learn::prefix::{Block, Ledger};
-use crate::routing::learn::queue_price::QueuePrice;
+use crate::routing::learn::queue_price::{Demanded, QueuePrice};
 use crate::routing::learn::retries::RetryBudget;
 use crate::routing::learn::route::{AttemptId, Failing, RouteMind};
 use crate::routing::learn::sessions::Sessions;
@@ -192,6 +192,12 @@ impl<'a> Ours<'a> {
     }
 }
 
+/// What second attempts may cost under `policy`, in parts per million of its spend.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share from 0 to 1")]
+fn share_ppm(policy: &Policy) -> u32 {
+    (policy.hedging.max_extra_cost.clamp(0.0, 1.0) * 1e6) as u32
+}
+
 fn ids(world: &World<'_>) -> impl Iterator<Item = RouteId> + use<> {
     (0..u16::try_from(world.routes.len()).unwrap_or(u16::MAX)).map(RouteId)
 }
@@ -208,12 +214,17 @@ impl Router for Ours<'_> {
             let promise = &mut self.promises[state.policy * self.models + state.facts.model];
             promise.decided(&self.decision);
             if let (Some(node), Some(cheapest)) = (world.node_id(), cheapest) {
+                let seen = &self.outlooks[usize::from(node.0)];
                 let at = self.eligible[state.facts.model].iter().position(|id| *id == node);
-                let held = at.and_then(|at| state.held.get(at)).map_or(0, |held| u64::from(held.tokens));
+                let held = at.and_then(|at| state.held.get(at)).copied().unwrap_or_default();
+                let hit = f64::from(seen.cache_hits.at(held.age_s));
                 #[expect(clippy::cast_precision_loss, reason = "a token count")]
-                let uncached = state.facts.prompt.saturating_sub(held) as f64;
-                let token_s = f64::from(self.outlooks[usize::from(node.0)].first_token.per_token_s);
-                self.queue.decided(cheapest, uncached * token_s);
+                let uncached = state.facts.prompt as f64 - hit * f64::from(held.tokens);
+                let work_s = uncached * f64::from(seen.first_token.token_s());
+                let limit_s = self.decision.limit.unwrap_or_default().as_secs_f64();
+                let here = self.decision.order.first().is_some_and(|first| first.route == node);
+                let demanded = Demanded { cost_usd: cheapest, work_s, limit_s };
+                self.queue.decided(mono(now_us), demanded, here);
             }
             self.degraded[1] += 1;
             self.degraded[0] += u64::from(self.decision.degraded == crate::routing::Degraded::Slo);
@@ -246,9 +257,7 @@ impl Router for Ours<'_> {
         let first = state.pursuit.running().first().map(|running| running.candidate.route);
         let seen = first.map(|id| self.outlooks[..].outlook(0, id));
         let step = seen.map_or(Step::Wait, |seen| state.pursuit.silence(&self.decision, seen, mono(now_us)));
-        let share = self.policies.get(state.policy).map_or(0.0, |policy| policy.hedging.max_extra_cost);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share from 0 to 1")]
-        let share_ppm = (share.clamp(0.0, 1.0) * 1e6) as u32;
+        let share_ppm = self.policies.get(state.policy).map_or(0, share_ppm);
         let next = match step {
             Step::Ask(candidate) => {
                 let (prompt, whole) =
