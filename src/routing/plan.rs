@@ -96,7 +96,7 @@ pub struct Terms {
     pub left_s: f32,
     /// The earliest time to ask a second route, in seconds from now.
     pub hedge_from_s: f32,
-    /// The most that the prompt of a second route may cost, in USD.
+    /// The most that the prompt of a second route may be expected to cost, in USD.
     pub hedge_room_usd: f64,
 }
 
@@ -163,15 +163,16 @@ pub fn hedged(
 ) -> Option<Second> {
     let mut best: Option<Second> = None;
     let mut limit = best_usd;
-    if backup.offer.prompt_usd > terms.hedge_room_usd {
-        return None;
-    }
     for (given_s, answers) in backup.given {
         let after_s = terms.left_s - given_s;
         if !(after_s > 0.02 && after_s >= terms.hedge_from_s) {
             continue;
         }
         let asked = 1.0 - (1.0 - offer.error) * offer.within(outlook, after_s);
+        // A plan on a second attempt that will be refused for its cost is none.
+        if f64::from(asked) * backup.offer.prompt_usd > terms.hedge_room_usd {
+            continue;
+        }
         let missed = (1.0 - offer.in_time) * (1.0 - answers);
         let late = f64::from(1.0 - (1.0 - missed) * (1.0 - offer.slow));
         let asked_usd = f64::from(asked);

@@ -78,11 +78,11 @@ pub(super) fn weigh(
     let uncached = offer.uncached_miss - hit * (offer.uncached_miss - offer.uncached_hit);
     if route.local {
         // Work of our own is paid in queue, not in money.
-        let token_s = seen.first_token.token_s();
-        let work_s = f64::from(token_s * (uncached - queued).max(0.0));
+        let read_s = seen.first_token.token_s();
+        let work_s = f64::from(read_s * (uncached - queued).max(0.0));
         let behind = &facts.learned.behind;
         // Those who come before the queue is bearable again are late by it.
-        let over_s = (f64::from(token_s * queued) + work_s - behind.patience_s).clamp(0.0, work_s);
+        let over_s = (f64::from(read_s * queued) + work_s - behind.patience_s).clamp(0.0, work_s);
         offer.queue_usd = facts.learned.queue_usd_per_s * work_s + behind.usd_per_s * over_s;
     }
     let typical_s = seen.first_token.typical_s(uncached);

@@ -192,7 +192,7 @@ impl Demand {
     pub fn hedge_room_usd(&self, policy: &Policy, now: Mono, whole_usd: f64) -> Option<f64> {
         let whole = PicoUsd((whole_usd * 1e12) as i128);
         let mut spend = lock(&self.spend);
-        let room = |spend: &mut HedgeSpend| usd(spend.room(now, whole, share_ppm(policy)));
+        let room = |spend: &mut HedgeSpend| usd(spend.bears(now, whole, share_ppm(policy)));
         (whole_usd > 0.0)
             .then(|| spend.get_mut(&policy.name).map_or_else(|| room(&mut HedgeSpend::default()), room))
     }

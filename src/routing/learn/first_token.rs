@@ -301,6 +301,7 @@ impl FirstToken {
     }
 
     /// A first token came after so many times what was expected when its prompt was queued.
+    #[expect(clippy::cast_possible_truncation, reason = "a logarithm")]
     pub fn waited(&mut self, ratio: f64) {
         if let Some(waits) = &mut self.waits {
             waits.seen(ratio.max(1e-3).ln() as f32);
@@ -308,6 +309,7 @@ impl FirstToken {
     }
 
     /// It was given up after so many times that.
+    #[expect(clippy::cast_possible_truncation, reason = "a logarithm")]
     pub fn waited_in_vain(&mut self, ratio: f64) {
         if let Some(waits) = &mut self.waits {
             waits.censored(ratio.max(1e-3).ln() as f32);

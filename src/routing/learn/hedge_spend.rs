@@ -45,8 +45,13 @@ impl HedgeSpend {
         may
     }
 
-    /// What the prompt of a second attempt may cost now, for a request that is expected to cost `whole`.
-    pub fn room(&mut self, now: Mono, whole: PicoUsd, share_ppm: u32) -> PicoUsd {
+    /// What a plan's second attempt may be expected to cost now, for a request that is expected to cost `whole`: what there
+    /// is room for, and a plan that keeps to the share by itself is always borne.
+    pub fn bears(&mut self, now: Mono, whole: PicoUsd, share_ppm: u32) -> PicoUsd {
+        self.room(now, whole, share_ppm).max(whole.times_ppm(share_ppm))
+    }
+
+    fn room(&mut self, now: Mono, whole: PicoUsd, share_ppm: u32) -> PicoUsd {
         self.pass(now);
         let hedged: PicoUsd = self.slices.iter().map(|slice| slice.hedged).sum();
         let total: PicoUsd = self.slices.iter().map(|slice| slice.total).sum();

@@ -166,7 +166,7 @@ impl Ours<'_> {
         };
         #[expect(clippy::cast_possible_truncation, reason = "an estimate")]
         let whole = PicoUsd((mean_cost_usd * 1e12) as i128);
-        let hedge_room = self.hedged.room(mono(now_us), whole, share_ppm(policy));
+        let hedge_room = self.hedged.bears(mono(now_us), whole, share_ppm(policy));
         let facts = RequestFacts {
             endpoint: Endpoint::Chat,
             eligible: &self.eligible[state.facts.model],
