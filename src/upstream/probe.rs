@@ -86,12 +86,14 @@ impl Upstreams {
         let unheard = health.heard_at.get().is_none_or(|at| now.since(at) >= INTERVAL);
         let rested = health.probe_from.get().is_none_or(|from| from <= now);
         // The trial of a breaker is due when the breaker says so.
-        let due = health.may_be_probed(now) && (half_open || (unheard && rested));
+        let may = health.may_be_probed(now);
+        let introduced = may && !half_open && health.introduces();
+        let due = may && (half_open || introduced || (unheard && rested));
         if due {
             health.probe_from.set(now.plus(INTERVAL + jitter(health, now)));
         }
         let cost = route.zip(PROBE.as_ref()).map(|(route, call)| self.cost_of_probe(route, call));
-        due && (half_open || cost.is_none_or(|cost| self.demand.may_probe(now, cost)))
+        due && (half_open || introduced || cost.is_none_or(|cost| self.demand.may_probe(now, cost)))
     }
 
     /// Probes the route at this place. Dropping the future cancels the probe.

@@ -15,8 +15,9 @@ const MARGIN: f64 = 0.002;
 pub const CEILING: f64 = 50.0;
 /// Start of λ in the same measure, times the share that may be late: the fewer may be late, the dearer each is.
 const START: f64 = 0.15;
-/// λ never falls below this many mean costs: below it changes nothing.
-const FLOOR: f64 = 0.02;
+/// λ never falls below this many mean costs, or it would take a minute of late answers, each of which it takes for a good
+/// bargain, to leave a cheap route that has become slow.
+const FLOOR: f64 = 1.0;
 /// Share of a new cost in the running mean.
 const SMOOTHING: f64 = 0.01;
 

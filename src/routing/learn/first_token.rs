@@ -15,6 +15,8 @@ const BASE_ASSUMED_S: f64 = 1.0;
 const PER_TOKEN_ASSUMED_S: f64 = 0.03e-3;
 const OWN_PER_TOKEN_ASSUMED_S: f64 = 0.02e-3;
 const PRIOR_SAMPLES: f64 = 8.0;
+/// The time for each token is held as if by prompts of this many tokens.
+const LONG: f64 = 12_000.0;
 const BASE_LEAST_S: f64 = 0.05;
 const PER_TOKEN_LEAST_S: f64 = 0.005e-3;
 /// How much of its weight a sample keeps at each further one.
@@ -140,7 +142,7 @@ fn luck(ratio: f32, struck: f32) -> f32 {
 impl FirstToken {
     /// An estimator that begins with `prior`.
     pub fn new(prior: Prior) -> Self {
-        // As if `samples` calls had been seen at each of two prompt lengths, so that both numbers are held.
+        // Each number is held by itself, so that short prompts that are quicker than was thought do not make long ones slower.
         let mut this = Self {
             matrix: [0.0; 3],
             vector: [0.0; 2],
@@ -152,10 +154,12 @@ impl FirstToken {
             samples: 0.0,
             prefill_luck: prior.prefill_luck,
         };
-        for tokens in [200.0, 12_000.0] {
-            let time = prior.base_s + prior.per_token_s * tokens;
-            this.add(tokens, time, prior.samples / 2.0 / (time * time));
-        }
+        let weight = prior.samples / 2.0;
+        this.matrix[0] = weight / (prior.base_s * prior.base_s);
+        this.vector[0] = this.matrix[0] * prior.base_s;
+        let long_s = prior.base_s + prior.per_token_s * LONG;
+        this.matrix[2] = weight * LONG * LONG / (long_s * long_s);
+        this.vector[1] = this.matrix[2] * prior.per_token_s;
         this
     }
 
