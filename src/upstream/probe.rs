@@ -210,6 +210,26 @@ mod tests {
         assert!(!due_after(601), "nobody wants it any more");
     }
 
+    #[tokio::test]
+    async fn a_route_of_which_nothing_is_known_gets_four_probes_at_once_and_then_one_in_fifteen_seconds() {
+        let clock = Arc::new(ManualClock::at("2026-11-01T00:00:00Z".parse().expect("a moment")));
+        let upstreams = upstreams(&clock);
+        let due_after = |ms: u64| {
+            clock.advance(Duration::from_millis(ms));
+            upstreams.is_probe_due(0, None, clock.now().mono)
+        };
+        assert!(!due_after(500), "nobody has asked for it");
+        let health = &upstreams.health[0];
+        health.wanted_at.set(clock.now().mono);
+        for id in 0..4 {
+            assert!(due_after(500), "{id}");
+            health.began(clock.now().mono, AttemptId(id), Reading::of(10.0));
+            health.answered(clock.now().mono, AttemptId(id), true);
+        }
+        assert!(!due_after(500), "it is known now");
+        assert!(due_after(18_000));
+    }
+
     #[test]
     fn a_probe_is_a_small_call() {
         let call = PROBE.as_ref().expect("it is well formed");

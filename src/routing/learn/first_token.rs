@@ -390,6 +390,14 @@ mod tests {
     }
 
     #[test]
+    fn a_quick_answer_to_a_short_prompt_makes_long_ones_no_slower() {
+        let mut first = FirstToken::default();
+        let before = first.per_token_s;
+        (0..4_u8).for_each(|second| first.heard(f64::from(second), 60.0, 0.3));
+        assert!(first.base_s < 0.6 && (first.per_token_s / before - 1.0).abs() < 0.05, "{first:?}");
+    }
+
+    #[test]
     fn silence_is_evidence_before_any_answer() {
         let mut first = taught(0.4, 0.05e-3, 500);
         let calm = first.outlook(500.0, std::iter::empty()).within(0.8, 100.0);
