@@ -4,8 +4,11 @@
 //! ```text
 //! asked     P_h    = 1 − (1 − e_j)·F_j(τ)
 //! late      P_miss = [(1 − e_j)(1 − F_j(s)) + e_j]·[1 − (1 − e_k)·F_k(x)],  x = s − τ
-//! worth     J      = in_j + out_j·(1 − P_h) + P_h·(in_k + ½(out_j + out_k)) + λ·P_miss + what else counts for j
+//! second    P_k    = P_h·(1 − e_k)·F_k(x)·(1 − ½·P(j answers by s | silent at τ))
+//! worth     J      = in_j + P_h·in_k + (1 − P_k)·(out_j + V_j) + P_k·(out_k + V_k) + λ·P_miss
 //! ```
+//!
+//! V is what else counts: the session stays with whoever answers.
 //!
 //! j is asked first, k after τ; s is when a first token is late, F the chance of one by a time, e the chance of a quick
 //! failure, in and out what prompt and answer cost. The loser's prompt is billed as far as its provider is known to.
@@ -176,14 +179,14 @@ pub fn hedged(
         let missed = (1.0 - offer.in_time) * (1.0 - answers);
         let late = f64::from(1.0 - (1.0 - missed) * (1.0 - offer.slow));
         let asked_usd = f64::from(asked);
-        let second_usd = backup.offer.prompt_usd
-            + backup.offer.queue_usd
-            + 0.5 * (offer.answer_usd + backup.offer.answer_usd);
+        // Who answers once both are asked: the first as often as it would have been in time, and of those the half.
+        let soon = if asked > 1e-4 { ((offer.in_time + asked - 1.0) / asked).clamp(0.0, 1.0) } else { 0.0 };
+        let second_answers = asked_usd * f64::from(answers * (1.0 - 0.5 * soon));
         let score_usd = offer.prompt_usd
-            + offer.answer_usd * (1.0 - asked_usd)
-            + asked_usd * second_usd
-            + offer.other_usd
+            + asked_usd * (backup.offer.prompt_usd + backup.offer.queue_usd)
             + offer.queue_usd
+            + (offer.answer_usd + offer.other_usd) * (1.0 - second_answers)
+            + (backup.offer.answer_usd + backup.offer.other_usd) * second_answers
             + terms.lateness_usd * late;
         if score_usd < limit {
             limit = score_usd;

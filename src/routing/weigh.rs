@@ -22,7 +22,7 @@ const TOKEN_TARGET_S: f64 = 0.02;
 /// Stands for the cost of a route without a price, in USD: dearer than any.
 const UNPRICED_USD: f64 = 1e6;
 /// First tokens that a new route must have brought before it gets more than a small share.
-pub const RAMP_HEARD: u32 = 20;
+pub const RAMP_HEARD: u32 = 8;
 
 /// `route`, the `place`th eligible one, as a candidate: all that its score rests on but the price of lateness.
 #[expect(clippy::too_many_arguments, reason = "what a candidate is made of")]

@@ -135,6 +135,11 @@ impl RouteHealth {
         self.lock().may_be_probed(now)
     }
 
+    /// Whether one of the probes is due that a route gets before anything is known of it; if so, it is counted.
+    pub(super) fn introduces(&self) -> bool {
+        self.lock().introduces()
+    }
+
     /// The breaker's state at `now`.
     pub fn breaker_state(&self, now: Mono) -> State {
         self.lock().breaker_state(now)

@@ -86,12 +86,14 @@ impl Upstreams {
         let unheard = health.heard_at.get().is_none_or(|at| now.since(at) >= INTERVAL);
         let rested = health.probe_from.get().is_none_or(|from| from <= now);
         // The trial of a breaker is due when the breaker says so.
-        let due = health.may_be_probed(now) && (half_open || (unheard && rested));
+        let may = health.may_be_probed(now);
+        let introduced = may && !half_open && health.introduces();
+        let due = may && (half_open || introduced || (unheard && rested));
         if due {
             health.probe_from.set(now.plus(INTERVAL + jitter(health, now)));
         }
         let cost = route.zip(PROBE.as_ref()).map(|(route, call)| self.cost_of_probe(route, call));
-        due && (half_open || cost.is_none_or(|cost| self.demand.may_probe(now, cost)))
+        due && (half_open || introduced || cost.is_none_or(|cost| self.demand.may_probe(now, cost)))
     }
 
     /// Probes the route at this place. Dropping the future cancels the probe.
@@ -207,6 +209,26 @@ mod tests {
         assert!(!due_after(1), "which is under way");
         health.answered(clock.now().mono, AttemptId(4), true);
         assert!(!due_after(601), "nobody wants it any more");
+    }
+
+    #[tokio::test]
+    async fn a_route_of_which_nothing_is_known_gets_four_probes_at_once_and_then_one_in_fifteen_seconds() {
+        let clock = Arc::new(ManualClock::at("2026-11-01T00:00:00Z".parse().expect("a moment")));
+        let upstreams = upstreams(&clock);
+        let due_after = |ms: u64| {
+            clock.advance(Duration::from_millis(ms));
+            upstreams.is_probe_due(0, None, clock.now().mono)
+        };
+        assert!(!due_after(500), "nobody has asked for it");
+        let health = &upstreams.health[0];
+        health.wanted_at.set(clock.now().mono);
+        for id in 0..4 {
+            assert!(due_after(500), "{id}");
+            health.began(clock.now().mono, AttemptId(id), Reading::of(10.0));
+            health.answered(clock.now().mono, AttemptId(id), true);
+        }
+        assert!(!due_after(500), "it is known now");
+        assert!(due_after(18_000));
     }
 
     #[test]

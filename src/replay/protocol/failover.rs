@@ -33,6 +33,8 @@ pub struct Failure {
     pub seconds: Option<f64>,
     /// First attempts that went there until then.
     pub exposed: u64,
+    /// The same, had the router been told of it as it began: as long as that goes on asking the route, it is right to.
+    pub told_seconds: Option<f64>,
     /// Errors that callers saw.
     pub errors: u64,
 }
@@ -56,8 +58,11 @@ pub fn measure(calm: &Scenario, trace: &Trace, slo: SloClass, attainment: f64, s
     let failures = kinds.into_iter().map(|kind| {
         let incidents = vec![Incident { route: route.clone(), from: FROM, to: TO, kind }];
         let scenario = Scenario { incidents, ..calm.clone() };
-        let tally = Case { scenario: &scenario, trace, slo, eligible: &[] }.ours(&policies, seed);
+        let case = Case { scenario: &scenario, trace, slo, eligible: &[] };
+        let tally = case.ours(&policies, seed);
         let met = tally.failovers.first();
+        let told = met.map(|met| case.told(&policies, seed, met.began_us));
+        let told = told.as_ref().and_then(|told| told.failovers.first());
         Failure {
             trace: trace.name.clone(),
             attainment,
@@ -66,6 +71,7 @@ pub fn measure(calm: &Scenario, trace: &Trace, slo: SloClass, attainment: f64, s
             down: kind == IncidentKind::Down,
             seconds: met.and_then(|met| met.seconds),
             exposed: met.map_or(0, |met| met.exposed),
+            told_seconds: told.and_then(|met| met.seconds),
             errors: tally.errors,
         }
     });

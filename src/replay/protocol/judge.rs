@@ -82,6 +82,16 @@ impl Case<'_> {
         run(&mut world, self.scenario, rules(self.slo, policies), &mut router)
     }
 
+    /// The router that serves, which is told from `at_us` on what is so: what it then does is right in its place.
+    pub fn told(&self, policies: &[Policy], seed: u64, at_us: u64) -> Tally {
+        let mut world = World::new(self.scenario, self.trace, seed);
+        let lucks = world.lucks();
+        let mut router = Ours::new(&world, policies, Knows::Learnt, self.scenario.begins, seed)
+            .with_eligible(self.eligible)
+            .told_from(at_us, lucks);
+        run(&mut world, self.scenario, rules(self.slo, policies), &mut router)
+    }
+
     /// A baseline, with a node of our own serving while fewer than `local_most` requests are there.
     pub fn baseline(&self, rule: Rule, local_most: Option<u32>, seed: u64) -> Tally {
         let mut world = World::new(self.scenario, self.trace, seed);

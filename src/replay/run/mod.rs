@@ -70,6 +70,8 @@ struct Attempt {
 }
 
 const PROBE: usize = usize::MAX;
+/// How often the gateway looks for routes to probe.
+const PROBES_EVERY_US: u64 = 500_000;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Request {
@@ -151,7 +153,7 @@ impl Run<'_, '_> {
         for at in restarts {
             self.push(at, Event::Restart);
         }
-        self.push(first + 1_000_000, Event::Probe);
+        self.push(first + PROBES_EVERY_US, Event::Probe);
     }
 
     fn push(&mut self, at_us: u64, event: Event) {
@@ -213,11 +215,11 @@ impl Run<'_, '_> {
                 }
             }
             Event::Probe => {
-                if let Some(route) = router.probe(self.world, now) {
+                while let Some(route) = router.probe(self.world, now) {
                     self.probe(router, route);
                 }
                 if self.left > 0 {
-                    self.push(now + 1_000_000, Event::Probe);
+                    self.push(now + PROBES_EVERY_US, Event::Probe);
                 }
             }
         }

@@ -181,7 +181,7 @@ impl<'a> Teller<'a> {
         let gist = self.view.gist;
         match But::reason(first, other) {
             But::Place => out.write_str("comes later in the order asked for"),
-            But::New => out.write_str("new: it gets one request in ten until it has answered twenty"),
+            But::New => out.write_str("new: it gets one request in ten until it has answered eight"),
             But::Late if gist.limit.is_some() => {
                 let assumed = if other.ttft_ms.is_none() { " by assumption" } else { "" };
                 write!(out, "{} in time{assumed}", Percent(other.in_time.into()))?;

@@ -15,6 +15,8 @@ const BASE_ASSUMED_S: f64 = 1.0;
 const PER_TOKEN_ASSUMED_S: f64 = 0.03e-3;
 const OWN_PER_TOKEN_ASSUMED_S: f64 = 0.02e-3;
 const PRIOR_SAMPLES: f64 = 8.0;
+/// The time for each token is held as if by prompts of this many tokens.
+const LONG: f64 = 12_000.0;
 const BASE_LEAST_S: f64 = 0.05;
 const PER_TOKEN_LEAST_S: f64 = 0.005e-3;
 /// How much of its weight a sample keeps at each further one.
@@ -160,7 +162,7 @@ fn luck(ratio: f32, struck: f32) -> f32 {
 impl FirstToken {
     /// An estimator that begins with `prior`.
     pub fn new(prior: Prior) -> Self {
-        // As if `samples` calls had been seen at each of two prompt lengths, so that both numbers are held.
+        // Each number is held by itself, so that short prompts that are quicker than was thought do not make long ones slower.
         let mut this = Self {
             matrix: [0.0; 3],
             vector: [0.0; 2],
@@ -173,10 +175,12 @@ impl FirstToken {
             samples: 0.0,
             prefill_luck: prior.prefill_luck,
         };
-        for tokens in [200.0, 12_000.0] {
-            let time = prior.base_s + prior.per_token_s * tokens;
-            this.add(tokens, time, prior.samples / 2.0 / (time * time));
-        }
+        let weight = prior.samples / 2.0;
+        this.matrix[0] = weight / (prior.base_s * prior.base_s);
+        this.vector[0] = this.matrix[0] * prior.base_s;
+        let long_s = prior.base_s + prior.per_token_s * LONG;
+        this.matrix[2] = weight * LONG * LONG / (long_s * long_s);
+        this.vector[1] = this.matrix[2] * prior.per_token_s;
         this
     }
 
@@ -435,6 +439,14 @@ mod tests {
         }
         let median = outlook.quantile_s(0.5, 100.0);
         assert!((0.35..0.47).contains(&median), "{median}");
+    }
+
+    #[test]
+    fn a_quick_answer_to_a_short_prompt_makes_long_ones_no_slower() {
+        let mut first = FirstToken::default();
+        let before = first.per_token_s;
+        (0..4_u8).for_each(|second| first.heard(f64::from(second), 60.0, 0.3));
+        assert!(first.base_s < 0.6 && (first.per_token_s / before - 1.0).abs() < 0.05, "{first:?}");
     }
 
     #[test]

@@ -29,6 +29,8 @@ const GOOD_FAILS: f32 = 0.25;
 const FORGOTTEN: Duration = Duration::from_mins(10);
 /// An attempt that is abandoned after so many times its usual silence counts as failed.
 const SILENCE_FAILS: f64 = 4.0;
+/// Probes that a route of which nothing is known gets one after the other: what they cost is less than a guess may.
+const FIRST_PROBES: u8 = 4;
 /// Attempts under way that are looked at one by one; more tell nothing more.
 const WAITING_MAX: usize = 256;
 
@@ -80,6 +82,8 @@ pub struct RouteMind {
     writing: Writing,
     running: u32,
     heard: u32,
+    /// First probes it was given.
+    introduced: u8,
     heard_at: Option<Mono>,
     succeeded_at: Option<Mono>,
     disabled_until: Option<Mono>,
@@ -289,6 +293,14 @@ impl RouteMind {
         self.breaker.closed_to_others_until(now).is_none()
             && self.load.limited_until(now).is_none()
             && self.disabled_until.is_none_or(|until| until <= now)
+    }
+
+    /// Whether one of the probes is due that a route gets before anything is known of it; if so, it is counted.
+    pub fn introduces(&mut self) -> bool {
+        let is_new = self.introduced > 0 || self.heard_at.is_none();
+        let due = is_new && self.introduced < FIRST_PROBES;
+        self.introduced += u8::from(due);
+        due
     }
 
     /// Whether attempts are under way that have brought nothing yet: their silence tells something as time passes.

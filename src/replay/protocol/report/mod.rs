@@ -285,8 +285,9 @@ fn failures(text: &mut String, findings: &Findings) {
     let _ = writeln!(
         text,
         "\n## Failing over\n\nThe route that serves most of the trace goes down, or becomes three times as slow, at three requests a \
-         second. Time until at most one of twenty first attempts goes there.\n\n| trace | target | what fails | s, mean | s, worst | first attempts exposed, mean | stayed | \
-         callers' errors |\n| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |"
+         second. Time until at most one of twenty first attempts goes there. *Told*: the same, had the router been told as it began.\n\n\
+         | trace | target | what fails | s, mean | s, worst | told, mean | told, worst | first attempts exposed, mean | stayed | \
+         callers' errors |\n| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     );
     let mut groups: Vec<Vec<&Failure>> = Vec::new();
     for one in &findings.failures {
@@ -307,20 +308,23 @@ fn failures(text: &mut String, findings: &Findings) {
         let seconds: Vec<f64> = group.iter().filter_map(|one| one.seconds).collect();
         #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
         let exposed: Vec<f64> = group.iter().map(|one| one.exposed as f64).collect();
-        let worst = seconds.iter().copied().max_by(f64::total_cmp);
+        let told: Vec<f64> = group.iter().filter_map(|one| one.told_seconds).collect();
+        let worst = |times: &[f64]| times.iter().copied().max_by(f64::total_cmp);
         let second = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.1}"));
         let mut routes: Vec<&str> = group.iter().map(|one| &*one.route).collect();
         routes.sort_unstable();
         routes.dedup();
         let _ = writeln!(
             text,
-            "| {} | {} | {} {} | {} | {} | {:.0} | {} of {} | {} |",
+            "| {} | {} | {} {} | {} | {} | {} | {} | {:.0} | {} of {} | {} |",
             first.trace,
             percent(first.attainment, 0),
             routes.join(", "),
             if first.down { "down" } else { "×3 slow" },
             second(mean(&seconds)),
-            second(worst),
+            second(worst(&seconds)),
+            second(mean(&told)),
+            second(worst(&told)),
             mean(&exposed).unwrap_or(0.0),
             group.len() - seconds.len(),
             group.len(),

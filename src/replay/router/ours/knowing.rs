@@ -2,6 +2,7 @@
 
 use crate::replay::chance::{Purpose, uniform};
 use crate::replay::world::World;
+use crate::routing::learn::breaker::State as Breaker;
 use crate::routing::learn::lengths::Asker;
 use crate::routing::learn::prefix::{Block, Held, held};
 use crate::routing::pursuit::Pursuit;
@@ -12,6 +13,9 @@ use super::{
     EXTENDS, HORIZON_S, Knows, OUTLOOK_AGES_US, OUTLOOK_LASTS_US, OUTLOOK_RESTS_US, Ours, Shown, hash, mono,
     share_ppm,
 };
+
+/// How long a route that is left to its probe looks closed, at each look.
+const LEFT_TO_PROBE_US: u64 = 1_000_000;
 
 /// A request under way.
 #[derive(Debug)]
@@ -63,6 +67,15 @@ impl Ours<'_> {
                     mind: std::mem::take(&mut shown.mind),
                     ..*shown
                 };
+            }
+        }
+        if matches!(self.knows, Knows::Learnt) && self.policies.iter().any(|policy| policy.probe) {
+            // The trial of a breaker is its probe's.
+            for (index, (shown, into)) in self.minds.iter().zip(&mut self.outlooks).enumerate() {
+                let own = node.is_some_and(|node| usize::from(node.0) == index);
+                if !own && shown.mind.breaker_state(mono(now_us)) == Breaker::HalfOpen {
+                    into.open_until = Some(mono(now_us + LEFT_TO_PROBE_US));
+                }
             }
         }
         if let Some(node) = node

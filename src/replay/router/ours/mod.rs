@@ -6,6 +6,7 @@ mod knowing;
 use std::time::Duration;
 
 use crate::replay::world::{Lucks, World};
+use crate::routing::learn::breaker::State as Breaker;
 use crate::routing::learn::dual::LatenessPrice;
 use crate::routing::learn::first_token::{Prior, Reading};
 use crate::routing::learn::hedge_spend::{HedgeSpend, PROBE_SHARE_PPM};
@@ -70,6 +71,8 @@ pub struct Ours<'a> {
     wall: jiff::Timestamp,
     seed: u64,
     last_asked_us: u64,
+    /// When it is told all that is so.
+    told: Option<(u64, Lucks)>,
     /// Looks by name at which less was possible than wanted, and all.
     pub degraded: [u64; 2],
 }
@@ -148,6 +151,7 @@ impl<'a> Ours<'a> {
             seed,
             knows,
             last_asked_us: 0,
+            told: None,
             degraded: [0; 2],
         }
     }
@@ -159,6 +163,12 @@ impl<'a> Ours<'a> {
             own.clone_from(given);
         }
         self
+    }
+
+    /// From `at_us` on it knows what is so, whatever it has learnt; λ stands still then.
+    #[must_use]
+    pub fn told_from(self, at_us: u64, lucks: Lucks) -> Self {
+        Self { told: Some((at_us, lucks)), ..self }
     }
 
     fn now(&self, now_us: u64) -> Now {
@@ -206,6 +216,10 @@ impl Router for Ours<'_> {
     fn open(&mut self, world: &World<'_>, place: usize, now_us: u64) -> Move {
         let Some(mut state) = self.state(world, place, now_us) else { return Move::GiveUp };
         self.last_asked_us = now_us;
+        if let Some((_, lucks)) = self.told.take_if(|(at_us, _)| now_us >= *at_us) {
+            let lateness_usd = self.promises.first().and_then(LatenessPrice::usd);
+            self.knows = Knows::Truth(lucks, lateness_usd.unwrap_or_default());
+        }
         self.refresh(world, place, now_us);
         self.decide(world, &state, now_us);
         let first = state.pursuit.tried().is_empty();
@@ -385,21 +399,28 @@ impl Router for Ours<'_> {
             return None;
         }
         let node = world.node_id();
-        let (at, shown) = self.minds.iter_mut().enumerate().find(|(at, shown)| {
-            let id = RouteId(u16::try_from(*at).unwrap_or(u16::MAX));
-            let heard_us = shown.mind.heard_at().map_or(0, |at| at.0 / 1_000);
-            let quiet = now_us.saturating_sub(heard_us.max(shown.probed_us));
-            node != Some(id) && quiet > PROBE_AFTER_US && shown.mind.may_be_probed(mono(now_us))
-        })?;
-        shown.probed_us = now_us;
-        let usage = Usage { prompt: u64::from(super::PROBE_TOKENS), completion: 1, ..Usage::default() };
         let wall = self.now(now_us).wall;
-        let card = world.routes.get(at).and_then(|route| route.price.as_ref());
-        let cost = card.map(|card| card.cost_of(&usage, wall).total()).unwrap_or_default();
-        if !self.probed.take(mono(now_us), cost, cost, PROBE_SHARE_PPM) {
-            return None;
+        for (at, shown) in self.minds.iter_mut().enumerate() {
+            let id = RouteId(u16::try_from(at).unwrap_or(u16::MAX));
+            let heard_us = shown.mind.heard_at().map_or(0, |at| at.0 / 1_000);
+            if node == Some(id) || shown.probed_us == now_us || !shown.mind.may_be_probed(mono(now_us)) {
+                continue;
+            }
+            let half_open = shown.mind.breaker_state(mono(now_us)) == Breaker::HalfOpen;
+            let introduced = !half_open && shown.mind.introduces();
+            let quiet = now_us.saturating_sub(heard_us.max(shown.probed_us)) > PROBE_AFTER_US;
+            if !half_open && !introduced && !quiet {
+                continue;
+            }
+            shown.probed_us = now_us;
+            let usage = Usage { prompt: u64::from(super::PROBE_TOKENS), completion: 1, ..Usage::default() };
+            let card = world.routes.get(at).and_then(|route| route.price.as_ref());
+            let cost = card.map(|card| card.cost_of(&usage, wall).total()).unwrap_or_default();
+            if half_open || introduced || self.probed.take(mono(now_us), cost, cost, PROBE_SHARE_PPM) {
+                return Some(id);
+            }
         }
-        Some(RouteId(u16::try_from(at).unwrap_or(u16::MAX)))
+        None
     }
 
     fn probing(&mut self, route: RouteId, attempt: u64, now_us: u64) {
