@@ -153,8 +153,7 @@ fn weigh_sessions(
         let (turn_usd, late) = weigh::warm_turn(&candidate.offer, rates, seen, prompt, limit);
         let rest = facts.learned.session_rest;
         candidate.lateness = rest * SESSION_LATENESS * late;
-        candidate.session_usd =
-            f64::from(rest) * turn_usd + lateness_usd * f64::from(candidate.lateness);
+        candidate.session_usd = f64::from(rest) * turn_usd + lateness_usd * f64::from(candidate.lateness);
         if !route.local && candidate.session_usd < least.0 {
             least = (candidate.session_usd, candidate.lateness);
         }
@@ -366,7 +365,7 @@ fn degraded(decision: &Decision, facts: &RequestFacts<'_>, resting: bool) -> Deg
         () if resting => Degraded::Panic,
         // What was only assumed of a route never seen is no finding.
         () if decision.limit.is_some()
-            && (facts.learned.at_ceiling || (first.ttft_expected.is_some() && in_time < HOPE)) =>
+            && (facts.learned.out_of_reach || (first.ttft_expected.is_some() && in_time < HOPE)) =>
         {
             Degraded::Slo
         }

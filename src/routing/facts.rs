@@ -113,7 +113,7 @@ impl RequestFacts<'_> {
     /// shadow begins where any new policy does.
     #[must_use]
     pub const fn in_the_shadow(&self) -> Self {
-        let learned = Learned { lateness_usd: None, at_ceiling: false, ..self.learned };
+        let learned = Learned { lateness_usd: None, out_of_reach: false, ..self.learned };
         Self { learned, ..*self }
     }
 }
@@ -125,8 +125,8 @@ pub struct Learned {
     pub lateness_usd: Option<f64>,
     /// Mean expected cost of the cheapest candidate, in USD; 0: not known yet.
     pub mean_cost_usd: f64,
-    /// Whether λ is at its ceiling: the promise cannot be kept.
-    pub at_ceiling: bool,
+    /// Whether not even the ceiling of λ keeps the promise.
+    pub out_of_reach: bool,
     /// Expected length of the answer, in tokens.
     pub output_tokens: Option<u64>,
     /// Expected number of further requests that extend this one's prompt.

@@ -106,7 +106,7 @@ impl Demand {
         Learned {
             lateness_usd: price.usd(),
             mean_cost_usd: price.mean_cost_usd(),
-            at_ceiling: price.is_at_ceiling(),
+            out_of_reach: price.is_out_of_reach(),
             output_tokens: Some(length.round() as u64),
             session_rest: lock(&self.sessions).rest(asking.key),
             queue_usd_per_s: 0.0,
@@ -142,7 +142,13 @@ impl Demand {
 
     /// A promise was made to a request that is measured at `usd` ([`crate::routing::Decision::unit_usd`]). `model` is the
     /// checkpoint's name.
-    pub fn promised(&self, asking: Asking, policy: &Policy, model: &Arc<str>, decision: &crate::routing::Decision) {
+    pub fn promised(
+        &self,
+        asking: Asking,
+        policy: &Policy,
+        model: &Arc<str>,
+        decision: &crate::routing::Decision,
+    ) {
         let id = hash_of(&(&*policy.name, asking.model));
         let mut promises = lock(&self.promises);
         let promise = promises.entry(id).or_insert_with(|| Promise {
@@ -220,7 +226,7 @@ impl Demand {
                 &promise.policy,
                 &promise.model,
                 price.usd().unwrap_or_default(),
-                price.is_at_ceiling(),
+                price.is_out_of_reach(),
             );
         }
     }

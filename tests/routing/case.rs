@@ -94,7 +94,7 @@ struct RequestCase {
     /// What is learnt of such requests.
     lateness_usd: Option<f64>,
     mean_cost_usd: f64,
-    at_ceiling: bool,
+    out_of_reach: bool,
     session_rest: f32,
     queue_usd_per_s: f64,
     may_hedge: bool,
@@ -119,7 +119,7 @@ impl Default for RequestCase {
             team: "default".to_owned(),
             lateness_usd: None,
             mean_cost_usd: 0.0,
-            at_ceiling: false,
+            out_of_reach: false,
             session_rest: 0.0,
             queue_usd_per_s: 0.0,
             may_hedge: true,
@@ -170,7 +170,7 @@ impl Case {
             learned: Learned {
                 lateness_usd: request.lateness_usd,
                 mean_cost_usd: request.mean_cost_usd,
-                at_ceiling: request.at_ceiling,
+                out_of_reach: request.out_of_reach,
                 session_rest: request.session_rest,
                 queue_usd_per_s: request.queue_usd_per_s,
                 ..Learned::default()

@@ -97,11 +97,11 @@ fn learned() -> impl Strategy<Value = Learned> {
         prop_oneof![Just(0.0), 0.0..0.02_f64],
     )
         .prop_map(
-            |(lateness_usd, mean_cost_usd, at_ceiling, output_tokens, session_rest, queue_usd_per_s)| {
+            |(lateness_usd, mean_cost_usd, out_of_reach, output_tokens, session_rest, queue_usd_per_s)| {
                 Learned {
                     lateness_usd,
                     mean_cost_usd,
-                    at_ceiling,
+                    out_of_reach,
                     output_tokens,
                     session_rest,
                     queue_usd_per_s,

@@ -17,11 +17,15 @@ pub const CEILING: f64 = 50.0;
 /// λ before anything was decided, in the same measure, times the share that may be late: the fewer may be late, the dearer
 /// each is.
 const START: f64 = 0.15;
-/// λ never falls below this many mean costs: below it changes nothing.
-const FLOOR: f64 = 0.02;
+/// λ never falls below this many mean costs, or it would take a minute of late answers, each of which it takes for a good
+/// bargain, to leave a cheap route that has become slow.
+const FLOOR: f64 = 1.0;
 /// Each λ of the curve is so many times the one below it; together they reach from floor to ceiling.
-const RATIO: f64 = 1.5;
-const LEVELS: usize = 21;
+const RATIO: f64 = 1.25;
+const LEVELS: usize = 19;
+/// Where not even the ceiling keeps the promise, λ is that which comes within this share of what may be late to the best
+/// there is: the last bit of it is the dearest.
+const REACH: f64 = 0.15;
 /// Requests that means and sums remember.
 const MEMORY: f64 = 2_000.0;
 /// Late requests, foretold and come, that are assumed before any: the curve is believed until it has often been wrong.
@@ -45,6 +49,7 @@ pub struct LatenessPrice {
     late: f64,
     /// λ in USD.
     usd: f64,
+    out_of_reach: bool,
     /// 1 while spend is on pace; 0: a late request may cost nothing to avoid.
     pressure: f64,
 }
@@ -71,6 +76,7 @@ impl LatenessPrice {
             foretold: 0.0,
             late: 0.0,
             usd: 0.0,
+            out_of_reach: false,
             pressure: 1.0,
         }
     }
@@ -121,9 +127,11 @@ impl LatenessPrice {
     fn settle(&mut self) {
         let promised = allowed(self.attainment);
         let owed = self.late - promised * self.decided.min(MEMORY);
-        let allowed =
-            (promised - owed / MADE_GOOD).clamp(promised * SHARE_LEAST, promised * SHARE_MOST);
+        let allowed = (promised - owed / MADE_GOOD).clamp(promised * SHARE_LEAST, promised * SHARE_MOST);
         let bias = (self.late + BELIEVED) / (self.foretold + BELIEVED);
+        let least = self.curve.iter().copied().fold(1.0, f32::min);
+        self.out_of_reach = f64::from(least) * bias > promised;
+        let allowed = allowed.max(f64::from(least) * bias + REACH * allowed);
         let mut level = f64::from(self.from);
         let mut more = None;
         for late in self.curve {
@@ -136,7 +144,7 @@ impl LatenessPrice {
             more = Some(late);
             level += 1.0;
         }
-        self.usd = (level * RATIO.ln()).exp();
+        self.usd = (level * RATIO.ln()).exp().max(FLOOR * self.mean_cost_usd);
     }
 
     /// Spend over its pace in a budget: 1 on pace; at a quarter over pace a late request is worth nothing.
@@ -154,9 +162,9 @@ impl LatenessPrice {
         self.mean_cost_usd
     }
 
-    /// Whether λ is at its ceiling: the promise cannot be kept.
-    pub fn is_at_ceiling(&self) -> bool {
-        self.decided > 0.0 && self.usd >= CEILING * self.mean_cost_usd
+    /// Whether not even the ceiling of λ keeps the promise.
+    pub const fn is_out_of_reach(&self) -> bool {
+        self.out_of_reach
     }
 }
 
@@ -282,14 +290,15 @@ mod tests {
     }
 
     #[test]
-    fn out_of_reach_is_the_ceiling() {
+    fn out_of_reach_is_said() {
         let mut price = LatenessPrice::new(0.99);
         for _ in 0..200 {
             price.decided(&decision(1e-3, 0.5, 0.3));
             price.finished(true, 0.99);
         }
-        assert!(price.is_at_ceiling());
-        assert!((price.usd().unwrap() / price.mean_cost_usd() - CEILING).abs() < 1e-6);
+        assert!(price.is_out_of_reach());
+        // The dear one is as good as it gets, and enough makes sure of it.
+        assert!(price.usd().unwrap() > 1e-3 / 0.2);
     }
 
     #[test]

@@ -190,7 +190,7 @@ impl Ours<'_> {
             learned: Learned {
                 lateness_usd,
                 mean_cost_usd,
-                at_ceiling: promise.is_at_ceiling(),
+                out_of_reach: promise.is_out_of_reach(),
                 output_tokens: Some(state.facts.output),
                 session_rest: state.facts.rest,
                 queue_usd_per_s: self.queue.usd_per_s(),
