@@ -211,11 +211,11 @@ fn rank(
         let offer = &mut candidate.offer;
         offer.other_usd += candidate.session_usd + weigh::urge(objective, offer, seen, policy, lateness_usd);
         candidate.late = plan::late(offer, best_in_time * 0.8);
-        let hoped = offer.hoped.min(candidate.late);
-        offer.other_usd -= lateness_usd * f64::from(hoped);
-        candidate.lateness += candidate.late - hoped;
+        offer.hoped = offer.hoped.min(candidate.late);
+        let late = candidate.late - offer.hoped;
+        candidate.lateness += late;
         candidate.score_usd =
-            offer.cost_usd() + offer.other_usd + offer.queue_usd + lateness_usd * f64::from(candidate.late);
+            offer.cost_usd() + offer.other_usd + offer.queue_usd + lateness_usd * f64::from(late);
     }
     let names = |candidate: &Candidate| routes.get(usize::from(candidate.route.0)).map(|route| &*route.name);
     // A proven route that is late all the same is no reason to wait for proof of another.

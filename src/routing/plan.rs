@@ -187,7 +187,7 @@ pub fn hedged(
             + offer.queue_usd
             + (offer.answer_usd + offer.other_usd) * (1.0 - second_answers)
             + (backup.offer.answer_usd + backup.offer.other_usd) * second_answers
-            + terms.lateness_usd * late;
+            + terms.lateness_usd * (late - f64::from(offer.hoped));
         if score_usd < limit {
             limit = score_usd;
             best = Some(Second {
