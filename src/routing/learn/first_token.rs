@@ -170,7 +170,7 @@ impl FirstToken {
             per_token_s: prior.per_token_s,
             shape: Shape::default(),
             waits: prior.queues.then(Shape::default),
-            level: Level::default(),
+            level: if prior.queues { Level::own() } else { Level::default() },
             passed_s: 0.0,
             samples: 0.0,
             prefill_luck: prior.prefill_luck,

@@ -13,6 +13,8 @@ const STEP: f32 = 0.1;
 const WANDER: f32 = 1.0e-4;
 /// Jumps a second.
 const JUMPS: f32 = 1.0 / 1_500.0;
+/// The same of hardware of our own: nobody else's load slows it.
+const JUMPS_OWN: f32 = 1.0 / 30_000.0;
 /// Share of jumps by which a level returns to habit.
 const RETURNS: f32 = 0.5;
 
@@ -20,11 +22,13 @@ const RETURNS: f32 = 0.5;
 #[derive(Debug, Clone)]
 pub struct Level {
     weight: [f32; LEVELS],
+    /// Jumps a second.
+    jumps: f32,
 }
 
 impl Default for Level {
     fn default() -> Self {
-        Self { weight: habit(0.25) }
+        Self { weight: habit(0.25), jumps: JUMPS }
     }
 }
 
@@ -48,6 +52,11 @@ fn habit(sigma: f32) -> [f32; LEVELS] {
 }
 
 impl Level {
+    /// The level of hardware of our own.
+    pub fn own() -> Self {
+        Self { jumps: JUMPS_OWN, ..Self::default() }
+    }
+
     /// Time has passed.
     pub fn pass(&mut self, seconds: f32) {
         if seconds <= 0.0 {
@@ -69,7 +78,7 @@ impl Level {
             }
             left -= 1.0;
         }
-        let jumped = 1.0 - (-seconds * JUMPS).exp();
+        let jumped = 1.0 - (-seconds * self.jumps).exp();
         let (back, anywhere) = (jumped * RETURNS, jumped * (1.0 - RETURNS) / LEVELS_F);
         let usual = usual();
         for (weight, usual) in self.weight.iter_mut().zip(usual) {
@@ -92,7 +101,7 @@ impl Level {
         if sum > 1e-30 && sum.is_finite() {
             self.weight.iter_mut().for_each(|weight| *weight /= sum);
         } else {
-            *self = Self::default();
+            self.weight = habit(0.25);
         }
     }
 
