@@ -105,7 +105,6 @@ fn a_decision_allocates_nothing_once_warmed() {
             held: &held,
             learned,
             may_hedge: true,
-            draw: 0.5,
             ..RequestFacts::default()
         };
         let none_left = RequestFacts { tried: &eligible, ..facts };
@@ -154,7 +153,6 @@ fn a_record_and_its_line_allocate_nothing() {
         eligible: &eligible,
         prompt_tokens: 1_000,
         may_hedge: true,
-        draw: 0.5,
         ..RequestFacts::default()
     };
     let policy = policy(Objective::Cost, Some(Duration::from_millis(900)));

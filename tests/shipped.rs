@@ -62,7 +62,6 @@ fn decided<'a>(
         prompt_tokens: 1000,
         tags: &tags,
         may_hedge: true,
-        draw: 0.5,
         ..RequestFacts::default()
     };
     let policy = &snapshot.policies[select(&snapshot.policies, &facts).expect("a policy matches")];

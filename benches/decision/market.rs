@@ -38,7 +38,6 @@ struct Request {
     prompt_tokens: u64,
     output_tokens: u64,
     held: Vec<Held>,
-    draw: f32,
 }
 
 impl Market {
@@ -81,8 +80,6 @@ impl Market {
                 prompt_tokens: arrival.prompt_tokens.into(),
                 output_tokens: arrival.output_tokens.into(),
                 held,
-                #[expect(clippy::cast_possible_truncation, reason = "a draw")]
-                draw: draw(1 << 20) as f32,
             }
         });
         Ok(Self {
@@ -112,7 +109,6 @@ impl Market {
                 ..Learned::default()
             },
             may_hedge: true,
-            draw: request.draw,
             ..RequestFacts::default()
         };
         let passed = jiff::SignedDuration::from_secs(i64::try_from(at % 28_800).unwrap_or(0));

@@ -29,7 +29,7 @@ pub(crate) fn measure(out: &mut impl Write, divisor: usize) -> Result<(), Error>
         for _ in 0..ROUNDS {
             let began = Instant::now();
             let mut world = World::new(&scenario, &trace, 1);
-            let mut router = Ours::new(&world, &policies, Knows::Learnt, scenario.begins, 1);
+            let mut router = Ours::new(&world, &policies, Knows::Learnt, scenario.begins);
             let tally = run(&mut world, &scenario, Rules::new(scenario.slo), &mut router);
             best = best.min(began.elapsed());
             attempts = tally.attempts;

@@ -5,7 +5,6 @@ use http::{Response, StatusCode};
 
 use crate::gateway::target::percent_decoded;
 use crate::relay::RelayBody;
-use crate::routing::explain::ORDINARY;
 use crate::routing::{Endpoint, Explanation, RequestFacts, select};
 use crate::upstream::Asking;
 
@@ -56,7 +55,6 @@ impl Admin {
             tags: &tags,
             models_allowed: key.map_or(&[][..], |key| &key.models),
             may_hedge: true,
-            draw: ORDINARY,
             ..RequestFacts::default()
         };
         let now = self.gateway.books.clock.now();

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::config::{Location, Problems, Snapshot, Snapshots};
-use crate::routing::explain::ORDINARY;
 use crate::routing::{Endpoint, Explanation, RequestFacts};
 use crate::units::{Clock, Now, SystemClock};
 
@@ -164,7 +163,6 @@ pub fn explain(args: &ExplainArgs, snapshot: &Snapshot, now: Now) -> Result<Expl
         tags: &tags,
         models_allowed: key.map_or(&[][..], |key| &key.models),
         may_hedge: true,
-        draw: ORDINARY,
         ..RequestFacts::default()
     };
     let now = Now { wall: args.at.unwrap_or(now.wall), ..now };

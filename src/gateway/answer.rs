@@ -163,7 +163,6 @@ impl Way {
             held: &asked.held,
             // A whole answer has no first token to see, and of several choices only one could be raced.
             may_hedge: call.stream && !call.needs.0.covers(Capabilities::MANY_CHOICES),
-            draw: self.gateway.draw(),
             ..RequestFacts::default()
         };
         let (policy_at, policy) = policy_for(live, &facts)?;

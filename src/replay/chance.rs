@@ -25,10 +25,8 @@ pub enum Purpose {
     Stall,
     /// The drift of a route's level.
     Drift,
-    /// The router's own draw.
-    Router,
     /// A baseline's own draw.
-    Baseline,
+    Baseline = 12,
 }
 
 /// The finaliser of `SplitMix64` (Steele, Lea and Flood 2014).

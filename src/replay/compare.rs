@@ -204,7 +204,7 @@ pub fn run(plan: &Plan<'_>, progress: &(dyn Fn(usize, usize) + Sync)) -> Compari
 fn ran(plan: &Plan<'_>, case: &Case<'_>, policies: &[Policy], seed: u64) -> Ran {
     let mut world = World::new(case.scenario, case.trace, seed);
     let mut router =
-        Ours::new(&world, policies, Knows::Learnt, case.scenario.begins, seed).with_eligible(case.eligible);
+        Ours::new(&world, policies, Knows::Learnt, case.scenario.begins).with_eligible(case.eligible);
     let tally = run::run(&mut world, case.scenario, rules(case.slo, policies), &mut router);
     let bound = plan.bound;
     let bound_usd =

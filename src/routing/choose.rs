@@ -13,7 +13,6 @@
 //! The target is `slo.ttft`, or 1 s. With `in_order` the place in the policy's `routes` comes first, then the caller's own
 //! `provider.order`. What is still equal goes by name, so that the same facts give the same decision.
 
-use std::cmp::Ordering;
 use std::time::Duration;
 
 use crate::units::Now;
@@ -222,18 +221,18 @@ fn rank(
     let proven = |one: &Candidate| !one.ramping && one.offer.in_time >= HOPE;
     let any_proven = decision.order.iter().any(proven);
     // As a connection starts slowly: one at once, and one more for each first token that came.
-    let waits = |one: &Candidate| {
+    for one in &mut decision.order {
         let seen = observe.outlook(usize::from(one.eligible), one.route);
-        one.ramping && any_proven && seen.running > seen.heard
-    };
-    let key = |one: &Candidate| (one.last_resort, one.place, waits(one));
+        one.waits = any_proven && one.ramping && seen.running > seen.heard;
+    }
+    let key = |one: &Candidate| (one.last_resort, one.place, one.waits);
     if decision.order.first().is_some_and(|one| one.last_resort) {
         return;
     }
     decision.order.sort_unstable_by(|one, other| {
         key(one)
             .cmp(&key(other))
-            .then(one.score_usd.partial_cmp(&other.score_usd).unwrap_or(Ordering::Equal))
+            .then(one.score_usd.total_cmp(&other.score_usd))
             .then_with(|| soonest(one).cmp(&soonest(other)))
             .then_with(|| names(one).cmp(&names(other)))
             .then_with(|| one.route.cmp(&other.route))
@@ -350,7 +349,7 @@ fn last_resort(decision: &mut Decision) {
     decision.held.retain(|(why, _)| chosen(why));
     decision.held.sort_unstable_by(|(one, a), (other, b)| {
         one.cmp(other)
-            .then(a.offer.cost_usd().partial_cmp(&b.offer.cost_usd()).unwrap_or(Ordering::Equal))
+            .then(a.offer.cost_usd().total_cmp(&b.offer.cost_usd()))
             .then_with(|| a.route.cmp(&b.route))
     });
     decision

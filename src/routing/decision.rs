@@ -33,8 +33,10 @@ pub struct Candidate {
     pub late: f32,
     /// What it counts for each USD that lateness is priced at: its own lateness, and that of the session's later turns.
     pub(super) lateness: f32,
-    /// Whether it is new, or was long unheard, and gets a small share until it has proved itself.
+    /// Whether it is new, or was long unheard, and starts slowly.
     pub ramping: bool,
+    /// Whether as many requests are there now as a new one is asked at once: it stands behind those that are known.
+    pub waits: bool,
     /// What the ranking rests on.
     pub(super) offer: Offer,
     /// Place by the policy's and by the caller's order, if they count.

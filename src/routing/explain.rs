@@ -24,9 +24,6 @@ use record::{Figures, Gist, View};
 pub use figures::Usd;
 pub use record::{Origin, Outcome, Record};
 
-/// The draw that an explanation assumes: a request that is none of those on which new routes prove themselves.
-pub const ORDINARY: f32 = 0.5;
-
 /// Why a request goes where it goes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {

@@ -104,8 +104,6 @@ pub struct RequestFacts<'a> {
     pub tried: &'a [RouteId],
     /// Whether a second route may be asked while the first is silent.
     pub may_hedge: bool,
-    /// A number from 0 to below 1, drawn for this request.
-    pub draw: f32,
 }
 
 impl RequestFacts<'_> {

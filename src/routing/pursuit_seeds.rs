@@ -30,10 +30,6 @@ impl Dice {
         self.0 = mix(self.0);
         self.0 % most
     }
-
-    fn share(&mut self) -> f32 {
-        f32::from(u16::try_from(self.below(1 << 15)).expect("fifteen bits")) / f32::from(1_u16 << 15)
-    }
 }
 
 fn route(at: usize) -> Route {
@@ -184,13 +180,11 @@ impl World {
     /// Drives one request to its end, and says whether it was answered.
     fn request(&mut self) -> bool {
         let began = self.now;
-        let draw = self.dice.share();
         let eligible = [RouteId(0), RouteId(1), RouteId(2)];
         let base = RequestFacts {
             eligible: &eligible,
             prompt_tokens: 1_000,
             may_hedge: true,
-            draw,
             needs: super::facts::Needs(Capabilities::CHAT),
             ..RequestFacts::default()
         };

@@ -21,7 +21,7 @@ const TARGET_S: f64 = 1.0;
 const TOKEN_TARGET_S: f64 = 0.02;
 /// Stands for the cost of a route without a price, in USD: dearer than any.
 const UNPRICED_USD: f64 = 1e6;
-/// First tokens that a new route must have brought before it gets more than a small share.
+/// A route that has brought fewer first tokens than this is new, and starts slowly.
 pub const RAMP_HEARD: u32 = 8;
 
 /// `route`, the `place`th eligible one, as a candidate: all that its score rests on but the price of lateness.
@@ -103,6 +103,7 @@ pub(super) fn weigh(
         late: 1.0,
         lateness: 0.0,
         ramping: seen.heard < RAMP_HEARD && !route.local,
+        waits: false,
         offer,
         place: (small(in_policy), small(wanted)),
         eligible: small(place),

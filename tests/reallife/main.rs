@@ -64,7 +64,7 @@ fn scenario(name: &str) -> &'static Scenario {
 /// What the simulator says.
 fn simulated(scenario: &Scenario, trace: &Trace, seed: u64, policies: &[Policy]) -> Tally {
     let mut world = World::new(scenario, trace, seed);
-    let mut router = Ours::new(&world, policies, Knows::Learnt, scenario.begins, seed);
+    let mut router = Ours::new(&world, policies, Knows::Learnt, scenario.begins);
     run(&mut world, scenario, Rules::new(scenario.slo), &mut router)
 }
 

@@ -98,7 +98,6 @@ struct RequestCase {
     session_rest: f32,
     queue_usd_per_s: f64,
     may_hedge: bool,
-    draw: f32,
 }
 
 impl Default for RequestCase {
@@ -123,7 +122,6 @@ impl Default for RequestCase {
             session_rest: 0.0,
             queue_usd_per_s: 0.0,
             may_hedge: true,
-            draw: 0.5,
         }
     }
 }
@@ -176,7 +174,6 @@ impl Case {
                 ..Learned::default()
             },
             may_hedge: request.may_hedge,
-            draw: request.draw,
             ..RequestFacts::default()
         };
         let now = Now { mono: MONO, wall: self.at.parse().expect("a timestamp") };

@@ -59,7 +59,7 @@ fn outlook() -> impl Strategy<Value = (RouteOutlook, Held)> {
         prop::option::of(1.0..400.0_f32),
         prop_oneof![Just(0.0_f32), Just(1.0), 0.0..1.0_f32],
         (until(), until(), until()),
-        (0..5_000_u32, 0.0..5_000.0_f32, 0.0..=1.0_f32, 0..60_u32),
+        (0..5_000_u32, 0.0..5_000.0_f32, 0.0..=1.0_f32, 0..60_u32, 0..12_u32),
         (prop::option::weighted(0.2, 0.0..9e3_f32), 0.0..9e3_f32, 0.0..50_000.0_f32),
     )
         .prop_map(
@@ -68,7 +68,7 @@ fn outlook() -> impl Strategy<Value = (RouteOutlook, Held)> {
                 rate,
                 error,
                 (open, limited, disabled),
-                (held, age_s, share, heard),
+                (held, age_s, share, heard, running),
                 (cap, asked, queued),
             )| {
                 let seen = SeenCase::random(ttft, rate, error, share);
@@ -77,6 +77,7 @@ fn outlook() -> impl Strategy<Value = (RouteOutlook, Held)> {
                     limited_until: limited,
                     disabled_until: disabled,
                     heard,
+                    running,
                     cap,
                     rate: asked,
                     queued_tokens: queued,
@@ -198,7 +199,7 @@ proptest! {
         learned in learned(),
         prompt_tokens in 0..4_000_u64,
         output_tokens_max in prop::option::of(1..1_000_u64),
-        (may_hedge, draw, waited_ms, tried) in (any::<bool>(), 0.0..1.0_f32, 0..2_000_u64, 0..3_u16),
+        (may_hedge, waited_ms, tried) in (any::<bool>(), 0..2_000_u64, 0..3_u16),
     ) {
         let eligible: Vec<RouteId> = (0..).take(routes.len()).map(RouteId).collect();
         let (seen, held): (Vec<RouteOutlook>, Vec<Held>) = seen.into_iter().unzip();
@@ -213,7 +214,6 @@ proptest! {
             waited: Duration::from_millis(waited_ms),
             tried: &tried,
             may_hedge,
-            draw,
             ..RequestFacts::default()
         };
         let decision = decide(&routes, &policy, &facts, &seen[..], NOW);
@@ -227,7 +227,7 @@ proptest! {
             prop_assert!(seen.cap.is_none_or(|cap| seen.rate <= cap));
         }
         if ids(&decision, true).is_empty() {
-            the_order_is_by_score(&decision, &routes, &policy, draw)?;
+            the_order_is_by_score(&decision, &routes, &policy, &seen)?;
         } else {
             prop_assert!(decision.hedge.is_none());
         }
@@ -323,20 +323,21 @@ fn hard_limits_hold(
     Ok(())
 }
 
-/// By the policy's list if it counts, then those that are known, then by score; a plan with a second route may put its
+/// By the policy's list if it counts, then those that need not wait for what a new one answers, then by score; a plan with a second route may put its
 /// first one before all of its rank.
 fn the_order_is_by_score(
     decision: &Decision,
     routes: &[Route],
     policy: &Policy,
-    draw: f32,
+    seen: &[RouteOutlook],
 ) -> TestCaseResult {
     // Who is known and late all the same is no reason for others to wait.
     let known = decision.order.iter().any(|one| !one.ramping && one.in_time >= 0.5);
     let rank = |at: usize| {
         let one = &decision.order[at];
         let place = if policy.in_order { policy.place_of(&routes[usize::from(one.route.0)]) } else { None };
-        (place, known && draw >= 0.1 && one.ramping)
+        let seen = &seen[usize::from(one.route.0)];
+        (place, known && one.ramping && seen.running > seen.heard)
     };
     let after_first = usize::from(decision.hedge.is_some());
     for at in 1..decision.order.len() {

@@ -128,7 +128,7 @@ fn no_run_spends_less() {
             for lateness_usd in [0.0, 1e-4, 1e-2] {
                 let tally = tally(&scenario, &trace, seed, |world| {
                     let knows = Knows::Truth(world.lucks(), lateness_usd);
-                    Ours::new(world, &policies, knows, scenario.begins, seed)
+                    Ours::new(world, &policies, knows, scenario.begins)
                 });
                 held += usize::from(holds(&prophet, &tally, &format!("oracle in {name}, {seed}")));
             }

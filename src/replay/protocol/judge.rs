@@ -77,8 +77,8 @@ impl Case<'_> {
     /// The router that serves, under `policies`.
     pub fn ours(&self, policies: &[Policy], seed: u64) -> Tally {
         let mut world = World::new(self.scenario, self.trace, seed);
-        let mut router = Ours::new(&world, policies, Knows::Learnt, self.scenario.begins, seed)
-            .with_eligible(self.eligible);
+        let mut router =
+            Ours::new(&world, policies, Knows::Learnt, self.scenario.begins).with_eligible(self.eligible);
         run(&mut world, self.scenario, rules(self.slo, policies), &mut router)
     }
 
@@ -86,7 +86,7 @@ impl Case<'_> {
     pub fn told(&self, policies: &[Policy], seed: u64, at_us: u64) -> Tally {
         let mut world = World::new(self.scenario, self.trace, seed);
         let lucks = world.lucks();
-        let mut router = Ours::new(&world, policies, Knows::Learnt, self.scenario.begins, seed)
+        let mut router = Ours::new(&world, policies, Knows::Learnt, self.scenario.begins)
             .with_eligible(self.eligible)
             .told_from(at_us, lucks);
         run(&mut world, self.scenario, rules(self.slo, policies), &mut router)
@@ -117,7 +117,7 @@ impl Case<'_> {
             let mut world = World::new(self.scenario, self.trace, seed);
             let knows = Knows::Truth(world.lucks(), lateness_usd);
             let mut router =
-                Ours::new(&world, &policies, knows, self.scenario.begins, seed).with_eligible(self.eligible);
+                Ours::new(&world, &policies, knows, self.scenario.begins).with_eligible(self.eligible);
             let tally = run(&mut world, self.scenario, Rules::new(self.slo), &mut router);
             Point {
                 lateness_usd,

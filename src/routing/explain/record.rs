@@ -43,8 +43,10 @@ pub struct Figures {
     pub score_usd: f64,
     /// Its place by the policy's and by the caller's order, if they count.
     pub place: (u16, u16),
-    /// Whether it is new and gets a small share.
+    /// Whether it is new and starts slowly.
     pub ramping: bool,
+    /// Whether it is asked no more for now, since it is.
+    pub waits: bool,
     /// Whether it is asked only because nothing else is left.
     pub last_resort: bool,
 }
@@ -64,6 +66,7 @@ impl From<&Candidate> for Figures {
             score_usd: candidate.score_usd,
             place: candidate.place,
             ramping: candidate.ramping,
+            waits: candidate.waits,
             last_resort: candidate.last_resort,
         }
     }

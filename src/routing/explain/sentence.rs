@@ -39,7 +39,7 @@ impl But {
         if other.place > first.place {
             return Self::Place;
         }
-        if other.ramping && !first.ramping && other.score_usd <= first.score_usd {
+        if other.waits && !first.waits && other.score_usd <= first.score_usd {
             return Self::New;
         }
         let other_than_late = |one: &Figures| f64::from(one.session_usd) + f64::from(one.other_usd);
@@ -181,7 +181,9 @@ impl<'a> Teller<'a> {
         let gist = self.view.gist;
         match But::reason(first, other) {
             But::Place => out.write_str("comes later in the order asked for"),
-            But::New => out.write_str("new: it gets one request in ten until it has answered eight"),
+            But::New => out.write_str(
+                "new: it starts with one request at a time, and one more for each that it answers",
+            ),
             But::Late if gist.limit.is_some() => {
                 let assumed = if other.ttft_ms.is_none() { " by assumption" } else { "" };
                 write!(out, "{} in time{assumed}", Percent(other.in_time.into()))?;

@@ -215,6 +215,7 @@ mod tests {
             late,
             lateness: late,
             ramping: false,
+            waits: false,
             offer: Offer { cold_usd: usd, ..Offer::default() },
             place: (0, 0),
             eligible: route,

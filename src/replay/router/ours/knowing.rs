@@ -1,6 +1,5 @@
 //! What the replayed router knows when it decides: outlooks up to date, and of each request what was learnt of such.
 
-use crate::replay::chance::{Purpose, uniform};
 use crate::replay::world::World;
 use crate::routing::learn::breaker::State as Breaker;
 use crate::routing::learn::lengths::Asker;
@@ -25,7 +24,6 @@ pub(super) struct State {
     pub(super) held: Vec<Held>,
     pub(super) facts: Facts,
     pub(super) chosen: Option<Candidate>,
-    pub(super) hedging: bool,
     /// Whether it has been counted as late already.
     pub(super) late: bool,
 }
@@ -38,7 +36,6 @@ pub(super) struct Facts {
     pub(super) output_max: Option<u64>,
     pub(super) output: u64,
     pub(super) rest: f32,
-    pub(super) draw: f32,
     pub(super) model: usize,
 }
 
@@ -146,10 +143,7 @@ impl Ours<'_> {
             .seen(asker.key, f64::from(most) >= EXTENDS * f64::from(arrival.prompt_tokens) && most > 0);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a length in tokens")]
         let output = self.lengths.expected(asker, output_max, rules.output_tokens_assumed).round() as u64;
-        #[expect(clippy::cast_possible_truncation, reason = "a draw")]
-        let draw = uniform(self.seed, place as u64, 0, Purpose::Router) as f32;
-        let kept =
-            Facts { asker, prompt, output_max, output, rest: self.sessions.rest(asker.key), draw, model };
+        let kept = Facts { asker, prompt, output_max, output, rest: self.sessions.rest(asker.key), model };
         let limit = choose::limit(rules, &RequestFacts { prompt_tokens: prompt, ..RequestFacts::default() });
         let fresh = State {
             policy,
@@ -157,7 +151,6 @@ impl Ours<'_> {
             held: held_by_route,
             facts: kept,
             chosen: None,
-            hedging: false,
             late: false,
         };
         self.retries.deposit(mono(now_us));
@@ -200,7 +193,6 @@ impl Ours<'_> {
             waited: state.pursuit.waited(mono(now_us)),
             tried: state.pursuit.tried(),
             may_hedge: true,
-            draw: state.facts.draw,
             ..RequestFacts::default()
         };
         let now = self.now(now_us);

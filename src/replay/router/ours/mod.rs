@@ -69,7 +69,6 @@ pub struct Ours<'a> {
     blocks: Vec<Block>,
     began: Mono,
     wall: jiff::Timestamp,
-    seed: u64,
     last_asked_us: u64,
     /// When it is told all that is so.
     told: Option<(u64, Lucks)>,
@@ -99,13 +98,7 @@ const fn hash(block: u32) -> u64 {
 
 impl<'a> Ours<'a> {
     /// A router that decides by `policies` in `world`, whose trace begins at `wall`.
-    pub fn new(
-        world: &World<'_>,
-        policies: &'a [Policy],
-        knows: Knows,
-        wall: jiff::Timestamp,
-        seed: u64,
-    ) -> Self {
+    pub fn new(world: &World<'_>, policies: &'a [Policy], knows: Knows, wall: jiff::Timestamp) -> Self {
         let routes = world.routes.len();
         let models = world.trace.models.len().max(1);
         let eligible = (0..models)
@@ -148,7 +141,6 @@ impl<'a> Ours<'a> {
             blocks: Vec::new(),
             began: mono(world.trace.arrivals.first().map_or(0, |arrival| arrival.at_us)),
             wall,
-            seed,
             knows,
             last_asked_us: 0,
             told: None,
@@ -247,7 +239,6 @@ impl Router for Ours<'_> {
         let next = match step {
             Step::Ask(candidate) if first || self.may_retry(&candidate, now_us) => {
                 state.chosen = Some(candidate);
-                state.hedging = false;
                 Move::Ask(candidate.route)
             }
             Step::Ask(_) | Step::GiveUp => Move::GiveUp,
@@ -280,7 +271,6 @@ impl Router for Ours<'_> {
                 if self.hedged.take(now, prompt, whole, share_ppm) {
                     if self.retries.withdraw(now) {
                         state.chosen = Some(candidate);
-                        state.hedging = true;
                         Move::Ask(candidate.route)
                     } else {
                         self.hedged.give_back(prompt);
