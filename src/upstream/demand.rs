@@ -140,8 +140,7 @@ impl Demand {
         lock(&self.sessions).seen(asking.key, extends);
     }
 
-    /// A promise was made to a request that is measured at `usd` ([`crate::routing::Decision::unit_usd`]). `model` is the
-    /// checkpoint's name.
+    /// A promise was made to a request whose first attempt `decision` is about. `model` is the checkpoint's name.
     pub fn promised(
         &self,
         asking: Asking,

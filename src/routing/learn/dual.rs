@@ -107,7 +107,7 @@ impl LatenessPrice {
 
     /// Moves the curve's λs: up where costs have grown.
     fn shift(&mut self, by: i32) {
-        for _ in 0..by.unsigned_abs().min(LEVELS as u32) {
+        for _ in 0..usize::try_from(by.unsigned_abs()).unwrap_or(LEVELS).min(LEVELS) {
             if by > 0 {
                 self.curve.copy_within(1.., 0);
             } else {
@@ -230,6 +230,7 @@ mod tests {
 
     /// Runs a market in which λ of one to ten mean costs divides requests: the share that came late of the last half.
     /// What is foretold is off by `bias`.
+    #[expect(clippy::cast_possible_truncation, reason = "a share")]
     fn settled(attainment: f32, bias: f32) -> f64 {
         let mut price = LatenessPrice::new(attainment);
         let mut late_of_last = 0_u32;

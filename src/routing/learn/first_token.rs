@@ -7,6 +7,7 @@
 pub use super::first_token_outlook::{FirstTokenOutlook, STRUCK};
 use super::first_token_outlook::{edges, fast_ln};
 use super::level::Level;
+pub use super::reading::Reading;
 use super::shape::{BINS, Shape, place};
 
 /// What is assumed of a route before anything is known: seconds, and seconds a token.
@@ -31,10 +32,6 @@ const GUESS_KEPT: f64 = 0.6;
 pub const PREFILL_LUCK: f64 = 0.25;
 /// How much calls differ, as a share, where the line's own uncertainty is told.
 const LUCK_SIGMA: f64 = 0.3;
-/// What takes longer than it should is expected to take this share of its time longer.
-const OVERDUE: f64 = 0.1;
-/// Tokens that time is given for beyond those of a hit, before it is taken for a miss.
-const SHOWS: f64 = 5_000.0;
 /// A likelihood never falls below this share of an even one: one odd call is not proof.
 const EVEN: f32 = 0.005;
 /// The same for silence.
@@ -92,52 +89,6 @@ impl Default for Prior {
             samples: PRIOR_SAMPLES,
             prefill_luck: PREFILL_LUCK,
             queues: false,
-        }
-    }
-}
-
-/// How much of a prompt a route has to read: that depends on whether its cache keeps its word.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Reading {
-    /// Uncached tokens if it does.
-    pub hit: f64,
-    /// Uncached tokens if it does not.
-    pub miss: f64,
-    /// Chance that it does.
-    pub chance: f32,
-}
-
-impl Reading {
-    /// `uncached` tokens, whatever the cache does.
-    pub const fn of(uncached: f64) -> Self {
-        Self { hit: uncached, miss: uncached, chance: 1.0 }
-    }
-
-    /// Tokens that are still to be read when there was time for `read`: with that, it shows what the cache did.
-    pub fn left(self, read: f64) -> f64 {
-        let missed = (self.miss - read).max(OVERDUE * read);
-        if read > (1.0 + OVERDUE) * self.hit + SHOWS {
-            return missed;
-        }
-        let chance = f64::from(self.chance);
-        chance * (self.hit - read).max(OVERDUE * read) + (1.0 - chance) * missed
-    }
-
-    /// Tokens to be read, as expected.
-    pub fn expected(self) -> f64 {
-        self.miss - f64::from(self.chance) * (self.miss - self.hit)
-    }
-
-    /// Whether it makes no difference what the cache does.
-    pub fn is_certain(self) -> bool {
-        self.miss - self.hit < 1.0
-    }
-
-    fn cases(self) -> [(f64, f32); 2] {
-        if self.is_certain() {
-            [(self.hit, 1.0), (self.hit, 0.0)]
-        } else {
-            [(self.hit, self.chance), (self.miss, 1.0 - self.chance)]
         }
     }
 }
@@ -210,6 +161,7 @@ impl FirstToken {
     }
 
     /// The inverse of the information matrix: the variance of the line, by powers of the tokens.
+    #[expect(clippy::cast_possible_truncation, reason = "squares of seconds")]
     fn doubt(&self) -> [f32; 3] {
         let [m0, m1, m2] = self.matrix;
         let determinant = (m0 * m2 - m1 * m1).max(1e-12 * m0 * m2);

@@ -1,9 +1,10 @@
 //! What is learnt from traffic: small state machines over evidence and times that are given to them. No clock, no lock, no
 //! task: the gateway and the replay feed the same ones.
 //!
-//! `route` gathers what concerns one route (`first_token`, `errors`, `cache_hits`, `load`, `pace`, `breaker`) and shows it
-//! as a `RouteOutlook`; `others` is what other replicas say of it. `demand` is what concerns requests: lengths of answers,
-//! sessions, the price of a late one.
+//! `route` gathers what concerns one route (`first_token`, `errors`, `cache_hits`, `load`, `pace`, `breaker`, and `writing` of
+//! an engine of our own) and shows it as a `RouteOutlook`; `others` is what other replicas say of it. What concerns requests:
+//! `lengths` of answers, `sessions`, `dual`, the price of a late one, `queue_price`, that of our own queue, and what extra
+//! attempts may cost, in number (`retries`) and money (`hedge_spend`).
 
 pub mod breaker;
 pub mod cache_hits;
@@ -19,6 +20,7 @@ pub mod others;
 pub mod pace;
 pub mod prefix;
 pub mod queue_price;
+mod reading;
 pub mod retries;
 pub mod route;
 pub mod sessions;

@@ -85,7 +85,6 @@ impl QueuePrice {
         }
         let share = if self.work_s == 0.0 { 1.0 } else { SMOOTHING };
         self.limit_s += share * (limit_s - self.limit_s);
-        let share = if self.work_s == 0.0 { 1.0 } else { SMOOTHING };
         self.cost_usd += share * (cost_usd - self.cost_usd);
         self.work_s += share * (work_s - self.work_s);
     }

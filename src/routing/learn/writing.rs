@@ -46,3 +46,51 @@ impl Writing {
         seen.map_or(0.0, |group| self.slower[group])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taught(samples: &[(u32, f64)]) -> Writing {
+        let mut writing = Writing::default();
+        for (running, ratio) in samples {
+            writing.seen(*running, *ratio);
+        }
+        writing
+    }
+
+    #[test]
+    fn groups_double() {
+        let groups = [0, 1, 2, 3, 4, 5, 8, 9, 128, 129, 100_000, u32::MAX].map(group);
+        assert_eq!(groups, [0, 1, 2, 3, 3, 4, 4, 5, 8, 9, 9, 9]);
+    }
+
+    #[test]
+    fn each_group_learns_its_own_factor_and_those_above_it_begin_there() {
+        let samples: Vec<_> = (0..400).flat_map(|_| [(2, 1.2), (20, 2.0)]).collect();
+        let writing = taught(&samples);
+        let near = |running, factor: f64| {
+            let slows = writing.slows(running);
+            assert!((slows / factor - 1.0).abs() < 0.01, "{running}: {slows}");
+        };
+        near(0, 1.0);
+        near(1, 1.0);
+        near(2, 1.2);
+        near(10, 1.2);
+        near(20, 2.0);
+        near(5_000, 2.0);
+    }
+
+    #[test]
+    fn one_odd_call_is_not_proof_and_nothing_makes_reading_quicker() {
+        let odd = taught(&[(4, 1_000.0)]).slows(4);
+        assert!((1.5..1.8).contains(&odd), "{odd}");
+        let mut usual = vec![(4, 1.1); 200];
+        usual.push((4, 1_000.0));
+        let later = taught(&usual).slows(4);
+        assert!((1.1..1.16).contains(&later), "{later}");
+        for nothing in [taught(&[(4, 0.2); 50]), taught(&[(4, 0.0)]), taught(&[(0, 3.0); 50])] {
+            assert!((nothing.slows(4) - 1.0).abs() < 1e-12, "{nothing:?}");
+        }
+    }
+}

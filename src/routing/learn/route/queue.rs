@@ -85,3 +85,101 @@ impl RouteMind {
         Some((waiting.reading, at_s - from_s))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::routing::learn::first_token::Prior;
+
+    fn at(ms: u64) -> Mono {
+        Mono(ms * 1_000_000)
+    }
+
+    /// An engine that reads 10,000 tokens a second, known well: it has read prompts of 1,000 and 4,000 tokens, one at a time,
+    /// and writes nothing now.
+    fn engine() -> RouteMind {
+        let mut mind = RouteMind::new(Prior::OWN);
+        for call in 0..200_u64 {
+            let (began, tokens) = (call * 1_000, [1_000_u32, 4_000][usize::from(call % 2 == 0)]);
+            mind.began(at(began), AttemptId(call), Reading::of(f64::from(tokens)));
+            mind.answered(at(began + 50 + u64::from(tokens / 10)), AttemptId(call), true, true);
+            mind.ended(None);
+        }
+        mind
+    }
+
+    /// When the tests begin, in milliseconds.
+    const NOW: u64 = 300_000;
+
+    fn queued(mind: &RouteMind, ms: u64) -> f64 {
+        mind.queued(at(ms))
+    }
+
+    fn near(value: f64, expected: f64) {
+        assert!((value / expected - 1.0).abs() < 0.15, "{value}, not {expected}");
+    }
+
+    #[test]
+    fn prompts_are_read_one_after_the_other() {
+        let mut mind = engine();
+        assert_eq!(mind.queue(at(NOW)), (0.0, 0));
+        (0..3).for_each(|id| mind.began(at(NOW), AttemptId(1_000 + id), Reading::of(4_000.0)));
+        near(queued(&mind, NOW), 12_000.0);
+        near(queued(&mind, NOW + 200), 10_000.0);
+        let before = mind.first_token.now_s(4_000.0);
+        for (id, came) in [(0, 450), (1, 900), (2, 1_350)] {
+            mind.answered(at(NOW + came), AttemptId(1_000 + id), true, true);
+        }
+        // The third waited three times as long as it was read, and made the engine no slower.
+        near(mind.first_token.now_s(4_000.0), before);
+        assert!(queued(&mind, NOW + 1_350) < 1.0);
+    }
+
+    #[test]
+    fn a_prompt_given_up_while_it_is_read_is_read_to_its_end() {
+        let mut mind = engine();
+        mind.began(at(NOW), AttemptId(1_000), Reading::of(4_000.0));
+        mind.began(at(NOW), AttemptId(1_001), Reading::of(1_000.0));
+        assert!(mind.leave(at(NOW + 100), AttemptId(1_000), true).is_some());
+        // Five thousand, less what was read in the time since.
+        let token_s = mind.token_s();
+        near(token_s, 1e-4);
+        for ms in [100, 200, 300] {
+            near(queued(&mind, NOW + ms), 5_000.0 - Duration::from_millis(ms).as_secs_f64() / token_s);
+        }
+    }
+
+    #[test]
+    fn one_given_up_while_it_waits_tells_nothing_and_leaves_no_work() {
+        let mut mind = engine();
+        mind.began(at(NOW), AttemptId(1_000), Reading::of(4_000.0));
+        mind.began(at(NOW), AttemptId(1_001), Reading::of(4_000.0));
+        assert_eq!(mind.leave(at(NOW + 100), AttemptId(1_001), true), None);
+        near(queued(&mind, NOW + 100), 3_000.0);
+        // Where prompts are read side by side its silence does tell something.
+        let mut elsewhere = RouteMind::default();
+        elsewhere.began(at(NOW), AttemptId(1), Reading::of(4_000.0));
+        elsewhere.began(at(NOW), AttemptId(2), Reading::of(4_000.0));
+        let silent = elsewhere.leave(at(NOW + 100), AttemptId(2), false);
+        assert!(silent.is_some_and(|(_, age_s)| (age_s - 0.1).abs() < 1e-9), "{silent:?}");
+    }
+
+    #[test]
+    fn answers_being_written_make_the_queue_longer_in_time() {
+        let mut mind = engine();
+        let alone = mind.token_s();
+        for call in 0..100_u64 {
+            // Four are written all the while, and prompts take half as long again.
+            mind.running = 4;
+            let began = NOW + call * 1_000;
+            mind.began(at(began), AttemptId(2_000 + call), Reading::of(4_000.0));
+            mind.answered(at(began + 675), AttemptId(2_000 + call), true, true);
+        }
+        mind.running = 4;
+        near(mind.token_s() / alone, 1.5);
+        mind.running = 0;
+        near(mind.token_s() / alone, 1.0);
+    }
+}
