@@ -252,12 +252,11 @@ fn rank(
         if key(candidate) != best_key {
             break;
         }
-        // Not even with a backup for nothing could it be better.
-        if candidate.offer.prompt_usd + candidate.offer.other_usd + candidate.offer.queue_usd >= best.0 {
-            continue;
-        }
         let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);
         for backup in backups.iter().flatten().filter(|backup| backup.place != at) {
+            if backup.least_usd(&candidate.offer) >= best.0 {
+                continue;
+            }
             if let Some(second) = plan::hedged(&candidate.offer, seen, backup, &terms, best.0) {
                 best = (second.score_usd, at, Some(second));
             }
@@ -265,13 +264,14 @@ fn rank(
     }
     let (_, at, second) = best;
     let Some(second) = second else { return };
-    let lateness = decision.order.get(at).map_or(0.0, |first| first.lateness - first.late);
+    let of_session = |first: &Candidate| first.lateness - (first.late - first.offer.hoped);
+    let lateness = decision.order.get(at).map_or(0.0, of_session);
     decision.hedge = decision.order.get(second.place).map(|backup| Hedge {
         route: backup.route,
         after: facts.waited.saturating_add(plan::duration(second.after_s)),
         chance: second.chance,
         in_time: second.in_time,
-        lateness: lateness + 1.0 - second.in_time,
+        lateness: lateness + second.late,
         score_usd: second.score_usd,
     });
     if at > 0

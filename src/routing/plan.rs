@@ -114,6 +114,8 @@ pub struct Second {
     pub chance: f32,
     /// Chance of a first token in time with it.
     pub in_time: f32,
+    /// Chance of being late that the plan's worth holds.
+    pub late: f32,
     /// What the plan is worth, in USD.
     pub score_usd: f64,
 }
@@ -154,6 +156,12 @@ impl<'a> Backup<'a> {
         });
         Self { place, offer, abandoned_billed: f64::from(outlook.abandoned_billed.0), given }
     }
+
+    /// What no plan with it behind `first` can be worth less than, in USD: whichever answers, and nobody late.
+    pub fn least_usd(&self, first: &Offer) -> f64 {
+        let answered = |offer: &Offer| offer.answer_usd + offer.other_usd;
+        first.prompt_usd + first.queue_usd + answered(first).min(answered(self.offer))
+    }
 }
 
 /// The best way to ask `backup` after `offer`, if any is better than `best_usd`.
@@ -177,7 +185,9 @@ pub fn hedged(
             continue;
         }
         let missed = (1.0 - offer.in_time) * (1.0 - answers);
-        let late = f64::from(1.0 - (1.0 - missed) * (1.0 - offer.slow));
+        // Hope counts for what would be late even so, not for what the second saves.
+        let missed_at_best = (1.0 - offer.in_time - offer.hoped).max(0.0) * (1.0 - answers);
+        let late = 1.0 - (1.0 - missed_at_best) * (1.0 - offer.slow);
         let asked_usd = f64::from(asked);
         // Who answers once both are asked: the first as often as it would have been in time, and of those the half.
         let soon = if asked > 1e-4 { ((offer.in_time + asked - 1.0) / asked).clamp(0.0, 1.0) } else { 0.0 };
@@ -187,7 +197,7 @@ pub fn hedged(
             + offer.queue_usd
             + (offer.answer_usd + offer.other_usd) * (1.0 - second_answers)
             + (backup.offer.answer_usd + backup.offer.other_usd) * second_answers
-            + terms.lateness_usd * (late - f64::from(offer.hoped));
+            + terms.lateness_usd * f64::from(late);
         if score_usd < limit {
             limit = score_usd;
             best = Some(Second {
@@ -195,6 +205,7 @@ pub fn hedged(
                 after_s,
                 chance: asked,
                 in_time: 1.0 - missed,
+                late,
                 score_usd,
             });
         }
@@ -216,4 +227,48 @@ pub fn gained(first: &Offer, first_outlook: &RouteOutlook, age_s: f32, second: f
 /// Seconds as a duration; an endless one for what is not finite.
 pub(super) fn duration(seconds: f32) -> Duration {
     Duration::try_from_secs_f32(seconds.max(0.0)).unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Offers of all kinds: `at` counts them.
+    fn offer(at: u32) -> Offer {
+        let share = |by: u32| (at.wrapping_mul(by) >> 8) as f32 / (1 << 24) as f32;
+        let usd = |by: u32| f64::from(share(by)) * 1e-3;
+        let mut offer = Offer {
+            prompt_usd: usd(2_654_435_769),
+            answer_usd: usd(1_597_334_677),
+            other_usd: usd(668_265_263) * 20.0,
+            error: share(374_761_393) * 0.3,
+            uncached_miss: share(3_266_489_917) * 20_000.0,
+            hit: 0.0,
+            ..Offer::default()
+        };
+        let seen = RouteOutlook::default();
+        offer.in_time = (1.0 - offer.error) * offer.within(&seen, 2.0);
+        let late = late(&offer, 0.8);
+        offer.hoped = (late * share(2_246_822_519)).min(1.0 - offer.in_time - offer.error);
+        offer
+    }
+
+    #[test]
+    fn no_plan_is_worth_less_than_it_may_cost_at_least() {
+        let seen = RouteOutlook::default();
+        let mut plans = 0;
+        for at in 0..2_000 {
+            let (first, second) = (offer(2 * at), offer(2 * at + 1));
+            let backup = Backup::new(1, &second, &seen);
+            for lateness_usd in [0.0, 1e-3, 0.1] {
+                let terms = Terms { lateness_usd, left_s: 2.0, hedge_from_s: 0.0, hedge_room_usd: 1.0 };
+                let Some(plan) = hedged(&first, &seen, &backup, &terms, f64::INFINITY) else { continue };
+                plans += 1;
+                let least = backup.least_usd(&first);
+                assert!(plan.score_usd >= least - 1e-12, "{first:?} {second:?}: {} {least}", plan.score_usd);
+                assert!(plan.late >= 0.0 && plan.late <= 1.0 - plan.in_time + 1e-6, "{plan:?}");
+            }
+        }
+        assert!(plans > 1_000, "{plans}");
+    }
 }
