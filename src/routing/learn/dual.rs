@@ -47,6 +47,8 @@ pub struct LatenessPrice {
     /// Late requests as foretold of the plans that were chosen, and as they came. Sums that fade.
     foretold: f64,
     late: f64,
+    /// Requests that ended, late or not: the same sum.
+    ended: f64,
     /// λ in USD.
     usd: f64,
     out_of_reach: bool,
@@ -75,6 +77,7 @@ impl LatenessPrice {
             curve: [0.0; LEVELS],
             foretold: 0.0,
             late: 0.0,
+            ended: 0.0,
             usd: 0.0,
             out_of_reach: false,
             pressure: 1.0,
@@ -120,13 +123,14 @@ impl LatenessPrice {
     pub fn finished(&mut self, late: bool, attainment: f32) {
         self.attainment = attainment;
         self.late = self.late * (1.0 - 1.0 / MEMORY) + f64::from(u8::from(late));
+        self.ended = self.ended * (1.0 - 1.0 / MEMORY) + 1.0;
         self.settle();
     }
 
     /// Finds λ on the curve.
     fn settle(&mut self) {
         let promised = allowed(self.attainment);
-        let owed = self.late - promised * self.decided.min(MEMORY);
+        let owed = self.late - promised * self.ended;
         let allowed = (promised - owed / MADE_GOOD).clamp(promised * SHARE_LEAST, promised * SHARE_MOST);
         let bias = (self.late + BELIEVED) / (self.foretold + BELIEVED);
         let least = self.curve.iter().copied().fold(1.0, f32::min);
@@ -228,13 +232,13 @@ mod tests {
         Decision { order: order.into_iter().collect(), lateness_usd, ..Decision::default() }
     }
 
-    /// Runs a market in which λ of one to ten mean costs divides requests: the share that came late of the last half.
+    /// Runs a market in which λ of one to ten mean costs divides requests: which came late.
     /// What is foretold is off by `bias`.
     #[expect(clippy::cast_possible_truncation, reason = "a share")]
-    fn settled(attainment: f32, bias: f32) -> f64 {
+    fn run(attainment: f32, bias: f32, requests: u32, seed: u32) -> Vec<bool> {
         let mut price = LatenessPrice::new(attainment);
-        let mut late_of_last = 0_u32;
-        for i in 0..20_000_u32 {
+        let market = (0..requests).map(|i| {
+            let i = i.wrapping_add(seed * 7_919);
             let spread = |by: u32| f64::from(i.wrapping_mul(by) >> 8) / f64::from(1_u32 << 24);
             // Requests differ in how late the cheap one is.
             let cheap = 0.1 + 0.5 * spread(2_654_435_769);
@@ -244,19 +248,34 @@ mod tests {
             let chance = if foretold.order[0].route == RouteId(0) { cheap } else { 0.01 };
             let late = spread(1_597_334_677) < chance;
             price.finished(late, attainment);
-            late_of_last += u32::from(late && i >= 10_000);
-        }
-        f64::from(late_of_last) / 10_000.0
+            late
+        });
+        market.collect()
+    }
+
+    fn share_late(ended: &[bool]) -> f64 {
+        ended.iter().map(|late| f64::from(u8::from(*late))).sum::<f64>() / ended.len() as f64
     }
 
     #[test]
     fn it_settles_where_the_promise_is_just_kept() {
         for bias in [0.7, 1.0, 1.4] {
             for attainment in [0.80, 0.95] {
-                let late = settled(attainment, bias);
+                let late = share_late(&run(attainment, bias, 20_000, 0)[10_000..]);
                 let promised = 1.0 - f64::from(attainment);
                 assert!((promised * 0.85..=promised).contains(&late), "{attainment} {bias}: {late}");
             }
+        }
+    }
+
+    #[test]
+    fn it_lets_no_more_come_late_while_its_memory_fills() {
+        for attainment in [0.80, 0.95] {
+            let runs: Vec<f64> =
+                (0..20).map(|seed| share_late(&run(attainment, 1.0, 4_000, seed)[1_000..])).collect();
+            let late = runs.iter().sum::<f64>() / 20.0;
+            let promised = 1.0 - f64::from(attainment);
+            assert!((promised * 0.85..=promised).contains(&late), "{attainment}: {late}");
         }
     }
 
