@@ -223,7 +223,7 @@ fn rank(
     // As a connection starts slowly: one at once, and one more for each first token that came.
     for one in &mut decision.order {
         let seen = observe.outlook(usize::from(one.eligible), one.route);
-        one.waits = any_proven && one.ramping && seen.running > seen.heard;
+        one.waits = any_proven && one.ramping && seen.waiting > seen.heard;
     }
     let key = |one: &Candidate| (one.last_resort, one.place, one.waits);
     if decision.order.first().is_some_and(|one| one.last_resort) {

@@ -28,7 +28,9 @@ pub struct RouteOutlook {
     pub cap: Option<f32>,
     /// Prompt tokens sent there that are still being read: the queue of an engine of our own.
     pub queued_tokens: f32,
-    /// Answers under way.
+    /// Attempts under way that have brought nothing yet.
+    pub waiting: u32,
+    /// Answers being written.
     pub running: u32,
     /// As many as it writes at once; `None`: not known.
     pub running_max: Option<u32>,

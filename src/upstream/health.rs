@@ -17,6 +17,7 @@ use crate::routing::learn::first_token::{Prior, Reading};
 use crate::routing::learn::others::{Others, Standing};
 use crate::routing::learn::prefix::Held;
 use crate::routing::learn::route::{AttemptId, Change, Failing, RouteMind};
+use crate::routing::weigh::RAMP_HEARD;
 use crate::routing::{Observe, RouteId, RouteOutlook};
 use crate::units::{Mono, Usage};
 
@@ -162,8 +163,12 @@ impl RouteHealth {
 
     /// An attempt with so much of a prompt to read begins.
     pub fn began(&self, now: Mono, id: AttemptId, reading: Reading) {
-        // Where prompts queue, each one changes what the next can expect; a trial keeps others away.
-        let urgent = self.queues || self.outlook.load().open_until.is_some();
+        // Where prompts queue, each one changes what the next can expect; a trial keeps others away, and so do the first
+        // attempts at a new route.
+        let urgent = self.queues || {
+            let shown = self.outlook.load();
+            shown.open_until.is_some() || shown.heard < RAMP_HEARD
+        };
         self.teach(now, urgent, |mind| mind.began(now, id, reading));
     }
 
@@ -363,6 +368,15 @@ mod tests {
         assert!(!closed(&health.outlook_beside_probe(later), later), "its probe proves nothing");
         health.answered(later, AttemptId(9), true);
         assert_eq!(health.outlook().open_until, None);
+    }
+
+    #[test]
+    fn the_first_attempts_at_a_new_route_show_at_once() {
+        let health = RouteHealth::new(false, RouteId(0));
+        for id in 0..3 {
+            health.began(Mono(1), AttemptId(id), Reading::of(100.0));
+        }
+        assert_eq!(health.outlook().waiting, 3);
     }
 
     #[test]

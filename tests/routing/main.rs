@@ -11,6 +11,7 @@
 mod case;
 mod properties;
 mod seen;
+mod slow_start;
 mod written;
 
 use std::fs;

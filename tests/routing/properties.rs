@@ -68,7 +68,7 @@ fn outlook() -> impl Strategy<Value = (RouteOutlook, Held)> {
                 rate,
                 error,
                 (open, limited, disabled),
-                (held, age_s, share, heard, running),
+                (held, age_s, share, heard, waiting),
                 (cap, asked, queued),
             )| {
                 let seen = SeenCase::random(ttft, rate, error, share);
@@ -77,7 +77,7 @@ fn outlook() -> impl Strategy<Value = (RouteOutlook, Held)> {
                     limited_until: limited,
                     disabled_until: disabled,
                     heard,
-                    running,
+                    waiting,
                     cap,
                     rate: asked,
                     queued_tokens: queued,
@@ -337,7 +337,7 @@ fn the_order_is_by_score(
         let one = &decision.order[at];
         let place = if policy.in_order { policy.place_of(&routes[usize::from(one.route.0)]) } else { None };
         let seen = &seen[usize::from(one.route.0)];
-        (place, known && one.ramping && seen.running > seen.heard)
+        (place, known && one.ramping && seen.waiting > seen.heard)
     };
     let after_first = usize::from(decision.hedge.is_some());
     for at in 1..decision.order.len() {

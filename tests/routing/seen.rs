@@ -38,6 +38,8 @@ pub(crate) struct SeenCase {
     /// Uncached prompt tokens a second that it is asked for, and takes.
     rate: f32,
     cap: Option<f32>,
+    /// Attempts under way that have brought nothing yet.
+    waiting: u32,
     /// Of an engine of our own.
     queued_tokens: f32,
     running: u32,
@@ -61,6 +63,7 @@ impl Default for SeenCase {
             cache_share: None,
             rate: 0.0,
             cap: None,
+            waiting: 0,
             queued_tokens: 0.0,
             running: 0,
             running_max: None,
@@ -110,6 +113,7 @@ impl SeenCase {
             heard: self.heard.unwrap_or(if self.ttft_ms.is_some() { HEARD } else { 0 }),
             rate: self.rate,
             cap: self.cap,
+            waiting: self.waiting,
             queued_tokens: self.queued_tokens,
             running: self.running,
             running_max: self.running_max,

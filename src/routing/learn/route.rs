@@ -29,7 +29,7 @@ const GOOD_FAILS: f32 = 0.25;
 const FORGOTTEN: Duration = Duration::from_mins(10);
 /// An attempt that is abandoned after so many times its usual silence counts as failed.
 const SILENCE_FAILS: f64 = 4.0;
-/// Probes that a route of which nothing is known gets one after the other: what they cost is less than a guess may.
+/// First probes of a route of which nothing is known, one at each look: what they cost is less than a guess may.
 const FIRST_PROBES: u8 = 4;
 /// Attempts under way that are looked at one by one; more tell nothing more.
 const WAITING_MAX: usize = 256;
@@ -345,6 +345,7 @@ impl RouteMind {
             rate: (self.load.rate(now) + self.others.rate(now)) as f32,
             cap: self.others.cap_beside(now, self.load.cap_refused()).map(|cap| cap.tokens as f32),
             queued_tokens: if queues { self.queued(now) as f32 } else { 0.0 },
+            waiting: u32::try_from(self.waiting.len()).unwrap_or(u32::MAX),
             running: self.running,
             running_max: None,
             open_until: self
