@@ -8,7 +8,8 @@
 //! worth     J      = in_j + P_h·in_k + (1 − P_k)·(out_j + V_j) + P_k·(out_k + V_k) + λ·P_miss
 //! ```
 //!
-//! V is what else counts: the session stays with whoever answers.
+//! V is what else counts: the session stays with whoever answers. Where it is doubted how quick j is, `P_miss` is as if j were as
+//! quick as may be believed.
 //!
 //! j is asked first, k after τ; s is when a first token is late, F the chance of one by a time, e the chance of a quick
 //! failure, in and out what prompt and answer cost. The loser's prompt is billed as far as its provider is known to.
@@ -30,7 +31,7 @@ pub struct Offer {
     pub answer_usd: f64,
     /// What both would cost with nothing in the route's cache.
     pub cold_usd: f64,
-    /// What else counts: the rest of the session, our own queue, the objective's own terms.
+    /// What else counts: the rest of the session, the objective's own terms.
     pub other_usd: f64,
     /// What its work counts in our own engine's queue.
     pub queue_usd: f64,
@@ -235,7 +236,7 @@ mod tests {
 
     /// Offers of all kinds: `at` counts them.
     fn offer(at: u32) -> Offer {
-        let share = |by: u32| (at.wrapping_mul(by) >> 8) as f32 / (1 << 24) as f32;
+        let share = |by: u32| f32::from((at.wrapping_mul(by) >> 16) as u16) / f32::from(u16::MAX);
         let usd = |by: u32| f64::from(share(by)) * 1e-3;
         let mut offer = Offer {
             prompt_usd: usd(2_654_435_769),

@@ -253,6 +253,7 @@ mod tests {
         market.collect()
     }
 
+    #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
     fn share_late(ended: &[bool]) -> f64 {
         ended.iter().map(|late| f64::from(u8::from(*late))).sum::<f64>() / ended.len() as f64
     }
