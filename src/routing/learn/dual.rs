@@ -8,7 +8,7 @@
 //! Counted misses correct the curve: all of it is multiplied by late ones that came over those foretold. And what has come late
 //! beyond its share is made good over the next [`MADE_GOOD`] requests.
 
-use crate::routing::decision::Decision;
+use crate::routing::decision::{Candidate, Decision};
 
 /// What is aimed at beyond the promise, as a share.
 const MARGIN: f64 = 0.002;
@@ -175,13 +175,15 @@ impl LatenessPrice {
 /// The chance of being late of what would be chosen at each λ of the curve that begins at `from`.
 fn foretell(decision: &Decision, from: i32) -> [f32; LEVELS] {
     let mut lates = [1.0; LEVELS];
-    // New ones that had to wait for their turn would have at any λ.
-    let any_new = decision.order.first().is_none_or(|one| one.ramping);
+    // Who had to stand back, as new or by the policy's order, would have at any λ.
+    let first = decision.order.first();
+    let stands_back =
+        |one: &Candidate| first.is_some_and(|first| (one.waits, one.place) != (first.waits, first.place));
     let mut usd = RATIO.powi(from);
     for late in &mut lates {
         let mut best = f64::INFINITY;
         let dearer = usd - decision.lateness_usd;
-        for one in decision.order.iter().filter(|one| any_new || !one.ramping) {
+        for one in decision.order.iter().filter(|one| !stands_back(one)) {
             let score = one.score_usd + dearer * f64::from(one.lateness);
             if score < best {
                 (best, *late) = (score, one.late);
@@ -199,7 +201,6 @@ fn foretell(decision: &Decision, from: i32) -> [f32; LEVELS] {
 
 #[cfg(test)]
 mod tests {
-    use crate::routing::decision::Candidate;
     use crate::routing::plan::Offer;
     use crate::routing::route::RouteId;
     use crate::units::PicoUsd;

@@ -13,7 +13,7 @@ impl RouteMind {
     /// Of a first token that came after `time_s`, `running` answers being written meanwhile, it is known now that `uncached`
     /// tokens were read.
     pub(super) fn settled(&mut self, uncached: f64, one: Unsettled) {
-        self.writing.seen(one.running, one.time_s / self.first_token.usual_s(uncached));
+        self.writing.seen(one.running, one.time_s / self.first_token.now_s(uncached));
         let slower = self.writing.slows(one.running);
         // Where nobody was ahead, nothing is learnt of waiting.
         let own_s = self.first_token.now_s(uncached) * slower;
