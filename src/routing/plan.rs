@@ -79,6 +79,12 @@ impl Offer {
         self.hit * hope(self.uncached_hit) + (1.0 - self.hit) * miss
     }
 
+    /// Whether what is expected of the route is so doubtful that there is more to hope for ([`Self::hopeful`]).
+    pub fn is_doubtful(&self, outlook: &RouteOutlook) -> bool {
+        let doubtful = |tokens: f32| outlook.first_token.doubt(tokens) > DOUBT_USUAL;
+        doubtful(self.uncached_miss) || (self.hit > 0.0 && doubtful(self.uncached_hit))
+    }
+
     /// Seconds within which a first token comes with this chance.
     fn quantile(&self, outlook: &RouteOutlook, chance: f32) -> f32 {
         let uncached = if self.hit > 0.5 { self.uncached_hit } else { self.uncached_miss };

@@ -74,7 +74,7 @@ pub(super) fn weigh(
         hoped: 0.0,
     };
     offer.in_time = (1.0 - offer.error) * offer.within(seen, left_s);
-    if policy.slo.ttft.is_some() {
+    if policy.slo.ttft.is_some() && offer.is_doubtful(seen) {
         offer.hoped = (1.0 - offer.error) * offer.hopeful(seen, left_s) - offer.in_time;
     }
     let uncached = offer.uncached_miss - hit * (offer.uncached_miss - offer.uncached_hit);
