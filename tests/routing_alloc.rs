@@ -12,8 +12,8 @@ use tollway::routing::learn::first_token::Reading;
 use tollway::routing::learn::prefix::Held;
 use tollway::routing::learn::route::{AttemptId, RouteMind};
 use tollway::routing::{
-    Constraints, Decision, Degraded, Fallback, Hedging, Learned, Matcher, Mode, Objective, Policy,
-    RequestFacts, Route, RouteId, RouteOutlook, Slo,
+    Constraints, Decision, Degraded, Learned, Objective, Policy, RequestFacts, Route, RouteId, RouteOutlook,
+    Slo,
 };
 use tollway::units::{Mono, Now, PicoUsd, TokenPrice};
 use tollway_test_support::alloc::{Counting, allocations};
@@ -56,11 +56,7 @@ fn outlook(at: u16) -> RouteOutlook {
 
 fn policy(objective: Objective, ttft: Option<Duration>) -> Policy {
     Policy {
-        name: "p".into(),
-        matcher: Matcher::default(),
-        routes: Vec::new(),
         objective,
-        in_order: false,
         slo: Slo {
             ttft,
             ttft_per_1k: Duration::from_millis(50),
@@ -68,13 +64,7 @@ fn policy(objective: Objective, ttft: Option<Duration>) -> Policy {
             attainment: 0.99,
         },
         constraints: Constraints { regions: vec![Arc::from("us")], ..Constraints::default() },
-        fallback: Fallback::default(),
-        hedging: Hedging::default(),
-        probe: true,
-        mode: Mode::Live,
-        allow_unpriced: false,
-        output_tokens_assumed: 500,
-        price_age_max: None,
+        ..Policy::named("p")
     }
 }
 

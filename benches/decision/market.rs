@@ -10,10 +10,7 @@ use tollway::replay::trace::{Kind, generate};
 use tollway::routing::learn::first_token::Reading;
 use tollway::routing::learn::prefix::{Block, Held};
 use tollway::routing::learn::route::{AttemptId, Failing, RouteMind};
-use tollway::routing::{
-    Constraints, Fallback, Hedging, Learned, Matcher, Mode, Objective, Policy, RequestFacts, Route, RouteId,
-    RouteOutlook, Slo,
-};
+use tollway::routing::{Learned, Policy, RequestFacts, Route, RouteId, RouteOutlook, Slo};
 use tollway::units::{Mono, Now};
 
 use super::Error;
@@ -147,25 +144,13 @@ fn taught(at: usize, seller: &MarketRoute) -> RouteMind {
 
 fn policy() -> Policy {
     Policy {
-        name: "bench".into(),
-        matcher: Matcher::default(),
-        routes: Vec::new(),
-        objective: Objective::Cost,
-        in_order: false,
         slo: Slo {
             ttft: Some(Duration::from_secs(2)),
             ttft_per_1k: Duration::from_millis(100),
             tokens_per_second: Some(30.0),
             attainment: 0.99,
         },
-        constraints: Constraints::default(),
-        fallback: Fallback::default(),
-        hedging: Hedging::default(),
-        probe: true,
-        mode: Mode::Live,
-        allow_unpriced: false,
-        output_tokens_assumed: 500,
-        price_age_max: None,
+        ..Policy::named("bench")
     }
 }
 

@@ -9,7 +9,7 @@ use tollway::replay::run::{Rules, run};
 use tollway::replay::scenario::{Shapes, load};
 use tollway::replay::trace::{Kind, generate};
 use tollway::replay::world::World;
-use tollway::routing::{Constraints, Fallback, Hedging, Matcher, Mode, Objective, Policy, Slo};
+use tollway::routing::{Policy, Slo};
 
 use super::Error;
 
@@ -44,24 +44,12 @@ pub(crate) fn measure(out: &mut impl Write, divisor: usize) -> Result<(), Error>
 
 fn policy(ttft_s: f64, ttft_s_per_1k: f64) -> Policy {
     Policy {
-        name: "bench".into(),
-        matcher: Matcher::default(),
-        routes: Vec::new(),
-        objective: Objective::Cost,
-        in_order: false,
         slo: Slo {
             ttft: Some(Duration::from_secs_f64(ttft_s)),
             ttft_per_1k: Duration::from_secs_f64(ttft_s_per_1k),
             tokens_per_second: None,
             attainment: 0.99,
         },
-        constraints: Constraints::default(),
-        fallback: Fallback::default(),
-        hedging: Hedging::default(),
-        probe: true,
-        mode: Mode::Live,
-        allow_unpriced: false,
-        output_tokens_assumed: 500,
-        price_age_max: None,
+        ..Policy::named("bench")
     }
 }

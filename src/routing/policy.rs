@@ -180,3 +180,26 @@ pub struct Policy {
     /// How old a price may be before it is warned of; routing itself does not look at it.
     pub price_age_max: Option<Duration>,
 }
+
+impl Policy {
+    /// A policy for everyone and everything that wants it cheap and promises nothing; it probes, acts, and assumes answers of
+    /// 500 tokens.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            matcher: Matcher::default(),
+            routes: Vec::new(),
+            objective: Objective::Cost,
+            in_order: false,
+            slo: Slo::default(),
+            constraints: Constraints::default(),
+            fallback: Fallback::default(),
+            hedging: Hedging::default(),
+            probe: true,
+            mode: Mode::Live,
+            price_age_max: None,
+            allow_unpriced: false,
+            output_tokens_assumed: 500,
+        }
+    }
+}

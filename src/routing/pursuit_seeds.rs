@@ -14,7 +14,7 @@ use super::learn::errors::Errors;
 use super::learn::lengths::mix;
 use super::learn::retries::RetryBudget;
 use super::outlook::RouteOutlook;
-use super::policy::{Constraints, Fallback, Hedging, Matcher, Mode, Objective, Policy, Slo};
+use super::policy::{Fallback, Policy, Slo};
 use super::pursuit::{Pursuit, RUNNING_MAX, Step};
 use super::route::{Capabilities, Route, RouteId};
 
@@ -42,20 +42,11 @@ fn route(at: usize) -> Route {
 
 fn policy(promises: bool) -> Policy {
     Policy {
-        name: "p".into(),
-        matcher: Matcher::default(),
-        routes: Vec::new(),
-        objective: Objective::Cost,
-        in_order: false,
         slo: Slo { ttft: promises.then_some(Duration::from_secs(1)), attainment: 0.95, ..Slo::default() },
-        constraints: Constraints::default(),
         fallback: Fallback { attempts: 3, first_token_timeout: PATIENCE, ..Fallback::default() },
-        hedging: Hedging::default(),
         probe: false,
-        mode: Mode::Live,
-        allow_unpriced: false,
-        price_age_max: None,
         output_tokens_assumed: 100,
+        ..Policy::named("p")
     }
 }
 

@@ -8,8 +8,8 @@ use tollway::pricing::PriceCard;
 use tollway::routing::choose::decide_into;
 use tollway::routing::learn::prefix::Held;
 use tollway::routing::{
-    Constraints, Decision, Endpoint, Fallback, Glob, HedgeAfter, Hedging, Learned, Matcher, Mode, Objective,
-    Policy, RequestFacts, Route, RouteId, RouteOutlook, Slo, decide, select, shadows,
+    Constraints, Decision, Endpoint, Glob, HedgeAfter, Hedging, Learned, Matcher, Mode, Objective, Policy,
+    RequestFacts, Route, RouteId, RouteOutlook, Slo, decide, select, shadows,
 };
 use tollway::units::{Mono, Now, TokenPrice};
 
@@ -165,22 +165,7 @@ fn policy() -> impl Strategy<Value = Policy> {
 
 /// A policy that takes everything and wants it cheap.
 fn plain(name: &str) -> Policy {
-    Policy {
-        name: name.into(),
-        matcher: Matcher::default(),
-        routes: Vec::new(),
-        objective: Objective::Cost,
-        in_order: false,
-        slo: Slo::default(),
-        constraints: Constraints::default(),
-        fallback: Fallback::default(),
-        hedging: Hedging::default(),
-        probe: true,
-        mode: Mode::Live,
-        allow_unpriced: false,
-        output_tokens_assumed: 500,
-        price_age_max: None,
-    }
+    Policy::named(name)
 }
 
 fn ids(decision: &Decision, last_resort: bool) -> Vec<RouteId> {

@@ -2,31 +2,13 @@
 
 use tollway::routing::learn::first_token::Reading;
 use tollway::routing::learn::route::{AttemptId, RouteMind};
-use tollway::routing::{
-    Constraints, Fallback, Hedging, Matcher, Mode, Objective, Policy, RequestFacts, Route, RouteId,
-    RouteOutlook, Slo, decide,
-};
+use tollway::routing::{Policy, RequestFacts, Route, RouteId, RouteOutlook, decide};
 use tollway::units::{Mono, Now, TokenPrice};
 
 use super::case::card;
 
 fn policy() -> Policy {
-    Policy {
-        name: "cheap".into(),
-        matcher: Matcher::default(),
-        routes: Vec::new(),
-        objective: Objective::Cost,
-        in_order: false,
-        slo: Slo::default(),
-        constraints: Constraints::default(),
-        fallback: Fallback::default(),
-        hedging: Hedging::default(),
-        probe: true,
-        mode: Mode::Live,
-        allow_unpriced: false,
-        output_tokens_assumed: 500,
-        price_age_max: None,
-    }
+    Policy::named("cheap")
 }
 
 /// A market of two: the first is known and dear.

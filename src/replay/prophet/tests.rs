@@ -15,7 +15,7 @@ use crate::replay::scenario::{Shapes, load, read};
 use crate::replay::tally::Tally;
 use crate::replay::trace::{Arrival, Draw, Kind, Link, generate};
 use crate::replay::world::World;
-use crate::routing::{Constraints, Fallback, Hedging, Matcher, Mode, Objective, Policy, Slo};
+use crate::routing::{Fallback, Policy, Slo};
 
 /// The optimum by a simplex; `None`: nobody can be late so seldom.
 fn exact(programme: &Programme, late_max: usize) -> Option<f64> {
@@ -52,25 +52,14 @@ fn shipped(name: &str) -> Scenario {
 
 fn policy(slo: SloClass) -> Policy {
     Policy {
-        name: "promise".into(),
-        matcher: Matcher::default(),
-        routes: Vec::new(),
-        objective: Objective::Cost,
-        in_order: false,
         slo: Slo {
             ttft: Some(Duration::from_secs_f64(slo.ttft_s)),
             ttft_per_1k: Duration::from_secs_f64(slo.ttft_s_per_1k),
             attainment: 0.99,
             ..Slo::default()
         },
-        constraints: Constraints::default(),
         fallback: Fallback { attempts: 8, ..Fallback::default() },
-        hedging: Hedging::default(),
-        probe: true,
-        mode: Mode::Live,
-        allow_unpriced: false,
-        output_tokens_assumed: 500,
-        price_age_max: None,
+        ..Policy::named("promise")
     }
 }
 

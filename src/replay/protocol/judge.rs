@@ -9,7 +9,7 @@ use crate::replay::scenario::{Scenario, SloClass};
 use crate::replay::tally::Tally;
 use crate::replay::trace::Trace;
 use crate::replay::world::World;
-use crate::routing::{Constraints, Fallback, Hedging, Matcher, Mode, Objective, Policy, RouteId, Slo};
+use crate::routing::{Fallback, Policy, RouteId, Slo};
 use crate::units::Usage;
 
 use super::curve::{Curve, Point};
@@ -43,25 +43,15 @@ pub fn policy(slo: SloClass, attainment: f64) -> Policy {
     #[expect(clippy::cast_possible_truncation, reason = "a share")]
     let attainment = attainment as f32;
     Policy {
-        name: "promise".into(),
-        matcher: Matcher::default(),
-        routes: Vec::new(),
-        objective: Objective::Cost,
-        in_order: false,
         slo: Slo {
             ttft: Some(Duration::from_secs_f64(slo.ttft_s)),
             ttft_per_1k: Duration::from_secs_f64(slo.ttft_s_per_1k),
             tokens_per_second: None,
             attainment,
         },
-        constraints: Constraints::default(),
         fallback: Fallback { attempts: 6, ..Fallback::default() },
-        hedging: Hedging::default(),
-        probe: true,
-        mode: Mode::Live,
-        price_age_max: None,
-        allow_unpriced: false,
         output_tokens_assumed: 300,
+        ..Policy::named("promise")
     }
 }
 
