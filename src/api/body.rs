@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::routing::{Capabilities, Endpoint, Needs};
 
+use super::face::Face;
 use super::scan::{self, Fault, Kind, Scanner, Span};
 use super::splice::Member;
 
@@ -45,14 +46,23 @@ pub enum Error {
         /// What is wrong and what to do.
         reason: &'static str,
     },
+    /// A face cannot put it into a chat completion, or its own API would refuse it; in that API's words.
+    #[error("{message}")]
+    Untranslated {
+        /// Which member, by its path; empty where it is none.
+        param: Box<str>,
+        /// What is wrong and what to do.
+        message: Box<str>,
+    },
 }
 
 impl Error {
     /// The member at fault, where it is one.
-    pub const fn param(&self) -> Option<&'static str> {
+    pub fn param(&self) -> Option<&str> {
         match self {
             Self::NotJson(_) | Self::NotAnObject(_) => None,
             Self::Missing(param) | Self::WrongType { param, .. } | Self::Invalid { param, .. } => Some(param),
+            Self::Untranslated { param, .. } => Some(&**param).filter(|param| !param.is_empty()),
         }
     }
 
@@ -62,7 +72,7 @@ impl Error {
             Self::NotJson(_) | Self::NotAnObject(_) => "invalid_json",
             Self::Missing(_) => "missing_required_parameter",
             Self::WrongType { .. } => "invalid_type",
-            Self::Invalid { .. } => "invalid_value",
+            Self::Invalid { .. } | Self::Untranslated { .. } => "invalid_value",
         }
     }
 }
@@ -92,6 +102,8 @@ pub struct Call {
     pub tags: SmallVec<[(Box<str>, Box<str>); 2]>,
     /// The caller's patience, from its client's headers.
     pub deadline: Option<Duration>,
+    /// What turns the answer into the caller's own shape, where that is not this endpoint's.
+    pub face: Option<Box<Face>>,
 }
 
 impl Call {
@@ -127,6 +139,7 @@ impl Call {
             needs: Needs(found.needs),
             tags: found.tags,
             deadline: None,
+            face: None,
             body,
         })
     }
@@ -134,6 +147,11 @@ impl Call {
     /// The member called `key`, by its place.
     pub fn member(&self, key: &str) -> Option<(usize, &Member)> {
         self.members.iter().enumerate().find(|(_, member)| scan::says(&self.body, &member.key, key))
+    }
+
+    /// The endpoint's name as its caller knows it, for records.
+    pub fn surface_name(&self) -> &'static str {
+        self.face.as_ref().map_or_else(|| self.endpoint.name(), |face| face.name())
     }
 
     /// The prompt's length in tokens, estimated from its bytes: four to a token, and never zero.

@@ -2,6 +2,7 @@
 
 use http::Method;
 
+use crate::api::face::Surface;
 use crate::routing::Endpoint;
 
 /// One of the endpoints on the traffic listener.
@@ -9,6 +10,8 @@ use crate::routing::Endpoint;
 pub enum Target {
     /// A call that is routed.
     Call(Endpoint),
+    /// A call of another shape, routed as the chat completion that it is translated to.
+    Faced(Surface),
     /// `GET /v1/models`
     Models,
     /// `GET /v1/models/{id}`, the id with its escapes undone.
@@ -24,6 +27,21 @@ pub enum Unknown {
     Path,
     /// The path exists, for this other method.
     Method(&'static str),
+}
+
+impl Target {
+    /// The shape that its caller speaks.
+    pub const fn surface(&self) -> Surface {
+        match self {
+            Self::Faced(surface) => *surface,
+            Self::Call(_) | Self::Models | Self::Model(_) | Self::Health => Surface::Plain,
+        }
+    }
+}
+
+/// The shape that whoever asks for `path` will understand, where the request as such names no endpoint.
+pub fn surface_at(path: &str) -> Surface {
+    if path.starts_with("/v1/messages") { Surface::Messages } else { Surface::Plain }
 }
 
 /// The endpoint at `path` for `method`. One slash at the end is overlooked.
