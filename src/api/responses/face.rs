@@ -1,13 +1,19 @@
 //! What an answer needs of its request: the settings that it repeats, and what its calls are called.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::tools::Names;
 
 /// A request to the Responses API, as far as its answer needs to know of it.
-#[derive(Debug, Clone, Default)]
-pub struct Face {
+#[derive(Debug, Clone)]
+pub struct Face(pub(super) Arc<Terms>);
+
+/// What there is to know of it.
+#[derive(Debug, Default)]
+pub(super) struct Terms {
     pub(super) echo: Echo,
     pub(super) names: Names,
     /// Whether what the model thought is shown as a summary, because the caller asked for one.

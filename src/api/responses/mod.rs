@@ -5,8 +5,11 @@
 //! Responses events, and [`Face::whole`] a chat answer into a Response object.
 
 mod answer;
+mod calls;
 mod chat;
 mod content;
+mod draft;
+mod emit;
 mod face;
 mod input;
 mod json;

@@ -49,6 +49,6 @@ impl Refusal {
 impl From<Refusal> for body::Error {
     fn from(refusal: Refusal) -> Self {
         let Refusal { param, code, message } = refusal;
-        Self::Untranslated { param: param.unwrap_or_default(), code, message }
+        Self::Unserved { param: param.unwrap_or_default(), code, message }
     }
 }

@@ -1,6 +1,7 @@
 //! A Responses request as a chat request, member by member.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -11,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::api::body;
 use crate::api::scan::{self, Kind, Scanner};
 
-use super::face::Face;
+use super::face::{Face, Terms};
 use super::input::Messages;
 use super::json::{self, Object, raw};
 use super::refusal::Refusal;
@@ -57,7 +58,7 @@ impl Serialize for Chat<'_> {
 #[derive(Default)]
 struct Reading<'a> {
     chat: Chat<'a>,
-    face: Face,
+    terms: Terms,
     tools: Tools<'a>,
     logprobs: bool,
 }
@@ -79,7 +80,7 @@ const SEND_ALL: &str = "This gateway keeps no responses and no conversations: se
 
 impl<'a> Reading<'a> {
     fn member(&mut self, name: &Cow<'a, str>, value: &'a RawValue) -> Result<(), Refusal> {
-        let echo = &mut self.face.echo;
+        let echo = &mut self.terms.echo;
         let kept = || Some(value.to_owned());
         match &**name {
             // Read together with others, at the end; or of no meaning to a chat, and without harm: nothing is kept
@@ -100,8 +101,8 @@ impl<'a> Reading<'a> {
                 }
             }
             "model" => {
-                self.face.model = kept();
-                self.put(name, value);
+                self.terms.model = kept();
+                self.put(name.clone(), value);
             }
             "instructions" => echo.instructions = kept(),
             "max_output_tokens" => {
@@ -111,34 +112,34 @@ impl<'a> Reading<'a> {
             }
             "metadata" => {
                 echo.metadata = kept();
-                self.put(name, value);
+                self.put(name.clone(), value);
             }
             "temperature" => {
                 echo.temperature = kept();
-                self.put(name, value);
+                self.put(name.clone(), value);
             }
             "top_p" => {
                 echo.top_p = kept();
-                self.put(name, value);
+                self.put(name.clone(), value);
             }
             "user" => {
                 echo.user = kept();
-                self.put(name, value);
+                self.put(name.clone(), value);
             }
             "safety_identifier" => {
                 echo.safety_identifier = kept();
-                self.put(name, value);
+                self.put(name.clone(), value);
             }
             "prompt_cache_key" => {
                 echo.prompt_cache_key = kept();
-                self.put(name, value);
+                self.put(name.clone(), value);
             }
             "top_logprobs" => {
                 at_least(value, "top_logprobs", 0)?;
                 echo.top_logprobs = kept();
                 if value.get() != "0" {
                     self.logprobs = true;
-                    self.put(name, value);
+                    self.put(name.clone(), value);
                 }
             }
             "include" => {
@@ -160,29 +161,33 @@ impl<'a> Reading<'a> {
                     return Err(Refusal::unsupported(other, instead));
                 }
                 // `stream`, `service_tier`, and what this gateway or a provider takes beside OpenAI's own.
-                self.put(name, value);
+                self.put(name.clone(), value);
             }
         }
         Ok(())
     }
 
-    fn put(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, RawValue>>) {
-        self.chat.0.push((name.into(), value.into()));
+    fn put(&mut self, name: impl Into<Cow<'a, str>>, value: &'a RawValue) {
+        self.chat.0.push((name.into(), Cow::Borrowed(value)));
+    }
+
+    fn make(&mut self, name: &'static str, value: &impl Serialize) {
+        self.chat.0.push((name.into(), Cow::Owned(raw(value))));
     }
 
     fn text(&mut self, value: &'a RawValue) -> Result<(), Refusal> {
         let text = Object::read(value, "text")?;
         if let Some(verbosity) = text.get("verbosity") {
-            self.face.echo.text.verbosity = Some(verbosity.to_owned());
+            self.terms.echo.text.verbosity = Some(verbosity.to_owned());
             self.put("verbosity", verbosity);
         }
         let Some(format) = text.get("format") else { return Ok(()) };
-        self.face.echo.text.format = Some(format.to_owned());
+        self.terms.echo.text.format = Some(format.to_owned());
         let at = "text.format";
         let object = Object::read(format, at)?;
         match &*object.text_needed("type", at)? {
             "text" => {}
-            "json_object" => self.put("response_format", Cow::Owned(raw(&json!({"type": "json_object"})))),
+            "json_object" => self.make("response_format", &json!({"type": "json_object"})),
             "json_schema" => {
                 object.text_needed("name", at)?;
                 let schema = object.get("schema").ok_or_else(|| Refusal::missing("text.format.schema"))?;
@@ -193,7 +198,7 @@ impl<'a> Reading<'a> {
                     ("type".into(), Cow::Owned(raw("json_schema"))),
                     ("json_schema".into(), Cow::Owned(raw(&Chat(inner)))),
                 ]);
-                self.put("response_format", Cow::Owned(raw(&format)));
+                self.make("response_format", &format);
             }
             other => {
                 let reason = format!("{other:?} is no format; use text, json_object or json_schema");
@@ -211,12 +216,12 @@ impl<'a> Reading<'a> {
             }
             match &*name {
                 "effort" => {
-                    self.face.echo.reasoning.effort = Some(value.to_owned());
+                    self.terms.echo.reasoning.effort = Some(value.to_owned());
                     self.put("reasoning_effort", value);
                 }
                 "summary" | "generate_summary" => {
-                    self.face.echo.reasoning.summary = Some(value.to_owned());
-                    self.face.summary = true;
+                    self.terms.echo.reasoning.summary = Some(value.to_owned());
+                    self.terms.summary = true;
                 }
                 // OpenRouter's, which chat requests spell the same.
                 "max_tokens" | "enabled" | "exclude" => beside.push((name, Cow::Borrowed(value))),
@@ -224,7 +229,7 @@ impl<'a> Reading<'a> {
             }
         }
         if !beside.is_empty() {
-            self.put("reasoning", Cow::Owned(raw(&Chat(beside))));
+            self.make("reasoning", &Chat(beside));
         }
         Ok(())
     }
@@ -232,36 +237,37 @@ impl<'a> Reading<'a> {
     fn finish(mut self, object: &Object<'a>) -> Result<(Bytes, Face), Refusal> {
         let input = object.get("input").ok_or_else(|| Refusal::missing("input"))?;
         let messages = Messages::read(object.get("instructions"), input)?;
-        self.put("messages", Cow::Owned(raw(&messages)));
+        self.make("messages", &messages);
         if self.logprobs {
-            self.put("logprobs", Cow::Owned(raw(&true)));
+            self.make("logprobs", &true);
         }
         if let Some(value) = object.get("tools") {
             self.tools = Tools::read(value)?;
-            self.face.echo.tools = Some(value.to_owned());
+            self.terms.echo.tools = Some(value.to_owned());
         }
         let mut choice = None;
         if let Some(value) = object.get("tool_choice") {
             choice = self.tools.choice(value)?;
-            self.face.echo.tool_choice = Some(value.to_owned());
+            self.terms.echo.tool_choice = Some(value.to_owned());
         }
         if let Some(value) = object.get("parallel_tool_calls") {
-            self.face.echo.parallel_tool_calls = Some(value.to_owned());
+            self.terms.echo.parallel_tool_calls = Some(value.to_owned());
         }
         // Without tools, some providers refuse whatever is said of them.
         if !self.tools.list.is_empty() {
-            self.put("tools", Cow::Owned(raw(&self.tools.list)));
+            let list = std::mem::take(&mut self.tools.list);
+            self.make("tools", &list);
             if let Some(choice) = choice {
-                self.put("tool_choice", choice);
+                self.make("tool_choice", &choice);
             }
             if let Some(value) = object.get("parallel_tool_calls") {
                 self.put("parallel_tool_calls", value);
             }
         }
-        let Self { chat, mut face, tools, .. } = self;
-        face.names = tools.names;
+        let Self { chat, mut terms, tools, .. } = self;
+        terms.names = tools.names;
         // Texts, numbers and raw values always serialise.
-        Ok((serde_json::to_vec(&chat).map(Bytes::from).unwrap_or_default(), face))
+        Ok((serde_json::to_vec(&chat).map(Bytes::from).unwrap_or_default(), Face(Arc::new(terms))))
     }
 }
 
