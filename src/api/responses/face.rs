@@ -87,7 +87,10 @@ impl Serialize for Disabled {
 
 macro_rules! otherwise {
     ($name:ident, $default:expr) => {
-        fn $name<S: serde::Serializer>(value: &Option<Box<RawValue>>, serializer: S) -> Result<S::Ok, S::Error> {
+        fn $name<S: serde::Serializer>(
+            value: &Option<Box<RawValue>>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
             match value {
                 Some(value) => value.serialize(serializer),
                 None => $default.serialize(serializer),

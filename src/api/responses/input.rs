@@ -85,7 +85,9 @@ impl<'a> Messages<'a> {
         match json::text(input) {
             Some(text) => messages.message("user", Some(Content::Text(text))),
             None if input.get().starts_with('[') => messages.items(input, "input")?,
-            None => return Err(Refusal::wrong_type("input", "a string or an array of items", json::kind(input))),
+            None => {
+                return Err(Refusal::wrong_type("input", "a string or an array of items", json::kind(input)));
+            }
         }
         messages.turn_over();
         messages.show();
@@ -220,7 +222,9 @@ impl<'a> Messages<'a> {
 
     fn system(&mut self, parts: Vec<Part<'a>>) {
         let text = content::joined(&parts, "\n");
-        if let [Message { role: "system", content: Some(Content::Text(known)), .. }] = self.done.as_mut_slice() {
+        if let [Message { role: "system", content: Some(Content::Text(known)), .. }] =
+            self.done.as_mut_slice()
+        {
             let known = known.to_mut();
             known.push_str("\n\n");
             known.push_str(&text);

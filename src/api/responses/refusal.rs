@@ -34,7 +34,8 @@ impl Refusal {
     /// A value of the wrong type.
     pub(super) fn wrong_type(param: impl Into<Box<str>>, expected: &str, got: &str) -> Self {
         let param = param.into();
-        let message = format!("Invalid type for '{param}': expected {expected}, but got {got} instead.").into();
+        let message =
+            format!("Invalid type for '{param}': expected {expected}, but got {got} instead.").into();
         Self { param: Some(param), code: "invalid_type", message }
     }
 

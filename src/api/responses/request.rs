@@ -30,8 +30,11 @@ pub fn translate(body: &[u8], depth_max: usize) -> Result<(Bytes, Face), body::E
         return Err(body::Error::NotAnObject(kind.name()));
     }
     // The text is JSON; what is still at fault are members that stand twice, or too many.
-    let object: Object<'_> = serde_json::from_slice(body)
-        .map_err(|error| Refusal { param: None, code: "invalid_json", message: error.to_string().into() })?;
+    let object: Object<'_> = serde_json::from_slice(body).map_err(|error| Refusal {
+        param: None,
+        code: "invalid_json",
+        message: error.to_string().into(),
+    })?;
     let mut reading = Reading::default();
     for (name, value) in &object.0 {
         if !json::is_null(value) {
@@ -85,12 +88,20 @@ impl<'a> Reading<'a> {
         match &**name {
             // Read together with others, at the end; or of no meaning to a chat, and without harm: nothing is kept
             // here, no tool is hosted here, and a prompt that is too long is told of.
-            "input" | "tools" | "tool_choice" | "parallel_tool_calls" | "store" | "truncation" | "stream_options"
-            | "client_metadata" | "context_management" => {}
+            "input"
+            | "tools"
+            | "tool_choice"
+            | "parallel_tool_calls"
+            | "store"
+            | "truncation"
+            | "stream_options"
+            | "client_metadata"
+            | "context_management" => {}
             "max_tool_calls" => echo.max_tool_calls = kept(),
             "previous_response_id" | "conversation" => return Err(Refusal::unsupported(&**name, SEND_ALL)),
             "prompt" => {
-                let instead = "This gateway keeps no prompt templates: send the text in 'instructions' and 'input'.";
+                let instead =
+                    "This gateway keeps no prompt templates: send the text in 'instructions' and 'input'.";
                 return Err(Refusal::unsupported("prompt", instead));
             }
             "background" => {
@@ -150,9 +161,12 @@ impl<'a> Reading<'a> {
             }
             "text" => self.text(value)?,
             "reasoning" => self.reasoning(value)?,
-            "n" => return Err(Refusal::unsupported("n", "A response is one answer: send the request again.")),
+            "n" => {
+                return Err(Refusal::unsupported("n", "A response is one answer: send the request again."));
+            }
             "logprobs" => {
-                let instead = "Ask for them with 'top_logprobs', or with 'message.output_text.logprobs' in 'include'.";
+                let instead =
+                    "Ask for them with 'top_logprobs', or with 'message.output_text.logprobs' in 'include'.";
                 return Err(Refusal::unsupported("logprobs", instead));
             }
             other => {

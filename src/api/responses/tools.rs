@@ -171,7 +171,10 @@ impl<'a> Tools<'a> {
         if self.list.iter().any(|tool| tool.function.name == name) {
             return Ok(name);
         }
-        Err(Refusal::invalid(format!("{param}.name"), format!("no tool is called {name:?}; name one of 'tools'")))
+        Err(Refusal::invalid(
+            format!("{param}.name"),
+            format!("no tool is called {name:?}; name one of 'tools'"),
+        ))
     }
 }
 
@@ -191,8 +194,7 @@ pub(super) fn input_of(arguments: &str) -> Cow<'_, str> {
     struct Arguments {
         input: String,
     }
-    serde_json::from_str(arguments)
-        .map_or(Cow::Borrowed(arguments), |Arguments { input }| Cow::Owned(input))
+    serde_json::from_str(arguments).map_or(Cow::Borrowed(arguments), |Arguments { input }| Cow::Owned(input))
 }
 
 /// What a model must know of a custom tool: its description, and the grammar that nobody will hold it to.
