@@ -23,6 +23,7 @@ mod learning;
 mod outages;
 mod overload;
 mod reload;
+mod responses;
 mod shadow;
 mod stopping;
 
