@@ -13,6 +13,9 @@ use super::splice::Member;
 
 /// Longest model name a caller may write, in bytes.
 pub const MODEL_NAME_BYTES_MAX: usize = 256;
+/// What an image counts in the prompt's bytes, whatever its own size: about 1,600 tokens, the most that a model of
+/// Anthropic's makes of one.
+pub const IMAGE_BYTES: u64 = 6_400;
 /// Most members the outermost object may have.
 pub const MEMBERS_MAX: usize = 1024;
 
@@ -160,6 +163,16 @@ impl Call {
     /// The member called `key`, by its place.
     pub fn member(&self, key: &str) -> Option<(usize, &Member)> {
         self.members.iter().enumerate().find(|(_, member)| scan::says(&self.body, &member.key, key))
+    }
+
+    /// Puts on the face that the answer is told through, and takes from it what the translated body cannot say.
+    pub fn wear(&mut self, face: Option<Box<Face>>) {
+        let Some(face) = face else { return };
+        let (tags, images) = (face.tags(), face.images());
+        self.tags.extend(tags.iter().take(TAGS_MAX).cloned());
+        self.prompt_bytes =
+            self.prompt_bytes.saturating_sub(images.bytes).saturating_add(images.count * IMAGE_BYTES);
+        self.face = Some(face);
     }
 
     /// The endpoint's name as its caller knows it, for records.

@@ -33,6 +33,27 @@ pub enum Face {
     Responses(responses::Face),
 }
 
+/// A provider's answer has another shape than a chat completion's, so that a face cannot tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the answer has another shape than a chat completion")]
+pub struct Untold;
+
+impl Untold {
+    /// The word in records.
+    pub const fn name(self) -> &'static str {
+        "the answer had another shape than a chat completion's"
+    }
+}
+
+/// Images in a prompt.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Images {
+    /// How many.
+    pub count: u64,
+    /// Bytes of them that stand in the body.
+    pub bytes: u64,
+}
+
 /// What is known when an answer begins.
 #[derive(Debug, Clone, Copy)]
 pub struct Start<'a> {
@@ -79,7 +100,7 @@ impl Surface {
         match self {
             Self::Plain => Ok((body, None)),
             Self::Messages => {
-                let (chat, face) = messages::translate(&body, depth_max)?;
+                let (chat, face) = messages::translate(&body, depth_max, messages::Purpose::Answer)?;
                 Ok((chat, Some(Box::new(Face::Messages(face)))))
             }
             Self::Responses => {
@@ -107,6 +128,22 @@ impl Face {
         }
     }
 
+    /// Tags that the request named, of which its translation says nothing.
+    pub fn tags(&self) -> &[(Box<str>, Box<str>)] {
+        match self {
+            Self::Messages(face) => &face.tags,
+            Self::Responses(_) => &[],
+        }
+    }
+
+    /// The images in its prompt, whose bytes tell nothing of their tokens.
+    pub fn images(&self) -> Images {
+        match self {
+            Self::Messages(face) => face.images,
+            Self::Responses(face) => face.images(),
+        }
+    }
+
     /// A writer for a stream that begins now.
     pub fn writer(&self, start: &Start<'_>) -> Writer {
         match self {
@@ -116,7 +153,7 @@ impl Face {
     }
 
     /// A whole chat completion in this shape.
-    pub fn whole(&self, chat: &[u8], start: &Start<'_>, tally: &Tally) -> Bytes {
+    pub fn whole(&self, chat: &[u8], start: &Start<'_>, tally: &Tally) -> Result<Bytes, Untold> {
         match self {
             Self::Messages(face) => face.whole(chat, start, tally),
             Self::Responses(face) => face.whole(chat, start, tally),
@@ -164,5 +201,11 @@ impl Writer {
             Self::Messages(writer) => writer.failed(said, out),
             Self::Responses(writer) => writer.failed(said, out),
         }
+    }
+}
+
+impl From<messages::Face> for Face {
+    fn from(face: messages::Face) -> Self {
+        Self::Messages(face)
     }
 }

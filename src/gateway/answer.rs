@@ -1,5 +1,6 @@
 //! THE WAY: one request from its head to its answer, a line a step. Each step's output is the next one's argument.
 
+mod counted;
 mod decided;
 mod ended;
 mod relayed;
@@ -120,6 +121,7 @@ impl Way {
         let endpoint = match target {
             Target::Call(endpoint) => endpoint,
             Target::Faced(_) => Endpoint::Chat,
+            Target::CountTokens => return self.count_tokens(&live, &caller, &head.headers, body).await,
             Target::Models => return Ok(json(models::list(&live.snapshot))),
             Target::Model(id) => {
                 return models::one(&live.snapshot, &id).map(json).ok_or_else(|| unknown_model(&live, &id));
@@ -135,7 +137,7 @@ impl Way {
         let depth_max = usize::try_from(limits.json_depth_max).unwrap_or(usize::MAX);
         let (body, face) = self.surface.translate(body, depth_max)?;
         let mut call = Call::parse(endpoint, body, depth_max)?;
-        call.face = face;
+        call.wear(face);
         call.deadline = intake::patience(&head.headers);
         let tags = intake::tags(&head.headers)?;
         self.serve(&live, caller, call, tags, &head.headers, in_flight).await

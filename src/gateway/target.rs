@@ -12,6 +12,8 @@ pub enum Target {
     Call(Endpoint),
     /// A call of another shape, routed as the chat completion that it is translated to.
     Faced(Surface),
+    /// `POST /v1/messages/count_tokens`
+    CountTokens,
     /// `GET /v1/models`
     Models,
     /// `GET /v1/models/{id}`, the id with its escapes undone.
@@ -36,6 +38,7 @@ impl Target {
     pub const fn surface(&self) -> Surface {
         match self {
             Self::Faced(surface) => *surface,
+            Self::CountTokens => Surface::Messages,
             Self::Call(_) | Self::Models | Self::Model(_) | Self::Response(_) | Self::Health => {
                 Surface::Plain
             }
@@ -56,6 +59,8 @@ pub fn of(method: &Method, path: &str) -> Result<Target, Unknown> {
         "/v1/completions" => (Target::Call(Endpoint::Completions), "POST"),
         "/v1/embeddings" => (Target::Call(Endpoint::Embeddings), "POST"),
         "/v1/responses" => (Target::Faced(Surface::Responses), "POST"),
+        "/v1/messages" => (Target::Faced(Surface::Messages), "POST"),
+        "/v1/messages/count_tokens" => (Target::CountTokens, "POST"),
         "/v1/models" => (Target::Models, "GET"),
         "/health" | "/" => (Target::Health, "GET"),
         other => match other.strip_prefix("/v1/models/") {

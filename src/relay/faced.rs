@@ -66,3 +66,67 @@ pub fn tally(settlement: Option<&Settlement>) -> Tally {
         estimated: matches!(settlement.source, Source::Estimated(_)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::api::face::{Start, Surface};
+    use crate::relay::meter::{Flow, Meter};
+
+    /// What a caller of Messages gets of `stream`, which arrives in `frames`.
+    fn told<'f>(frames: impl Iterator<Item = &'f [u8]>) -> Vec<u8> {
+        let request =
+            br#"{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"x"}]}"#;
+        let (_, face) = Surface::Messages.translate(Bytes::from_static(request), 64).unwrap();
+        let start = Start { request_id: "r", at_s: 0, prompt_tokens: 3 };
+        let mut faced = Faced::new(face.unwrap().writer(&start));
+        let (mut scanner, mut meter) = (Scanner::new(1 << 20), Meter::new(false, 3));
+        let mut all = Vec::new();
+        for frame in frames {
+            scanner.push(Bytes::copy_from_slice(frame));
+            while let Some(event) = scanner.next_event().unwrap() {
+                let mut out = Out::new();
+                let flow = meter.take(&event, |_, _| None, &mut out);
+                let tally = Tally::default();
+                all.extend_from_slice(&faced.relay(&out, (flow == Flow::Ended).then_some(&tally)));
+            }
+        }
+        all
+    }
+
+    const STREAM: &str = "\u{feff}: hello\n\n\
+        data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"gr\u{fc}\u{df}e\"}}]}\r\n\r\n\
+        data:{\"choices\":[{\"index\":0,\ndata:\"delta\":{\"content\":\" \\ud83d\\ude00\"}}]}\n\n\
+        data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"c\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]}}]}\r\r\
+        data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"tool_calls\"}],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":1}}\n\n\
+        data: [DONE]\n\n";
+
+    #[test]
+    fn a_whole_stream_is_told() {
+        let text = String::from_utf8(told([STREAM.as_bytes()].into_iter())).unwrap();
+        for part in [
+            "message_start",
+            "\"gr\u{fc}\u{df}e\"",
+            "\" \u{1f600}\"",
+            "\"name\":\"f\"",
+            "tool_use",
+            "message_stop",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_a_stream_tells_the_same(cuts in prop::collection::vec(0..STREAM.len(), 0..12)) {
+            let mut cuts = cuts;
+            cuts.push(STREAM.len());
+            cuts.sort_unstable();
+            let mut from = 0;
+            let frames = cuts.into_iter().map(|end| &STREAM.as_bytes()[std::mem::replace(&mut from, end)..end]);
+            prop_assert_eq!(told(frames), told([STREAM.as_bytes()].into_iter()));
+        }
+    }
+}

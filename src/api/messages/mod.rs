@@ -1,24 +1,42 @@
 //! Anthropic's Messages as a face on chat completions: a request in, a message or its stream of named events out.
 
 mod answer;
+mod blocks;
+mod chat;
+mod content;
+mod read;
 mod request;
 mod stream;
+mod tools;
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::StatusCode;
 use serde::Serialize;
+use smallvec::SmallVec;
 
-use super::face::{Said, Tally};
+use super::face::{Images, Said, Tally};
 
-pub use request::translate;
+pub use request::{Purpose, translate};
 pub use stream::Writer;
 
 /// What an answer must know of its request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Face {
     /// The model as the caller wrote it: an answer repeats it.
     model: Box<str>,
+    /// The caller wants no thinking: what a model thinks all the same is not shown.
+    hides_thinking: bool,
+    /// Texts of `metadata` that policies may match.
+    pub tags: SmallVec<[(Box<str>, Box<str>); 2]>,
+    /// Images in the prompt.
+    pub images: Images,
 }
+
+/// Stands where Anthropic signs a model's thoughts. Ours are not sealed, and come back as they are; some clients drop a
+/// thought without a signature.
+const SIGNATURE: &str = "unsigned";
 
 /// Tokens as Anthropic counts them: what came from a cache or went into one stands beside the input, not within it.
 #[derive(Debug, Serialize)]
@@ -47,6 +65,33 @@ impl Usage {
             estimated: tally.estimated,
         }
     }
+}
+
+/// Why an answer ended.
+struct Stop<'a> {
+    reason: &'static str,
+    sequence: Option<Cow<'a, str>>,
+}
+
+impl<'a> Stop<'a> {
+    /// From chat's `finish`, and the stop text that was met where the provider tells it.
+    fn of(finish: &str, met: Cow<'a, str>, has_calls: bool, refused: bool) -> Self {
+        let plain = |reason| Self { reason, sequence: None };
+        match finish {
+            "length" => plain("max_tokens"),
+            "content_filter" => plain("refusal"),
+            // Some say `stop` after a call that they were told to make.
+            _ if has_calls => plain("tool_use"),
+            _ if refused => plain("refusal"),
+            _ if !met.is_empty() => Self { reason: "stop_sequence", sequence: Some(met) },
+            _ => plain("end_turn"),
+        }
+    }
+}
+
+/// An id for the tool call at `place`, whose provider gave it none.
+fn made_tool_id(request_id: &str, place: usize) -> String {
+    format!("toolu_{request_id}_{place}")
 }
 
 /// An answer's id, made from the request's.
@@ -92,3 +137,6 @@ fn error_kind(status: StatusCode) -> &'static str {
         _ => "api_error",
     }
 }
+
+#[cfg(test)]
+mod tests;

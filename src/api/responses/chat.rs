@@ -57,7 +57,7 @@ struct Function<'a> {
 }
 
 /// The text in a member, if there is one and it is not empty.
-fn some_text<'a>(value: Option<&'a RawValue>) -> Option<Cow<'a, str>> {
+fn some_text(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
     value.and_then(json::text).filter(|text| !text.is_empty())
 }
 

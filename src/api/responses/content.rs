@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::api::face::Images;
+
 use super::json::{self, Object};
 use super::refusal::Refusal;
 
@@ -51,6 +53,25 @@ pub(super) struct File<'a> {
     file_data: &'a RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
     filename: Option<&'a RawValue>,
+}
+
+impl Content<'_> {
+    /// The images and files in it, which stand in the body but are not counted by their bytes.
+    pub(super) fn images(&self) -> Images {
+        let mut images = Images::default();
+        let Self::Parts(parts) = self else { return images };
+        for part in parts {
+            let data = match part {
+                Part::ImageUrl { image_url } => image_url.url.get(),
+                Part::File { file } => file.file_data.get(),
+                Part::InputAudio { input_audio } => input_audio.get(),
+                Part::Text { .. } | Part::Refusal { .. } => continue,
+            };
+            images.count += 1;
+            images.bytes += data.len() as u64;
+        }
+        images
+    }
 }
 
 /// Reads the content called `param`: a text, or a list of parts.

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use serde_json::json;
 use serde_json::value::RawValue;
 
+use crate::api::face::Images;
+
+use super::json::raw;
 use super::tools::Names;
 
 /// A request to the Responses API, as far as its answer needs to know of it.
@@ -20,34 +24,40 @@ pub(super) struct Terms {
     pub(super) summary: bool,
     /// The model as the caller named it, for an answer that names none.
     pub(super) model: Option<Box<RawValue>>,
+    /// The images in its prompt.
+    pub(super) images: Images,
+}
+
+impl Face {
+    /// The images in its prompt, whose bytes tell nothing of their tokens.
+    pub fn images(&self) -> Images {
+        self.0.images
+    }
 }
 
 /// The settings of a request that its Response object repeats, as they came.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct Echo {
-    pub(super) background: No,
+    background: bool,
     pub(super) instructions: Option<Box<RawValue>>,
     pub(super) max_output_tokens: Option<Box<RawValue>>,
     pub(super) max_tool_calls: Option<Box<RawValue>>,
-    #[serde(serialize_with = "or_empty_object")]
-    pub(super) metadata: Option<Box<RawValue>>,
-    #[serde(serialize_with = "or_true")]
-    pub(super) parallel_tool_calls: Option<Box<RawValue>>,
-    pub(super) previous_response_id: (),
+    pub(super) metadata: Box<RawValue>,
+    pub(super) parallel_tool_calls: Box<RawValue>,
+    previous_response_id: (),
     pub(super) prompt_cache_key: Option<Box<RawValue>>,
     pub(super) reasoning: Reasoning,
     pub(super) safety_identifier: Option<Box<RawValue>>,
     /// Nothing is kept here, whatever was asked.
-    pub(super) store: No,
+    store: bool,
     pub(super) temperature: Option<Box<RawValue>>,
     pub(super) text: Text,
-    #[serde(serialize_with = "or_auto")]
-    pub(super) tool_choice: Option<Box<RawValue>>,
-    #[serde(serialize_with = "or_empty_list")]
-    pub(super) tools: Option<Box<RawValue>>,
+    pub(super) tool_choice: Box<RawValue>,
+    pub(super) tools: Box<RawValue>,
     pub(super) top_logprobs: Option<Box<RawValue>>,
     pub(super) top_p: Option<Box<RawValue>>,
-    pub(super) truncation: Disabled,
+    /// A prompt that is too long is told of, not cut.
+    truncation: &'static str,
     pub(super) user: Option<Box<RawValue>>,
 }
 
@@ -57,50 +67,36 @@ pub(super) struct Reasoning {
     pub(super) summary: Option<Box<RawValue>>,
 }
 
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct Text {
-    #[serde(serialize_with = "or_text_format")]
-    pub(super) format: Option<Box<RawValue>>,
+    pub(super) format: Box<RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) verbosity: Option<Box<RawValue>>,
 }
 
-/// Always false.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct No;
-
-impl Serialize for No {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bool(false)
-    }
-}
-
-/// Always "disabled": a prompt that is too long is told of, not cut.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Disabled;
-
-impl Serialize for Disabled {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("disabled")
-    }
-}
-
-macro_rules! otherwise {
-    ($name:ident, $default:expr) => {
-        fn $name<S: serde::Serializer>(
-            value: &Option<Box<RawValue>>,
-            serializer: S,
-        ) -> Result<S::Ok, S::Error> {
-            match value {
-                Some(value) => value.serialize(serializer),
-                None => $default.serialize(serializer),
-            }
+impl Default for Echo {
+    /// What OpenAI says where the request says nothing; null where that is for the provider to know.
+    fn default() -> Self {
+        Self {
+            background: false,
+            instructions: None,
+            max_output_tokens: None,
+            max_tool_calls: None,
+            metadata: raw(&json!({})),
+            parallel_tool_calls: raw(&true),
+            previous_response_id: (),
+            prompt_cache_key: None,
+            reasoning: Reasoning::default(),
+            safety_identifier: None,
+            store: false,
+            temperature: None,
+            text: Text { format: raw(&json!({"type": "text"})), verbosity: None },
+            tool_choice: raw("auto"),
+            tools: raw(&json!([])),
+            top_logprobs: None,
+            top_p: None,
+            truncation: "disabled",
+            user: None,
         }
-    };
+    }
 }
-
-otherwise!(or_true, true);
-otherwise!(or_auto, "auto");
-otherwise!(or_empty_list, [(); 0]);
-otherwise!(or_empty_object, std::collections::BTreeMap::<(), ()>::new());
-otherwise!(or_text_format, std::collections::BTreeMap::from([("type", "text")]));

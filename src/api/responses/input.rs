@@ -9,6 +9,8 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::api::face::Images;
+
 use super::content::{self, Content, Part};
 use super::json::{self, Object};
 use super::refusal::Refusal;
@@ -41,6 +43,15 @@ struct ToolCall<'a> {
 struct Function<'a> {
     name: Cow<'a, str>,
     arguments: Cow<'a, str>,
+}
+
+/// The images and files in `messages`.
+pub(super) fn images(messages: &[Message<'_>]) -> Images {
+    let each = messages.iter().filter_map(|message| message.content.as_ref()).map(Content::images);
+    each.fold(Images::default(), |sum, more| Images {
+        count: sum.count + more.count,
+        bytes: sum.bytes + more.bytes,
+    })
 }
 
 /// The messages so far.
@@ -78,7 +89,7 @@ impl<'a> Messages<'a> {
             } else {
                 let text = json::text(value)
                     .ok_or_else(|| Refusal::wrong_type("instructions", "a string", json::kind(value)))?;
-                messages.system(vec![Part::Text { text }]);
+                messages.system(&[Part::Text { text }]);
             }
         }
         let before = messages.done.len();
@@ -146,7 +157,7 @@ impl<'a> Messages<'a> {
             "system" | "developer" => {
                 self.turn_over();
                 self.show();
-                self.system(parts);
+                self.system(&parts);
             }
             other => {
                 return Err(Refusal::invalid(
@@ -220,8 +231,8 @@ impl<'a> Messages<'a> {
         Ok(())
     }
 
-    fn system(&mut self, parts: Vec<Part<'a>>) {
-        let text = content::joined(&parts, "\n");
+    fn system(&mut self, parts: &[Part<'a>]) {
+        let text = content::joined(parts, "\n");
         if let [Message { role: "system", content: Some(Content::Text(known)), .. }] =
             self.done.as_mut_slice()
         {

@@ -13,7 +13,7 @@ use crate::api::body;
 use crate::api::scan::{self, Kind, Scanner};
 
 use super::face::{Face, Terms};
-use super::input::Messages;
+use super::input::{self, Messages};
 use super::json::{self, Object, raw};
 use super::refusal::Refusal;
 use super::tools::Tools;
@@ -38,7 +38,7 @@ pub fn translate(body: &[u8], depth_max: usize) -> Result<(Bytes, Face), body::E
     let mut reading = Reading::default();
     for (name, value) in &object.0 {
         if !json::is_null(value) {
-            reading.member(name, value)?;
+            reading.member(name.clone(), value)?;
         }
     }
     Ok(reading.finish(&object)?)
@@ -82,10 +82,10 @@ const SEND_ALL: &str = "This gateway keeps no responses and no conversations: se
                         the earlier output items included.";
 
 impl<'a> Reading<'a> {
-    fn member(&mut self, name: &Cow<'a, str>, value: &'a RawValue) -> Result<(), Refusal> {
+    fn member(&mut self, name: Cow<'a, str>, value: &'a RawValue) -> Result<(), Refusal> {
         let echo = &mut self.terms.echo;
         let kept = || Some(value.to_owned());
-        match &**name {
+        match &*name {
             // Read together with others, at the end; or of no meaning to a chat, and without harm: nothing is kept
             // here, no tool is hosted here, and a prompt that is too long is told of.
             "input"
@@ -98,7 +98,7 @@ impl<'a> Reading<'a> {
             | "client_metadata"
             | "context_management" => {}
             "max_tool_calls" => echo.max_tool_calls = kept(),
-            "previous_response_id" | "conversation" => return Err(Refusal::unsupported(&**name, SEND_ALL)),
+            "previous_response_id" | "conversation" => return Err(Refusal::unsupported(&*name, SEND_ALL)),
             "prompt" => {
                 let instead =
                     "This gateway keeps no prompt templates: send the text in 'instructions' and 'input'.";
@@ -113,7 +113,7 @@ impl<'a> Reading<'a> {
             }
             "model" => {
                 self.terms.model = kept();
-                self.put(name.clone(), value);
+                self.put(name, value);
             }
             "instructions" => echo.instructions = kept(),
             "max_output_tokens" => {
@@ -122,35 +122,35 @@ impl<'a> Reading<'a> {
                 self.put("max_completion_tokens", value);
             }
             "metadata" => {
-                echo.metadata = kept();
-                self.put(name.clone(), value);
+                echo.metadata = value.to_owned();
+                self.put(name, value);
             }
             "temperature" => {
                 echo.temperature = kept();
-                self.put(name.clone(), value);
+                self.put(name, value);
             }
             "top_p" => {
                 echo.top_p = kept();
-                self.put(name.clone(), value);
+                self.put(name, value);
             }
             "user" => {
                 echo.user = kept();
-                self.put(name.clone(), value);
+                self.put(name, value);
             }
             "safety_identifier" => {
                 echo.safety_identifier = kept();
-                self.put(name.clone(), value);
+                self.put(name, value);
             }
             "prompt_cache_key" => {
                 echo.prompt_cache_key = kept();
-                self.put(name.clone(), value);
+                self.put(name, value);
             }
             "top_logprobs" => {
                 at_least(value, "top_logprobs", 0)?;
                 echo.top_logprobs = kept();
                 if value.get() != "0" {
                     self.logprobs = true;
-                    self.put(name.clone(), value);
+                    self.put(name, value);
                 }
             }
             "include" => {
@@ -175,7 +175,7 @@ impl<'a> Reading<'a> {
                     return Err(Refusal::unsupported(other, instead));
                 }
                 // `stream`, `service_tier`, and what this gateway or a provider takes beside OpenAI's own.
-                self.put(name.clone(), value);
+                self.put(name, value);
             }
         }
         Ok(())
@@ -196,7 +196,7 @@ impl<'a> Reading<'a> {
             self.put("verbosity", verbosity);
         }
         let Some(format) = text.get("format") else { return Ok(()) };
-        self.terms.echo.text.format = Some(format.to_owned());
+        self.terms.echo.text.format = format.to_owned();
         let at = "text.format";
         let object = Object::read(format, at)?;
         match &*object.text_needed("type", at)? {
@@ -251,21 +251,22 @@ impl<'a> Reading<'a> {
     fn finish(mut self, object: &Object<'a>) -> Result<(Bytes, Face), Refusal> {
         let input = object.get("input").ok_or_else(|| Refusal::missing("input"))?;
         let messages = Messages::read(object.get("instructions"), input)?;
+        self.terms.images = input::images(&messages);
         self.make("messages", &messages);
         if self.logprobs {
             self.make("logprobs", &true);
         }
         if let Some(value) = object.get("tools") {
             self.tools = Tools::read(value)?;
-            self.terms.echo.tools = Some(value.to_owned());
+            self.terms.echo.tools = value.to_owned();
         }
         let mut choice = None;
         if let Some(value) = object.get("tool_choice") {
             choice = self.tools.choice(value)?;
-            self.terms.echo.tool_choice = Some(value.to_owned());
+            self.terms.echo.tool_choice = value.to_owned();
         }
         if let Some(value) = object.get("parallel_tool_calls") {
-            self.terms.echo.parallel_tool_calls = Some(value.to_owned());
+            self.terms.echo.parallel_tool_calls = value.to_owned();
         }
         // Without tools, some providers refuse whatever is said of them.
         if !self.tools.list.is_empty() {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::api::face::{Start, Tally};
+use crate::api::face::{Start, Tally, Untold};
 
 use super::emit::Emitter;
 use super::face::Face;
@@ -10,11 +10,11 @@ use super::writer::Writer;
 
 impl Face {
     /// The Response object for a whole chat completion.
-    pub fn whole(&self, chat: &[u8], start: &Start<'_>, tally: &Tally) -> Bytes {
+    pub fn whole(&self, chat: &[u8], start: &Start<'_>, tally: &Tally) -> Result<Bytes, Untold> {
         let mut writer = Writer::with(self, start, Emitter::silent());
         let mut nothing = Vec::new();
         writer.event(chat, &mut nothing);
         writer.done(tally, &mut nothing);
-        writer.body(tally)
+        writer.body(tally).ok_or(Untold)
     }
 }

@@ -24,10 +24,17 @@ pub struct Writer {
     call: Option<Pending>,
     /// Chat calls with a lower index than this have been ended.
     calls_over: u64,
-    begun: bool,
-    over: bool,
-    /// What broke it, if something did.
-    broken: Option<Box<str>>,
+    stage: Stage,
+}
+
+/// How far a stream has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nothing has been told.
+    Silent,
+    Underway,
+    Ended,
+    Broken,
 }
 
 #[derive(Serialize)]
@@ -67,15 +74,17 @@ impl Writer {
             open: false,
             call: None,
             calls_over: 0,
-            begun: false,
-            over: false,
-            broken: None,
+            stage: Stage::Silent,
         }
+    }
+
+    const fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Ended | Stage::Broken)
     }
 
     /// One chat chunk, or a whole chat completion. An error in it ends the stream.
     pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) {
-        if self.over {
+        if self.is_over() {
             return;
         }
         let Some(chunk) = Chunk::read(data) else {
@@ -93,14 +102,14 @@ impl Writer {
 
     /// The upstream says that it is still there: there is no event for that, so a comment says it.
     pub fn alive(&mut self, out: &mut Vec<u8>) {
-        if !self.over {
+        if !self.is_over() {
             out.extend_from_slice(b": still there\n\n");
         }
     }
 
     /// The stream has ended well.
     pub fn done(&mut self, tally: &Tally, out: &mut Vec<u8>) {
-        if self.over {
+        if self.is_over() {
             return;
         }
         self.begin(out);
@@ -109,7 +118,7 @@ impl Writer {
             Some(_) => (INCOMPLETE, "response.incomplete"),
         };
         self.close(status, out);
-        self.over = true;
+        self.stage = Stage::Ended;
         self.emitter.emit(kind, &Whole { response: self.draft.response(status, None, Some(tally)) }, out);
     }
 
@@ -118,26 +127,21 @@ impl Writer {
         self.break_off(said.code, said.message, out);
     }
 
-    /// The Response object at the end, for an answer that is told as a whole.
-    pub(super) fn body(&self, tally: &Tally) -> Bytes {
-        let response = match (&self.broken, self.draft.cut_by()) {
-            (Some(message), _) => {
-                let error = Error { code: "server_error", message };
-                self.draft.response(FAILED, Some(error), Some(tally))
-            }
-            (None, Some(_)) => self.draft.response(INCOMPLETE, None, Some(tally)),
-            (None, None) => self.draft.response(COMPLETED, None, Some(tally)),
-        };
-        // Texts, numbers and raw values always serialise.
-        serde_json::to_vec(&response).map(Bytes::from).unwrap_or_default()
+    /// The Response object at the end, for an answer that is told as a whole; none where it broke.
+    pub(super) fn body(&self, tally: &Tally) -> Option<Bytes> {
+        if self.stage == Stage::Broken {
+            return None;
+        }
+        let status = if self.draft.cut_by().is_some() { INCOMPLETE } else { COMPLETED };
+        serde_json::to_vec(&self.draft.response(status, None, Some(tally))).map(Bytes::from).ok()
     }
 
     /// Tells of a fault twice, as OpenAI does: clients look for the one or the other.
     fn break_off(&mut self, code: &str, message: &str, out: &mut Vec<u8>) {
-        if std::mem::replace(&mut self.over, true) {
+        if self.is_over() {
             return;
         }
-        self.broken = Some(message.into());
+        self.stage = Stage::Broken;
         if let Some(item) = self.draft.items.last_mut().filter(|_| self.open) {
             item.set_status(INCOMPLETE);
         }
@@ -149,7 +153,8 @@ impl Writer {
     }
 
     fn begin(&mut self, out: &mut Vec<u8>) {
-        if !std::mem::replace(&mut self.begun, true) {
+        if self.stage == Stage::Silent {
+            self.stage = Stage::Underway;
             for kind in ["response.created", "response.in_progress"] {
                 let response = self.draft.response(UNDERWAY, None, None);
                 self.emitter.emit(kind, &Whole { response }, out);
@@ -237,7 +242,7 @@ impl Writer {
 
     /// A piece of a call of a tool.
     fn piece(&mut self, piece: &Call<'_>, index: u64, out: &mut Vec<u8>) {
-        if self.over {
+        if self.is_over() {
             return;
         }
         match judge(piece, index, self.call.as_ref(), self.calls_over) {

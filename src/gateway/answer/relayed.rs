@@ -101,7 +101,15 @@ impl Way {
                 let body = match &call.face {
                     None => RelayBody::pieces(whole::body_with_cost(&answer, reported.as_ref(), cost)),
                     Some(face) => {
-                        RelayBody::of(face.whole(&answer.body, &start, &faced::tally(settlement.as_ref())))
+                        match face.whole(&answer.body, &start, &faced::tally(settlement.as_ref())) {
+                            Ok(told) => RelayBody::of(told),
+                            Err(untold) => {
+                                // Paid for, and of no use: the account says so, and the caller is told.
+                                account.note(reported.as_ref(), counted);
+                                account.close(Ended::Broken(untold.name()));
+                                return Ok(reply::error(&Failure::Bug.told(self.id.as_str(), self.surface)));
+                            }
+                        }
                     }
                 };
                 let response = reply::answer(&answer.headers, false, cost, body);

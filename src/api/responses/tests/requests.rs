@@ -44,6 +44,8 @@ fn parts_become_a_chats() {
             {"type": "file", "file": {"file_data": "data:application/pdf;base64,AA==", "filename": "a.pdf"}},
             {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}]}])
     );
+    let face = super::face_of(&json!({"model": "m", "input": input}));
+    assert_eq!(face.images().count, 3);
     // Only texts: one text, which every server takes.
     let input = json!([{"type": "message", "role": "user", "content": [
         {"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]}]);
@@ -232,6 +234,13 @@ fn what_cannot_be_served_is_refused_and_says_what_to_do() {
             "missing_required_parameter",
             "schema",
         ),
+    ];
+    refused_each(&cases);
+}
+
+#[test]
+fn items_that_cannot_be_served_are_refused_with_their_place() {
+    let cases = [
         (with("input", &json!([])), "input", "invalid_value", "empty"),
         (with("input", &json!(7)), "input", "invalid_type", "a number"),
         (
@@ -273,9 +282,16 @@ fn what_cannot_be_served_is_refused_and_says_what_to_do() {
         (json!({"model": "m"}), "input", "missing_required_parameter", "input"),
         (json!([1]), "", "invalid_json", "an array"),
     ];
+    refused_each(&cases);
+}
+
+/// A request, the parameter at fault, the code, and words of the message.
+type Refused = (Value, &'static str, &'static str, &'static str);
+
+fn refused_each(cases: &[Refused]) {
     for (request, param, code, words) in cases {
-        let (at, found, message) = refused(&request);
-        assert_eq!((at.as_str(), found), (param, code), "{request}: {message}");
+        let (at, found, message) = refused(request);
+        assert_eq!((at.as_str(), found), (*param, *code), "{request}: {message}");
         assert!(message.contains(words), "{words:?} in {message:?}");
     }
 }

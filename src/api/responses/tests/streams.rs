@@ -335,7 +335,7 @@ fn pieces() -> impl Strategy<Value = Vec<String>> {
 proptest! {
     #[test]
     fn any_split_of_a_stream_gives_the_same_events(chunks in pieces(), sizes in proptest::collection::vec(1_usize..40, 1..60)) {
-        let stream: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
+        let stream = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect::<Vec<_>>().concat();
         let mut scanner = Scanner::new(1 << 20);
         let mut writer = Writer::new(&plain(), &START);
         let mut out = Vec::new();
