@@ -91,7 +91,7 @@ impl Writer {
             return self.break_off("malformed_answer", "A part of the answer could not be read.", out);
         };
         if let Some(message) = chunk.fault() {
-            return self.break_off("upstream_error", &message, out);
+            return self.break_off("stream_broken", &message, out);
         }
         self.draft.note(&chunk);
         self.begin(out);
