@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use crate::api::envelope::Envelope;
-use crate::api::face::Said;
+use crate::api::face::{Said, Untold};
 use crate::api::sse::Scanner;
 use crate::units::{Clock, Mono};
 use crate::upstream::Streamed;
@@ -189,13 +189,15 @@ impl StreamBody {
     }
 
     fn follow(&mut self, flow: Flow, out: Out) {
-        if self.face.is_some() {
-            self.tell(flow, &out);
-        } else {
-            self.out.extend(out.into_iter().filter(|bytes| !bytes.is_empty()));
-        }
         if let Some(account) = self.account.as_mut() {
             account.note(self.meter.reported(), self.meter.counted());
+        }
+        if self.face.is_some() {
+            if let Err(untold) = self.tell(flow, &out) {
+                return self.broken(untold.0);
+            }
+        } else {
+            self.out.extend(out.into_iter().filter(|bytes| !bytes.is_empty()));
         }
         match flow {
             Flow::On => {}
@@ -205,16 +207,17 @@ impl StreamBody {
     }
 
     /// Puts `out` into the words of the caller's face.
-    fn tell(&mut self, flow: Flow, out: &Out) {
-        let Some(face) = self.face.as_mut() else { return };
+    fn tell(&mut self, flow: Flow, out: &Out) -> Result<(), Untold> {
+        let Some(face) = self.face.as_mut() else { return Ok(()) };
         let ended = (flow == Flow::Ended).then(|| {
             let account = self.account.as_ref();
             let settlement =
                 account.and_then(|account| account.price(self.meter.reported(), self.meter.counted()));
             faced::tally(settlement.as_ref())
         });
-        let told = face.relay(out, ended.as_ref());
+        let told = face.relay(out, ended.as_ref())?;
         self.out.extend((!told.is_empty()).then_some(told));
+        Ok(())
     }
 
     /// Ends a stream that broke: with the upstream's own error event if it sent one, else with ours; never with `[DONE]`.

@@ -34,9 +34,9 @@ enum Block<'a> {
 impl Face {
     /// `chat`, told as a message.
     pub fn whole(&self, chat: &[u8], start: &Start<'_>, tally: &Tally) -> Result<Bytes, Untold> {
-        let chat = Chat::read(chat).ok_or(Untold)?;
-        let choice = chat.first().ok_or(Untold)?;
-        let speech = choice.speech().ok_or(Untold)?;
+        let chat = Chat::read(chat).ok_or(Untold::SHAPE)?;
+        let choice = chat.first().ok_or(Untold::SHAPE)?;
+        let speech = choice.speech().ok_or(Untold::SHAPE)?;
         let mut content = Vec::new();
         let thinking = speech.thinking();
         if !thinking.is_empty() && !self.hides_thinking {
@@ -65,7 +65,7 @@ impl Face {
             stop_sequence: stop.sequence,
             usage: Usage::of(tally),
         };
-        serde_json::to_vec(&message).map(Bytes::from).map_err(|_| Untold)
+        serde_json::to_vec(&message).map(Bytes::from).map_err(|_| Untold::SHAPE)
     }
 }
 
@@ -86,7 +86,10 @@ fn input(arguments: &str) -> Result<Box<RawValue>, Untold> {
     let text = if text.is_empty() { "{}" } else { text };
     let parsed = RawValue::from_string(text.to_owned()).ok().filter(|raw| raw.get().starts_with('{'));
     parsed.map_or_else(
-        || serde_json::value::to_raw_value(&Slip { unparsed_arguments: arguments }).map_err(|_| Untold),
+        || {
+            serde_json::value::to_raw_value(&Slip { unparsed_arguments: arguments })
+                .map_err(|_| Untold::SHAPE)
+        },
         Ok,
     )
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::read::{array, kind_of, read, refused, required, text};
+use super::read::{array, kind_of, object, read, refused, required, text};
 use crate::api::body::Error;
 use crate::api::face::Images;
 use crate::api::scan::Kind;
@@ -116,7 +116,7 @@ pub(super) fn system(raw: &RawValue) -> Result<Option<ChatMessage<'_>>, Error> {
         let mut texts = Vec::new();
         for (at, raw) in array("system", raw)?.into_iter().enumerate() {
             let path = format!("system.{at}");
-            let block: Block<'_> = read(&path, raw, "a valid dictionary")?;
+            let block: Block<'_> = object(&path, raw)?;
             let kind = kind_named(&path, &block)?;
             if kind != "text" {
                 return Err(refused(
@@ -151,7 +151,7 @@ pub(super) fn messages<'a>(
     }
     for (at, raw) in all.into_iter().enumerate() {
         let path = format!("messages.{at}");
-        let message: Message<'_> = read(&path, raw, "a valid dictionary")?;
+        let message: Message<'_> = object(&path, raw)?;
         let role_at = format!("{path}.role");
         let role = text(&role_at, required(&role_at, message.role)?)?;
         let content_at = format!("{path}.content");
@@ -191,7 +191,7 @@ fn user<'a>(
     let mut parts = Vec::new();
     for (at, raw) in blocks.into_iter().enumerate() {
         let path = format!("{path}.{at}");
-        let block: Block<'_> = read(&path, raw, "a valid dictionary")?;
+        let block: Block<'_> = object(&path, raw)?;
         if kind_named(&path, &block)? == "tool_result" {
             // What is no text goes into the message behind the results: a chat's tool message holds text only.
             out.push(tool_result(&path, &block, &mut parts, images)?);
@@ -251,7 +251,7 @@ fn cannot(path: &str, kind: &str) -> Error {
 
 fn image<'a>(path: &str, block: &Block<'a>, images: &mut Images) -> Result<Part<'a>, Error> {
     let path = format!("{path}.source");
-    let source: SourceOf<'_> = read(&path, required(&path, block.source)?, "a valid dictionary")?;
+    let source: SourceOf<'_> = object(&path, required(&path, block.source)?)?;
     let field = |name: &str, raw: Option<&'a RawValue>| {
         let at = format!("{path}.{name}");
         text(&at, required(&at, raw)?)
@@ -282,7 +282,7 @@ fn image<'a>(path: &str, block: &Block<'a>, images: &mut Images) -> Result<Part<
 /// A document, where it is plain text: no chat route reads any other.
 fn document<'a>(path: &str, block: &Block<'a>) -> Result<Part<'a>, Error> {
     let at = format!("{path}.source");
-    let source: SourceOf<'_> = read(&at, required(&at, block.source)?, "a valid dictionary")?;
+    let source: SourceOf<'_> = object(&at, required(&at, block.source)?)?;
     let kind_at = format!("{at}.type");
     let kind = text(&kind_at, required(&kind_at, source.kind)?)?;
     if kind != "text" {
@@ -314,7 +314,7 @@ fn tool_result<'a>(
         Some(raw) => {
             for (place, raw) in array(&at, raw)?.into_iter().enumerate() {
                 let path = format!("{at}.{place}");
-                match part(&path, &read(&path, raw, "a valid dictionary")?, images)? {
+                match part(&path, &object(&path, raw)?, images)? {
                     Part::Text { text } => texts.push(text),
                     image @ Part::ImageUrl { .. } => beside.push(image),
                 }
@@ -345,7 +345,7 @@ fn assistant<'a>(path: &str, raw: &'a RawValue) -> Result<ChatMessage<'a>, Error
     let (mut texts, mut thoughts) = (Vec::new(), Vec::new());
     for (at, raw) in array(path, raw)?.into_iter().enumerate() {
         let path = format!("{path}.{at}");
-        let block: Block<'a> = read(&path, raw, "a valid dictionary")?;
+        let block: Block<'a> = object(&path, raw)?;
         let field = |name: &str, raw: Option<&'a RawValue>| {
             let at = format!("{path}.{name}");
             text(&at, required(&at, raw)?)

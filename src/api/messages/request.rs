@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::Face;
 use super::content;
-use super::read::{Fields, kind_of, read, refused, required, text};
+use super::read::{Fields, kind_of, object, read, refused, required, text};
 use super::tools;
 use crate::api::body::{Error, TAGS_MAX, is_tag_text};
 use crate::api::scan::Kind;
@@ -162,7 +162,7 @@ fn thinking(fields: &mut Fields<'_>, chat: &mut Object, face: &mut Face) -> Resu
         budget_tokens: Option<u64>,
     }
     let Some(raw) = fields.take("thinking") else { return Ok(()) };
-    let theirs: Thinking<'_> = read("thinking", raw, "a valid dictionary")?;
+    let theirs: Thinking<'_> = object("thinking", raw)?;
     let kind = text("thinking.type", required("thinking.type", theirs.kind)?)?;
     let budget_at = "thinking.budget_tokens";
     let budget_tokens = match &*kind {
@@ -209,7 +209,7 @@ struct Format<'a> {
 fn output(fields: &mut Fields<'_>, chat: &mut Object) -> Result<(), Error> {
     let older = fields.take("output_format").map(|raw| ("output_format", raw));
     let config: Option<OutputConfig<'_>> = match fields.take("output_config") {
-        Some(raw) => Some(read("output_config", raw, "a valid dictionary")?),
+        Some(raw) => Some(object("output_config", raw)?),
         None => None,
     };
     if let Some(effort) = config.as_ref().and_then(|config| config.effort) {
@@ -230,7 +230,7 @@ fn output(fields: &mut Fields<'_>, chat: &mut Object) -> Result<(), Error> {
     }
     let newer = config.and_then(|config| config.format).map(|raw| ("output_config.format", raw));
     let Some((path, raw)) = newer.or(older) else { return Ok(()) };
-    let format: Format<'_> = read(path, raw, "a valid dictionary")?;
+    let format: Format<'_> = object(path, raw)?;
     let kind = text(format_args!("{path}.type"), required(format_args!("{path}.type"), format.kind)?)?;
     if kind != "json_schema" {
         let what = format_args!("Input should be 'json_schema', but it is {kind:?}");

@@ -4,18 +4,17 @@ use std::io::Write as _;
 
 use http::StatusCode;
 
-use super::blocks::{Blocks, TooMuchWaits};
-use super::chat::Chat;
+use super::blocks::Blocks;
+use super::chat::{Chat, Speech};
 use super::{Face, Stop, Usage, message_id};
-use crate::api::face::{Said, Start, Tally};
+use crate::api::face::{Said, Start, Tally, Untold};
 
 /// Turns one stream.
 #[derive(Debug)]
 pub struct Writer {
     request_id: Box<str>,
-    model: Box<str>,
+    face: Face,
     prompt_tokens: u64,
-    hides_thinking: bool,
     started: bool,
     /// Ended, well or not: nothing is told any more.
     over: bool,
@@ -30,9 +29,8 @@ impl Writer {
     pub fn new(face: &Face, start: &Start<'_>) -> Self {
         Self {
             request_id: start.request_id.into(),
-            model: face.model.clone(),
+            face: face.clone(),
             prompt_tokens: start.prompt_tokens,
-            hides_thinking: face.hides_thinking,
             started: false,
             over: false,
             blocks: Blocks::new(start.request_id),
@@ -43,26 +41,24 @@ impl Writer {
     }
 
     /// One chat chunk.
-    pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) {
+    pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Untold> {
         if self.over {
-            return;
+            return Ok(());
         }
-        let Some(chat) = Chat::read(data) else {
-            return self.broken("an event had another shape than a chat chunk's", out);
-        };
+        let chat = Chat::read(data).ok_or(Untold::SHAPE)?;
         if let Some(message) = chat.fault() {
-            return self.broken(&message, out);
+            self.theirs(&message, out);
+            return Ok(());
         }
-        let Some(choice) = chat.first() else { return };
+        let Some(choice) = chat.first() else { return Ok(()) };
         self.start(out);
-        if self.speech(choice.speech(), out).is_err() {
-            return self.broken("too many tool calls were written at once", out);
-        }
+        self.speech(choice.speech(), out)?;
         let finish = choice.finish();
         if !finish.is_empty() {
             self.finish = (*finish).into();
             self.stop_met = (*choice.stop_met()).into();
         }
+        Ok(())
     }
 
     /// The upstream is still there: so are we.
@@ -103,7 +99,8 @@ impl Writer {
         }
     }
 
-    fn broken(&mut self, message: &str, out: &mut Vec<u8>) {
+    /// The provider's own words for a fault of its.
+    fn theirs(&mut self, message: &str, out: &mut Vec<u8>) {
         let id = self.request_id.clone();
         let said = Said {
             status: StatusCode::BAD_GATEWAY,
@@ -116,14 +113,10 @@ impl Writer {
         self.failed(&said, out);
     }
 
-    fn speech(
-        &mut self,
-        speech: Option<&super::chat::Speech<'_>>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), TooMuchWaits> {
+    fn speech(&mut self, speech: Option<&Speech<'_>>, out: &mut Vec<u8>) -> Result<(), Untold> {
         let Some(speech) = speech else { return Ok(()) };
         let thinking = speech.thinking();
-        if !thinking.is_empty() && !self.hides_thinking {
+        if !thinking.is_empty() && !self.face.hides_thinking {
             self.blocks.thinking(&thinking, out)?;
         }
         let refusal = speech.refusal();
@@ -149,7 +142,7 @@ impl Writer {
         );
         let _ = serde_json::to_writer(&mut *out, &message_id(&self.request_id));
         out.extend_from_slice(b",\"type\":\"message\",\"role\":\"assistant\",\"model\":");
-        let _ = serde_json::to_writer(&mut *out, &*self.model);
+        let _ = serde_json::to_writer(&mut *out, &*self.face.model);
         // What is known of the counts by now is our own estimate; `message_delta` tells them as they are charged.
         let _ = write!(
             out,

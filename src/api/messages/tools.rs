@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::read::{array, read, refused, required, text};
+use super::read::{array, object, read, refused, required, text};
 use crate::api::body::Error;
 
 /// A tool as chat knows it.
@@ -45,7 +45,7 @@ pub(super) fn tools(raw: &RawValue) -> Result<Vec<Tool<'_>>, Error> {
     let mut tools = Vec::new();
     for (at, raw) in array("tools", raw)?.into_iter().enumerate() {
         let path = format!("tools.{at}");
-        let theirs: Theirs<'_> = read(&path, raw, "a valid dictionary")?;
+        let theirs: Theirs<'_> = object(&path, raw)?;
         if let Some(kind) = theirs.kind {
             let kind_at = format!("{path}.type");
             let kind = text(&kind_at, kind)?;
@@ -105,7 +105,7 @@ struct TheirChoice<'a> {
 
 /// The choice, and whether one call at a time was asked for.
 pub(super) fn choice(raw: &RawValue) -> Result<(Choice<'_>, bool), Error> {
-    let theirs: TheirChoice<'_> = read("tool_choice", raw, "a valid dictionary")?;
+    let theirs: TheirChoice<'_> = object("tool_choice", raw)?;
     let kind = text("tool_choice.type", required("tool_choice.type", theirs.kind)?)?;
     let choice = match &*kind {
         "auto" => Choice::Word("auto"),

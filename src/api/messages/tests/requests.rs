@@ -155,6 +155,7 @@ fn what_cannot_be_served_is_refused_by_its_path() {
         (json!({"model": null}), "model", "Field required"),
         (json!({"messages": []}), "messages", "at least one"),
         (json!({"messages": [{"role": "tool", "content": "x"}]}), "messages.0.role", "'user' or 'assistant'"),
+        (json!({"messages": [["user", "x"]]}), "messages.0", "valid dictionary, but it is an array"),
         (json!({"messages": [{"role": "user"}]}), "messages.0.content", "Field required"),
         (
             json!({"messages": [{"role": "user", "content": 7}]}),
