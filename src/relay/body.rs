@@ -215,9 +215,10 @@ impl StreamBody {
                 account.and_then(|account| account.price(self.meter.reported(), self.meter.counted()));
             faced::tally(settlement.as_ref())
         });
-        let told = face.relay(out, ended.as_ref())?;
-        self.out.extend((!told.is_empty()).then_some(told));
-        Ok(())
+        let mut told = Vec::new();
+        let all = face.relay(out, ended.as_ref(), &mut told);
+        self.out.extend((!told.is_empty()).then(|| Bytes::from(told)));
+        all
     }
 
     /// Ends a stream that broke: with the upstream's own error event if it sent one, else with ours; never with `[DONE]`.

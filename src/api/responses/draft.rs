@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::api::face::{Start, Tally};
+use crate::api::face::{Start, Tally, Untold};
 
 use super::answer::{Error, Incomplete, Item, Response, Usage};
 use super::chat::Chunk;
@@ -12,6 +12,10 @@ pub(super) const UNDERWAY: &str = "in_progress";
 pub(super) const COMPLETED: &str = "completed";
 pub(super) const INCOMPLETE: &str = "incomplete";
 pub(super) const FAILED: &str = "failed";
+
+/// Longest answer that is kept until its end, in bytes: ten times what the longest of today's models may write.
+const HELD_BYTES_MAX: usize = 16 << 20;
+const TOO_LONG: Untold = Untold("it wrote more than a response can hold");
 
 /// What a Response will say.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub(super) struct Draft {
     model: Option<Box<RawValue>>,
     service_tier: Option<Box<RawValue>>,
     finish: Option<Box<str>>,
+    /// Bytes of text that are kept for the end.
+    pub(super) held: usize,
 }
 
 impl Draft {
@@ -39,6 +45,7 @@ impl Draft {
             model: None,
             service_tier: None,
             finish: None,
+            held: 0,
         }
     }
 
@@ -64,6 +71,11 @@ impl Draft {
             Some("content_filter") => Some(Incomplete { reason: "content_filter" }),
             _ => None,
         }
+    }
+
+    /// Holds what is kept to its bound.
+    pub(super) fn bounded(&self) -> Result<(), Untold> {
+        if self.held > HELD_BYTES_MAX { Err(TOO_LONG) } else { Ok(()) }
     }
 
     /// The id of the item that comes next.

@@ -64,7 +64,7 @@ fn told(face: &Face, chunks: &[String]) -> Vec<Value> {
     let mut out = Vec::new();
     let mut writer = Writer::new(face, &START);
     for chunk in chunks {
-        writer.event(chunk.as_bytes(), &mut out);
+        writer.event(chunk.as_bytes(), &mut out).unwrap();
     }
     writer.done(&tally(), &mut out);
     events(&out)

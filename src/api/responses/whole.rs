@@ -13,8 +13,8 @@ impl Face {
     pub fn whole(&self, chat: &[u8], start: &Start<'_>, tally: &Tally) -> Result<Bytes, Untold> {
         let mut writer = Writer::with(self, start, Emitter::silent());
         let mut nothing = Vec::new();
-        writer.event(chat, &mut nothing);
+        writer.event(chat, &mut nothing)?;
         writer.done(tally, &mut nothing);
-        writer.body(tally).ok_or(Untold)
+        writer.body(tally).ok_or(Untold::SHAPE)
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::api::face::{Said, Start, Tally};
+use crate::api::face::{Said, Start, Tally, Untold};
 
 use super::answer::{Error, Item, Part, PartKind, Response};
 use super::calls::{Pending, Piece, judge};
@@ -13,6 +13,9 @@ use super::draft::{COMPLETED, Draft, FAILED, INCOMPLETE, UNDERWAY};
 use super::emit::{Emitter, OfItem, OfPart};
 use super::face::Face;
 use super::tools::{self, Origin};
+
+/// Nobody can be told of it any more, and it must not get lost.
+const LATE: Untold = Untold("it went on with a tool call after the next had begun");
 
 /// Turns one chat stream into one Response.
 #[derive(Debug)]
@@ -83,21 +86,21 @@ impl Writer {
     }
 
     /// One chat chunk, or a whole chat completion. An error in it ends the stream.
-    pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) {
+    pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Untold> {
         if self.is_over() {
-            return;
+            return Ok(());
         }
-        let Some(chunk) = Chunk::read(data) else {
-            return self.break_off("malformed_answer", "A part of the answer could not be read.", out);
-        };
+        let chunk = Chunk::read(data).ok_or(Untold::SHAPE)?;
         if let Some(message) = chunk.fault() {
-            return self.break_off("stream_broken", &message, out);
+            self.break_off("stream_broken", &message, out);
+            return Ok(());
         }
         self.draft.note(&chunk);
         self.begin(out);
         if let Some(choice) = chunk.choice() {
-            self.choice(choice, out);
+            self.choice(choice, out)?;
         }
+        self.draft.bounded()
     }
 
     /// The upstream says that it is still there: there is no event for that, so a comment says it.
@@ -162,7 +165,7 @@ impl Writer {
         }
     }
 
-    fn choice(&mut self, choice: &Choice<'_>, out: &mut Vec<u8>) {
+    fn choice(&mut self, choice: &Choice<'_>, out: &mut Vec<u8>) -> Result<(), Untold> {
         if let Some(speech) = choice.speech() {
             if let Some(thought) = speech.thought() {
                 let kind = if self.draft.face.0.summary { PartKind::Summary } else { PartKind::Thought };
@@ -175,17 +178,19 @@ impl Writer {
                 self.say(PartKind::Refusal, &refusal, &[], out);
             }
             for (place, piece) in speech.tool_calls.iter().flatten().enumerate() {
-                self.piece(piece, piece.index.unwrap_or(place as u64), out);
+                self.piece(piece, piece.index.unwrap_or(place as u64), out)?;
             }
         }
         if let Some(finish) = choice.finish() {
             self.draft.finished(&finish);
         }
+        Ok(())
     }
 
     /// Adds `text` to the part of this kind, which is begun where another or none is being written.
     fn say(&mut self, kind: PartKind, text: &str, logprobs: &[&RawValue], out: &mut Vec<u8>) {
         self.ready_for(kind, out);
+        self.draft.held += text.len();
         let Self { draft, emitter, .. } = self;
         let Some((at, item)) = draft.items.iter_mut().enumerate().next_back() else { return };
         if let Some(part) = item.part_mut() {
@@ -241,30 +246,26 @@ impl Writer {
     }
 
     /// A piece of a call of a tool.
-    fn piece(&mut self, piece: &Call<'_>, index: u64, out: &mut Vec<u8>) {
-        if self.is_over() {
-            return;
-        }
+    fn piece(&mut self, piece: &Call<'_>, index: u64, out: &mut Vec<u8>) -> Result<(), Untold> {
         match judge(piece, index, self.call.as_ref(), self.calls_over) {
             Piece::Same => {}
             Piece::Another => {
                 self.close(COMPLETED, out);
                 self.call = Some(Pending::begun(piece, index));
             }
-            Piece::Late => {
-                let message = "The provider went on with a call of a tool after the next had begun.";
-                return self.break_off("malformed_answer", message, out);
-            }
+            Piece::Late => return Err(LATE),
         }
-        let Some(call) = self.call.as_mut() else { return };
+        let Some(call) = self.call.as_mut() else { return Ok(()) };
         call.learn(piece);
         let more = piece.arguments().unwrap_or_default();
         call.arguments.push_str(&more);
+        self.draft.held += more.len();
         if call.announced {
             self.argue(&more, out);
         } else if !call.name.is_empty() {
             self.announce(out);
         }
+        Ok(())
     }
 
     /// Begins the item of the call that is being written, and tells what is known of its arguments.

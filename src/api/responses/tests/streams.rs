@@ -4,7 +4,7 @@ use http::StatusCode;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::api::face::Said;
+use crate::api::face::{Said, Untold};
 use crate::api::responses::Writer;
 use crate::api::sse::Scanner;
 
@@ -192,15 +192,17 @@ fn calls_of_servers_that_count_badly_are_told_apart() {
 }
 
 #[test]
-fn a_piece_of_a_call_that_is_over_is_a_fault_and_never_dropped() {
-    let stream = [
-        call(0, Some("a"), Some("one"), "{"),
-        call(1, Some("b"), Some("two"), "{"),
-        call(0, None, None, "}"),
-        finish("tool_calls"),
-    ];
-    let events = told(&plain(), &stream);
-    assert_eq!(kinds(&events).split_off(events.len() - 2), ["error", "failed"]);
+fn what_cannot_be_told_is_a_fault_and_never_dropped() {
+    let mut out = Vec::new();
+    let mut writer = Writer::new(&plain(), &START);
+    writer.event(call(0, Some("a"), Some("one"), "{").as_bytes(), &mut out).unwrap();
+    writer.event(call(1, Some("b"), Some("two"), "{").as_bytes(), &mut out).unwrap();
+    assert!(writer.event(call(0, None, None, "}").as_bytes(), &mut out).is_err());
+    let mut writer = Writer::new(&plain(), &START);
+    assert_eq!(writer.event(br#"{"choices":"none"}"#, &mut out), Err(Untold::SHAPE));
+    let long = chunk(&json!({"content": "x".repeat(1 << 20)}));
+    let told = (0..17).map(|_| writer.event(long.as_bytes(), &mut out)).collect::<Vec<_>>();
+    assert!(told[..16].iter().all(Result::is_ok) && told[16].is_err(), "an answer without end is not kept");
 }
 
 #[test]
@@ -294,10 +296,10 @@ fn a_fault_ends_it_and_nothing_completes_it() {
     };
     let mut out = Vec::new();
     let mut writer = Writer::new(&plain(), &START);
-    writer.event(chunk(&json!({"content": "Go"})).as_bytes(), &mut out);
+    writer.event(chunk(&json!({"content": "Go"})).as_bytes(), &mut out).unwrap();
     writer.failed(&said, &mut out);
     writer.failed(&said, &mut out);
-    writer.event(chunk(&json!({"content": "on"})).as_bytes(), &mut out);
+    writer.event(chunk(&json!({"content": "on"})).as_bytes(), &mut out).unwrap();
     writer.alive(&mut out);
     writer.done(&tally(), &mut out);
     let events = events(&out);
@@ -348,7 +350,7 @@ proptest! {
             rest = later;
             scanner.push(bytes::Bytes::copy_from_slice(now));
             while let Some(event) = scanner.next_event().unwrap() {
-                writer.event(&event.data().unwrap(), &mut out);
+                writer.event(&event.data().unwrap(), &mut out).unwrap();
             }
         }
         writer.done(&tally(), &mut out);
