@@ -40,3 +40,12 @@ if ! cmp -s "$node/package-lock.json" "$node/node_modules/installed.json"; then
     fail "could not install the openai package for Node: is the package index within reach?"
   cp "$node/package-lock.json" "$node/node_modules/installed.json"
 fi
+
+# Codex CLI has 400 MB, so it comes only where it is asked for; its test is left out elsewhere.
+codex="$root/tests/clients/codex"
+if [ -n "${TOLLWAY_CLIENTS_CODEX:-}" ] && ! cmp -s "$codex/package-lock.json" "$codex/node_modules/installed.json"; then
+  say "codex"
+  (cd "$codex" && npm ci --no-audit --no-fund --loglevel=error) ||
+    fail "could not install Codex CLI: is the package index within reach?"
+  cp "$codex/package-lock.json" "$codex/node_modules/installed.json"
+fi

@@ -119,6 +119,12 @@ for major in 2 3; do
 done
 say "openai-node"
 (cd "$here/node" && "$(node22 "$here/node")" --test --test-reporter=spec '*.test.mjs') || status=1
+if [ -x "$here/codex/node_modules/.bin/codex" ]; then
+  say "codex"
+  (cd "$here/codex" && "$(node22 "$here/node")" --test --test-reporter=spec '*.test.mjs') || status=1
+else
+  say "codex is left out: TOLLWAY_CLIENTS_CODEX=1 scripts/setup-tests.sh brings it (400 MB)"
+fi
 if [ "$status" -ne 0 ]; then
   for log in "$work"/*.log; do
     say "last lines of $(basename "$log" .log)"

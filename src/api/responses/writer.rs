@@ -7,15 +7,12 @@ use serde_json::value::RawValue;
 use crate::api::face::{Said, Start, Tally, Untold};
 
 use super::answer::{Error, Item, Part, PartKind, Response};
-use super::calls::{Pending, Piece, judge};
+use super::calls::{Calls, Pending};
 use super::chat::{Call, Choice, Chunk};
 use super::draft::{COMPLETED, Draft, FAILED, INCOMPLETE, UNDERWAY};
 use super::emit::{Emitter, OfItem, OfPart};
 use super::face::Face;
 use super::tools::{self, Origin};
-
-/// Nobody can be told of it any more, and it must not get lost.
-const LATE: Untold = Untold("it went on with a tool call after the next had begun");
 
 /// Turns one chat stream into one Response.
 #[derive(Debug)]
@@ -24,9 +21,7 @@ pub struct Writer {
     emitter: Emitter,
     /// Whether the last item is still being written.
     open: bool,
-    call: Option<Pending>,
-    /// Chat calls with a lower index than this have been ended.
-    calls_over: u64,
+    calls: Calls,
     stage: Stage,
 }
 
@@ -75,8 +70,7 @@ impl Writer {
             draft: Draft::new(face, start),
             emitter,
             open: false,
-            call: None,
-            calls_over: 0,
+            calls: Calls::default(),
             stage: Stage::Silent,
         }
     }
@@ -247,30 +241,30 @@ impl Writer {
 
     /// A piece of a call of a tool.
     fn piece(&mut self, piece: &Call<'_>, index: u64, out: &mut Vec<u8>) -> Result<(), Untold> {
-        match judge(piece, index, self.call.as_ref(), self.calls_over) {
-            Piece::Same => {}
-            Piece::Another => {
-                self.close(COMPLETED, out);
-                self.call = Some(Pending::begun(piece, index));
-            }
-            Piece::Late => return Err(LATE),
+        if self.calls.is_empty() {
+            self.close(COMPLETED, out);
         }
-        let Some(call) = self.call.as_mut() else { return Ok(()) };
-        call.learn(piece);
         let more = piece.arguments().unwrap_or_default();
-        call.arguments.push_str(&more);
         self.draft.held += more.len();
-        if call.announced {
-            self.argue(&more, out);
-        } else if !call.name.is_empty() {
-            self.announce(out);
+        if self.calls.take(piece, index)? {
+            match self.calls.first() {
+                Some(call) if call.announced => self.argue(&more, out),
+                Some(call) if !call.name.is_empty() => self.announce(out),
+                _ => {}
+            }
+        }
+        while self.calls.has_next() {
+            self.end_call(COMPLETED, out);
+            if self.calls.first().is_some_and(|call| !call.name.is_empty()) {
+                self.announce(out);
+            }
         }
         Ok(())
     }
 
-    /// Begins the item of the call that is being written, and tells what is known of its arguments.
+    /// Begins the item of the call that is told now, with what is known of its arguments.
     fn announce(&mut self, out: &mut Vec<u8>) {
-        let Some(call) = self.call.as_mut() else { return };
+        let Some(call) = self.calls.first() else { return };
         call.announced = true;
         let call_id = call.id_or(|| self.draft.next_id("call"));
         let name = call.name.clone();
@@ -308,22 +302,30 @@ impl Writer {
         }
     }
 
-    /// Ends what is being written.
+    /// Ends what is being written: calls one by one, of which only the last can have been cut short.
     fn close(&mut self, status: &'static str, out: &mut Vec<u8>) {
-        if self.call.as_ref().is_some_and(|call| !call.announced) {
+        while !self.calls.is_empty() {
+            let status = if self.calls.waiting() > 0 { COMPLETED } else { status };
+            self.end_call(status, out);
+        }
+        if self.open {
+            self.close_part(out);
+            self.end_item(status, out);
+        }
+    }
+
+    fn end_call(&mut self, status: &'static str, out: &mut Vec<u8>) {
+        if self.calls.first().is_some_and(|call| !call.announced) {
             self.announce(out);
         }
-        let call = self.call.take();
-        if let Some(call) = &call {
-            self.calls_over = self.calls_over.max(call.over_below());
+        if let Some(call) = self.calls.end_first() {
+            self.close_call(&call, out);
+            self.end_item(status, out);
         }
-        if !std::mem::replace(&mut self.open, false) {
-            return;
-        }
-        match call {
-            Some(call) => self.close_call(&call, out),
-            None => self.close_part(out),
-        }
+    }
+
+    fn end_item(&mut self, status: &'static str, out: &mut Vec<u8>) {
+        self.open = false;
         let Some((output_index, item)) = self.draft.items.iter_mut().enumerate().next_back() else { return };
         item.set_status(status);
         self.emitter.emit("response.output_item.done", &OfItem { output_index, item }, out);

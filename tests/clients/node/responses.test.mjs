@@ -12,7 +12,7 @@ const client = new OpenAI({ baseURL, apiKey: 'unused', timeout: 60_000, maxRetri
 const gatewayOnly = { skip: direct && 'only a gateway does this' };
 const flatTool = { type: 'function', strict: false, ...tool.function };
 
-test('a response', gatewayOnly, async () => {
+test('responses: a response', gatewayOnly, async () => {
   const answer = await client.responses.create({
     model: chatModel, instructions: 'Be brief.', input: 'Say hello, tok-1.', max_output_tokens: 16,
   });
@@ -24,7 +24,7 @@ test('a response', gatewayOnly, async () => {
   assert.ok(answer.usage.cost >= 0);
 });
 
-test('a stream', gatewayOnly, async () => {
+test('responses: a stream', gatewayOnly, async () => {
   const events = await collect(await client.responses.create({
     model: chatModel, input: 'Say hello, tok-2.', max_output_tokens: 16, stream: true,
   }));
@@ -37,12 +37,12 @@ test('a stream', gatewayOnly, async () => {
   assert.ok(last.response.usage.cost >= 0);
 });
 
-test('the stream helper', gatewayOnly, async () => {
+test('responses: the stream helper', gatewayOnly, async () => {
   const answer = await client.responses.stream({ model: toolsModel, input: 'tok-3' }).finalResponse();
   assert.match(answer.output_text, /^tok-3/);
 });
 
-test('a tool', gatewayOnly, async () => {
+test('responses: a tool', gatewayOnly, async () => {
   const input = [{ role: 'user', content: 'Tide? tok-4' }];
   const answer = await client.responses.create({ model: toolsModel, input, tools: [flatTool] });
   const [call] = answer.output;
@@ -54,14 +54,14 @@ test('a tool', gatewayOnly, async () => {
   assert.match(words.output_text, /^tok-4/);
 });
 
-test('a streamed tool', gatewayOnly, async () => {
+test('responses: a streamed tool', gatewayOnly, async () => {
   const stream = client.responses.stream({ model: toolsModel, input: 'Tide? tok-5', tools: [flatTool] });
   const { output: [call] } = await stream.finalResponse();
   assert.equal(call.name, 'tide_height');
   assert.deepEqual(JSON.parse(call.arguments), { port: 'Cádiz', token: 'tok-5' });
 });
 
-test('parse', gatewayOnly, async () => {
+test('responses: parse', gatewayOnly, async () => {
   const { name, strict, schema: inner } = schema.json_schema;
   const answer = await client.responses.parse({
     model: toolsModel, input: 'A town, tok-6.', text: { format: { type: 'json_schema', name, strict, schema: inner } },
@@ -69,7 +69,7 @@ test('parse', gatewayOnly, async () => {
   assert.deepEqual(answer.output_parsed, { name: 'tok-6', people: 7 });
 });
 
-test('what nobody keeps', gatewayOnly, async () => {
+test('responses: what nobody keeps', gatewayOnly, async () => {
   const call = client.responses.create({ model: toolsModel, input: 'x', previous_response_id: 'resp_1' });
   await assert.rejects(call, (error) => {
     assert.ok(error instanceof OpenAI.BadRequestError);

@@ -1,8 +1,11 @@
 //! Requests: what of them reaches the chat, and what is refused with which words.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::api::body::Call;
 use crate::api::responses::translate;
+use crate::routing::Endpoint;
 
 use super::chat_of;
 
@@ -308,4 +311,80 @@ fn what_two_readers_could_read_differently_is_refused() {
     }
     let deep = format!("{{\"model\":\"m\",\"input\":\"x\",\"a\":{}{}}}", "[".repeat(40), "]".repeat(40));
     assert_eq!(translate(deep.as_bytes(), 30).unwrap_err().code(), "invalid_json");
+}
+
+/// JSON of a request's vocabulary, put together without sense.
+fn nonsense() -> impl Strategy<Value = Value> {
+    const WORDS: &[&str] = &[
+        "type",
+        "role",
+        "content",
+        "input",
+        "message",
+        "user",
+        "assistant",
+        "developer",
+        "function",
+        "function_call",
+        "function_call_output",
+        "custom",
+        "custom_tool_call",
+        "namespace",
+        "reasoning",
+        "summary",
+        "call_id",
+        "name",
+        "arguments",
+        "output",
+        "text",
+        "input_text",
+        "input_image",
+        "image_url",
+        "tools",
+        "tool_choice",
+        "format",
+        "json_schema",
+        "schema",
+        "include",
+        "allowed_tools",
+        "mode",
+        "model",
+        "instructions",
+        "max_output_tokens",
+    ];
+    let word = || proptest::sample::select(WORDS);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (0_u64..3).prop_map(Value::from),
+        word().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 60, 6, move |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            proptest::collection::vec((word(), inner), 0..6).prop_map(|members| members
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect()),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_taken_becomes_a_chat(input in nonsense(), tools in nonsense(), choice in nonsense(), text in nonsense()) {
+        for request in [
+            json!({"model": "m", "input": input}),
+            json!({"model": "m", "input": [{"role": "user", "content": input}, input]}),
+            json!({"model": "m", "input": "x", "tools": [tools], "tool_choice": choice, "text": text}),
+        ] {
+            match translate(request.to_string().as_bytes(), 128) {
+                Ok((chat, _)) => {
+                    let call = Call::parse(Endpoint::Chat, chat.clone(), 128);
+                    prop_assert!(call.is_ok(), "{:?}: {} became {:?}", call, request, chat);
+                }
+                Err(error) => prop_assert!(error.param().is_some(), "{}: {}", error, request),
+            }
+        }
+    }
 }

@@ -192,10 +192,31 @@ fn calls_of_servers_that_count_badly_are_told_apart() {
 }
 
 #[test]
+fn calls_that_come_interleaved_are_told_one_by_one() {
+    let stream = [
+        call(0, Some("a"), Some("one"), "{\"x\":"),
+        call(1, Some("b"), Some("two"), "{\"y\""),
+        call(0, None, None, "1}"),
+        call(2, Some("c"), Some("three"), ""),
+        call(1, None, None, ":2}"),
+        finish("tool_calls"),
+    ];
+    let events = told(&plain(), &stream);
+    let output = events.last().unwrap()["response"]["output"].as_array().unwrap();
+    let seen: Vec<_> = output
+        .iter()
+        .map(|item| (item["name"].as_str().unwrap(), item["arguments"].as_str().unwrap()))
+        .collect();
+    assert_eq!(seen, [("one", "{\"x\":1}"), ("two", "{\"y\":2}"), ("three", "{}")]);
+    let order: Vec<u64> = events.iter().filter_map(|event| event["output_index"].as_u64()).collect();
+    assert!(order.is_sorted(), "{order:?}");
+}
+
+#[test]
 fn what_cannot_be_told_is_a_fault_and_never_dropped() {
     let mut out = Vec::new();
     let mut writer = Writer::new(&plain(), &START);
-    writer.event(call(0, Some("a"), Some("one"), "{").as_bytes(), &mut out).unwrap();
+    writer.event(call(0, Some("a"), Some("one"), "{}").as_bytes(), &mut out).unwrap();
     writer.event(call(1, Some("b"), Some("two"), "{").as_bytes(), &mut out).unwrap();
     assert!(writer.event(call(0, None, None, "}").as_bytes(), &mut out).is_err());
     let mut writer = Writer::new(&plain(), &START);
