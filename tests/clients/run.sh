@@ -80,10 +80,20 @@ config() {
     for model in clients-chat clients-tools clients-embed clients/with-slash; do
       echo "      - {id: $model, model: $model, context: 131072, price: {input: 0.14, cached_input: 0.028, output: 0.28}}"
     done
+    echo "  scripted:"
+    echo "    kind: openai"
+    echo "    base_url: $scripted"
+    echo "    api_key: sk-scripted"
+    echo "    models:"
+    for model in clients-broken clients-agent; do
+      echo "      - {id: $model, model: $model, context: 131072, price: {input: 0.14, cached_input: 0.028, output: 0.28}}"
+    done
   } >"$work/$1/tollway.yaml"
 }
 
 start fake "$fake" --kind openai --models clients-chat,clients-tools,clients-embed,clients/with-slash
+start scripted python3 -u "$here/scripted.py"
+scripted=$(find_in scripted 'listening (http[^ ]+)')
 upstream=$(find_in fake 'listening (http[^ ]+)')
 
 if [ "$direct" = --direct ]; then
@@ -110,14 +120,21 @@ fi
 
 # Keys and proxies of whoever runs this must not reach the packages.
 unset OPENAI_API_KEY OPENAI_BASE_URL OPENAI_ORG_ID OPENAI_PROJECT_ID
+unset ANTHROPIC_API_KEY ANTHROPIC_AUTH_TOKEN ANTHROPIC_BASE_URL
 export NO_PROXY='*' no_proxy='*'
 
 status=0
+# python_suite NAME FILE: one suite in the environment of that name.
+python_suite() {
+  (cd "$here/python" && PYTHONDONTWRITEBYTECODE=1 "$root/target/clients/python-$1/bin/python" -m pytest -q -p no:cacheprovider "$2") || status=1
+}
 for major in 2 3; do
   say "openai-python $major"
-  (cd "$here/python" && PYTHONDONTWRITEBYTECODE=1 "$root/target/clients/python-$major/bin/python" -m pytest -q -p no:cacheprovider .) || status=1
+  python_suite "$major" test_openai.py
 done
-say "openai-node"
+say "anthropic-python"
+python_suite anthropic test_anthropic.py
+say "openai-node, anthropic-node"
 (cd "$here/node" && "$(node22 "$here/node")" --test --test-reporter=spec '*.test.mjs') || status=1
 if [ "$status" -ne 0 ]; then
   for log in "$work"/*.log; do

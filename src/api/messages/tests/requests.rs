@@ -60,11 +60,22 @@ fn text_and_images() {
 }
 
 #[test]
+fn documents_of_text_and_search_results_are_text() {
+    let content = json!([
+        {"type": "document", "title": "A", "source": {"type": "text", "media_type": "text/plain", "data": "b"}},
+        {"type": "search_result", "title": "C", "source": "https://d", "content": [{"type": "text", "text": "e"}],
+            "citations": {"enabled": false}},
+    ]);
+    let messages = of_messages(&json!([{"role": "user", "content": content}]));
+    assert_eq!(messages[0]["content"], "A\n\nb\n\nC\nhttps://d\n\ne");
+}
+
+#[test]
 fn a_turn_with_tools_and_thoughts_goes_there_as_it_came_back() {
     let messages = json!([
         {"role": "user", "content": "Weather in Rome and Oslo?"},
         {"role": "assistant", "content": [
-            {"type": "thinking", "thinking": "Two calls.", "signature": "unsigned"},
+            {"type": "thinking", "thinking": "Two calls.", "signature": "unsigned:"},
             {"type": "redacted_thinking", "data": "xyz"},
             {"type": "text", "text": "I look."},
             {"type": "tool_use", "id": "call_1", "name": "weather", "input": {"city": "Rome", "n": 18_446_744_073_709_551_615_u64}},
@@ -169,7 +180,7 @@ fn what_cannot_be_served_is_refused_by_its_path() {
             "messages.0.content.0.source.type",
             "send the text",
         ),
-        (user(json!({"type": "search_result"})), "messages.0.content.0.type", "search_result"),
+        (user(json!({"type": "server_tool_use"})), "messages.0.content.0.type", "server_tool_use"),
         (
             user(json!({"type": "image", "source": {"type": "file", "file_id": "f"}})),
             "messages.0.content.0.source.type",
@@ -190,6 +201,16 @@ fn what_cannot_be_served_is_refused_by_its_path() {
         (json!({"tool_choice": {"type": "any"}}), "tool_choice", "while providing tools"),
         (json!({"thinking": {"type": "enabled"}}), "thinking.budget_tokens", "Field required"),
         (json!({"thinking": {"type": "enabled", "budget_tokens": 9}}), "thinking.budget_tokens", "1024"),
+        (
+            json!({"thinking": {"type": "adaptive", "display": "x"}}),
+            "thinking.display",
+            "'summarized' or 'omitted'",
+        ),
+        (
+            user(json!({"type": "search_result", "citations": {"enabled": true}})),
+            "messages.0.content.0.citations.enabled",
+            "citations",
+        ),
         (json!({"thinking": {"type": "hard"}}), "thinking.type", "adaptive"),
         (json!({"mcp_servers": [{"type": "url"}]}), "mcp_servers", "as tools"),
         (json!({"container": "c"}), "container", "code execution"),
