@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need, if it is missing: build tools, Redis, Prometheus, and the client packages under
-# target/clients and tests/clients/node/node_modules. Safe to run twice.
+# target/clients and tests/clients/*/node_modules. Safe to run twice.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/lib.sh"
@@ -29,6 +29,15 @@ for suite in openai-2 openai-3 anthropic; do
     cp "$list" "$venv/installed.txt"
   fi
 done
+
+# The agents bring programs of 400 MB for the machines they are made for.
+agents="$root/tests/clients/agents"
+if ! cmp -s "$agents/package-lock.json" "$agents/node_modules/installed.json"; then
+  say "coding agents"
+  (cd "$agents" && npm ci --no-audit --no-fund --loglevel=error) ||
+    fail "could not install the coding agents: is the package index within reach?"
+  cp "$agents/package-lock.json" "$agents/node_modules/installed.json"
+fi
 
 node="$root/tests/clients/node"
 if ! cmp -s "$node/package-lock.json" "$node/node_modules/installed.json"; then

@@ -136,6 +136,23 @@ say "anthropic-python"
 python_suite anthropic test_anthropic.py
 say "openai-node, anthropic-node"
 (cd "$here/node" && "$(node22 "$here/node")" --test --test-reporter=spec '*.test.mjs') || status=1
+# claude_code: one task that needs a tool, in a home of its own: a model that plays its part has it read a letter.
+claude_code() {
+  local answer
+  mkdir -p "$work/home" "$work/task"
+  echo "The word is secret-walnut." >"$work/task/letter.txt"
+  answer=$(cd "$work/task" && env -i HOME="$work/home" PATH="$PATH" NO_PROXY='*' \
+    ANTHROPIC_BASE_URL="${TOLLWAY_BASE_URL%/v1}" ANTHROPIC_AUTH_TOKEN=unused \
+    ANTHROPIC_MODEL=clients-agent ANTHROPIC_DEFAULT_HAIKU_MODEL=clients-agent \
+    CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1 DISABLE_AUTOUPDATER=1 \
+    timeout 120 "$here/agents/node_modules/.bin/claude" -p "What does $work/task/letter.txt say?" --allowedTools Read </dev/null 2>"$work/claude.log") || true
+  printf '%s\n' "$answer"
+  [ "$answer" = "The letter says secret-walnut." ]
+}
+if [ "$direct" != --direct ] && [ -x "$here/agents/node_modules/.bin/claude" ]; then
+  say "Claude Code"
+  claude_code || status=1
+fi
 if [ "$status" -ne 0 ]; then
   for log in "$work"/*.log; do
     say "last lines of $(basename "$log" .log)"

@@ -6,10 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::SIGNATURE;
-use super::parts::{Block, Part, cannot, kind_named, part};
+use super::parts::{Beside, Block, Part, cannot, kind_named, part};
 use super::read::{array, kind_of, object, read, refused, required, text};
 use crate::api::body::Error;
-use crate::api::face::Images;
 use crate::api::scan::Kind;
 
 /// A chat message.
@@ -90,11 +89,12 @@ pub(super) fn system(raw: &RawValue) -> Result<Option<ChatMessage<'_>>, Error> {
     }))
 }
 
-/// All messages, in order.
+/// All messages, in order; those of one speaker that follow each other are one, as Anthropic has it and as some models'
+/// templates insist.
 pub(super) fn messages<'a>(
     raw: &'a RawValue,
     out: &mut Vec<ChatMessage<'a>>,
-    images: &mut Images,
+    beside: &mut Beside<'a>,
 ) -> Result<(), Error> {
     let all = array("messages", raw)?;
     if all.is_empty() {
@@ -108,9 +108,14 @@ pub(super) fn messages<'a>(
         let content_at = format!("{path}.content");
         let content = required(&content_at, message.content)?;
         match &*role {
-            "user" => user(&content_at, content, "user", out, images)?,
-            // Instructions in mid-conversation.
-            "system" => user(&content_at, content, "system", out, images)?,
+            "user" => {
+                let parts = said(&content_at, content, out, beside)?;
+                spoken("user", parts, out);
+            }
+            "system" => {
+                let parts = said(&content_at, content, out, beside)?;
+                instructed(parts, out);
+            }
             "assistant" => out.push(assistant(&content_at, content)?),
             other => {
                 return Err(refused(
@@ -123,17 +128,15 @@ pub(super) fn messages<'a>(
     Ok(())
 }
 
-fn user<'a>(
+/// The parts of a message; a tool result in it becomes a message of its own, ahead of them.
+fn said<'a>(
     path: &str,
     raw: &'a RawValue,
-    role: &'static str,
     out: &mut Vec<ChatMessage<'a>>,
-    images: &mut Images,
-) -> Result<(), Error> {
+    beside: &mut Beside<'a>,
+) -> Result<Vec<Part<'a>>, Error> {
     if kind_of(raw) == Some(Kind::String) {
-        let content = Some(Content::Text(text(path, raw)?));
-        out.push(ChatMessage { role, content, ..ChatMessage::default() });
-        return Ok(());
+        return Ok(vec![Part::Text { text: text(path, raw)? }]);
     }
     let blocks = array(path, raw)?;
     if blocks.is_empty() {
@@ -145,15 +148,44 @@ fn user<'a>(
         let block: Block<'_> = object(&path, raw)?;
         if kind_named(&path, &block)? == "tool_result" {
             // What is no text goes into the message behind the results: a chat's tool message holds text only.
-            out.push(tool_result(&path, &block, &mut parts, images)?);
+            out.push(tool_result(&path, &block, &mut parts, beside)?);
         } else {
-            parts.push(part(&path, &block, images)?);
+            parts.push(part(&path, &block, beside)?);
         }
     }
-    if !parts.is_empty() {
-        out.push(ChatMessage { role, content: Some(content_of(parts)), ..ChatMessage::default() });
+    Ok(parts)
+}
+
+fn spoken<'a>(role: &'static str, parts: Vec<Part<'a>>, out: &mut Vec<ChatMessage<'a>>) {
+    if parts.is_empty() {
+        return;
     }
-    Ok(())
+    let Some(last) = out.last_mut().filter(|last| last.role == role) else {
+        out.push(ChatMessage { role, content: Some(content_of(parts)), ..ChatMessage::default() });
+        return;
+    };
+    let mut all = match last.content.take() {
+        Some(Content::Text(text)) => vec![Part::Text { text }],
+        Some(Content::Parts(parts)) => parts,
+        None => Vec::new(),
+    };
+    all.extend(parts);
+    last.content = Some(content_of(all));
+}
+
+/// Instructions amid a conversation. Many models' templates know a system message at the beginning only; so later ones are
+/// given to the user to say, in the marks that models know from coding agents.
+fn instructed<'a>(parts: Vec<Part<'a>>, out: &mut Vec<ChatMessage<'a>>) {
+    if out.iter().all(|message| message.role == "system") {
+        return spoken("system", parts, out);
+    }
+    let marked = parts.into_iter().map(|part| match part {
+        Part::Text { text } => {
+            Part::Text { text: format!("<system-reminder>\n{text}\n</system-reminder>").into() }
+        }
+        image @ Part::ImageUrl { .. } => image,
+    });
+    spoken("user", marked.collect(), out);
 }
 
 /// Text alone stays a text: not every route takes parts, and every one takes a text.
@@ -179,8 +211,8 @@ fn joined<'a>(mut texts: Vec<Cow<'a, str>>, between: &str) -> Cow<'a, str> {
 fn tool_result<'a>(
     path: &str,
     block: &Block<'a>,
-    beside: &mut Vec<Part<'a>>,
-    images: &mut Images,
+    behind: &mut Vec<Part<'a>>,
+    beside: &mut Beside<'a>,
 ) -> Result<ChatMessage<'a>, Error> {
     let id_at = format!("{path}.tool_use_id");
     let id = text(&id_at, required(&id_at, block.tool_use_id)?)?;
@@ -192,9 +224,9 @@ fn tool_result<'a>(
         Some(raw) => {
             for (place, raw) in array(&at, raw)?.into_iter().enumerate() {
                 let path = format!("{at}.{place}");
-                match part(&path, &object(&path, raw)?, images)? {
+                match part(&path, &object(&path, raw)?, beside)? {
                     Part::Text { text } => texts.push(text),
-                    image @ Part::ImageUrl { .. } => beside.push(image),
+                    image @ Part::ImageUrl { .. } => behind.push(image),
                 }
             }
         }

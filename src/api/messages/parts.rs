@@ -37,6 +37,8 @@ pub(super) struct Block<'a> {
     #[serde(borrow, default)]
     pub(super) content: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    tool_name: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     pub(super) is_error: Option<&'a RawValue>,
 }
 
@@ -66,6 +68,14 @@ pub(super) struct ImageUrl<'a> {
     url: Cow<'a, str>,
 }
 
+/// What the messages hold beside their text.
+#[derive(Debug, Default)]
+pub(super) struct Beside<'a> {
+    pub(super) images: Images,
+    /// Tools that a search has found: of those whose loading was deferred, these are loaded.
+    pub(super) tools_found: Vec<Cow<'a, str>>,
+}
+
 /// A block's type.
 pub(super) fn kind_named<'a>(path: &str, block: &Block<'a>) -> Result<Cow<'a, str>, Error> {
     let at = format!("{path}.type");
@@ -73,16 +83,23 @@ pub(super) fn kind_named<'a>(path: &str, block: &Block<'a>) -> Result<Cow<'a, st
 }
 
 /// A block of a user's message that is no tool result.
-pub(super) fn part<'a>(path: &str, block: &Block<'a>, images: &mut Images) -> Result<Part<'a>, Error> {
+pub(super) fn part<'a>(path: &str, block: &Block<'a>, beside: &mut Beside<'a>) -> Result<Part<'a>, Error> {
     let kind = kind_named(path, block)?;
     match &*kind {
         "text" => {
             let at = format!("{path}.text");
             Ok(Part::Text { text: text(&at, required(&at, block.text)?)? })
         }
-        "image" => image(path, block, images),
+        "image" => image(path, block, &mut beside.images),
         "document" => document(path, block),
         "search_result" => search_result(path, block),
+        "tool_reference" => {
+            let at = format!("{path}.tool_name");
+            let name = text(&at, required(&at, block.tool_name)?)?;
+            let told = format!("The tool {name} can be called from now on.");
+            beside.tools_found.push(name);
+            Ok(Part::Text { text: told.into() })
+        }
         other => Err(cannot(path, other)),
     }
 }

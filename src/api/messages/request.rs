@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::content;
+use super::parts::Beside;
 use super::read::{Fields, kind_of, object, read, refused, required, text};
 use super::tools;
 use super::{Face, Shown};
@@ -59,8 +60,9 @@ pub fn translate(body: &[u8], depth_max: usize, purpose: Purpose) -> Result<(Byt
     face.model = text("model", model)?.into();
     chat.put("model", model);
     bound(&mut fields, purpose, &mut chat)?;
-    prompt(&mut fields, &mut chat, &mut face)?;
-    tooling(&mut fields, &mut chat)?;
+    let beside = prompt(&mut fields, &mut chat)?;
+    face.images = beside.images;
+    tooling(&mut fields, &beside, &mut chat)?;
     if let Some(raw) = fields.take("stop_sequences") {
         let stops: Vec<String> = read("stop_sequences", raw, "a list of strings")?;
         if !stops.is_empty() {
@@ -91,18 +93,22 @@ fn bound(fields: &mut Fields<'_>, purpose: Purpose, chat: &mut Object) -> Result
     Ok(())
 }
 
-fn prompt(fields: &mut Fields<'_>, chat: &mut Object, face: &mut Face) -> Result<(), Error> {
+fn prompt<'a>(fields: &mut Fields<'a>, chat: &mut Object) -> Result<Beside<'a>, Error> {
     let mut messages = Vec::new();
     if let Some(raw) = fields.take("system") {
         messages.extend(content::system(raw)?);
     }
-    content::messages(required("messages", fields.take("messages"))?, &mut messages, &mut face.images)?;
+    let mut beside = Beside::default();
+    content::messages(required("messages", fields.take("messages"))?, &mut messages, &mut beside)?;
     chat.put("messages", &messages);
-    Ok(())
+    Ok(beside)
 }
 
-fn tooling(fields: &mut Fields<'_>, chat: &mut Object) -> Result<(), Error> {
-    let tools = fields.take("tools").map(tools::tools).transpose()?.unwrap_or_default();
+fn tooling(fields: &mut Fields<'_>, beside: &Beside<'_>, chat: &mut Object) -> Result<(), Error> {
+    let tools = match fields.take("tools") {
+        Some(raw) => tools::tools(raw, &beside.tools_found)?,
+        None => Vec::new(),
+    };
     let choice = fields.take("tool_choice").map(tools::choice).transpose()?;
     if tools.is_empty() {
         return match choice {

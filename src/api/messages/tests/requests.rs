@@ -134,6 +134,53 @@ fn tools_and_which_to_call() {
 }
 
 #[test]
+fn a_deferred_tool_is_loaded_once_a_search_has_found_it() {
+    let tool = |name: &str, deferred: bool| json!({"name": name, "input_schema": {"type": "object"}, "defer_loading": deferred});
+    let tools = json!([tool("search", false), tool("fetch", true), tool("other", true)]);
+    let names = |chat: Value| -> Vec<String> {
+        let tools = chat["tools"].as_array().unwrap().iter();
+        tools.map(|tool| tool["function"]["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(chat(&with(&json!({"tools": tools})))), ["search"]);
+    let messages = json!([
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "search", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c",
+            "content": [{"type": "tool_reference", "tool_name": "fetch"}]}]},
+    ]);
+    let chat = chat(&with(&json!({"tools": tools, "messages": messages})));
+    assert_eq!(chat["messages"][2]["content"], "The tool fetch can be called from now on.");
+    assert_eq!(names(chat), ["search", "fetch"]);
+}
+
+#[test]
+fn messages_of_one_speaker_are_one_and_late_instructions_are_the_users_to_say() {
+    let messages = json!([
+        {"role": "system", "content": "First."},
+        {"role": "user", "content": "a"},
+        {"role": "system", "content": [{"type": "text", "text": "Be kind."}]},
+        {"role": "user", "content": [
+            {"type": "image", "source": {"type": "url", "url": "u"}}, {"type": "text", "text": "b"}]},
+        {"role": "assistant", "content": "c"},
+        {"role": "system", "content": "d"},
+    ]);
+    let chat = chat(&with(&json!({"system": "Zeroth.", "messages": messages})));
+    assert_eq!(
+        chat["messages"],
+        json!([
+            {"role": "system", "content": "Zeroth.\n\nFirst."},
+            {"role": "user", "content": [
+                {"type": "text", "text": "a\n\n<system-reminder>\nBe kind.\n</system-reminder>"},
+                {"type": "image_url", "image_url": {"url": "u"}},
+                {"type": "text", "text": "b"},
+            ]},
+            {"role": "assistant", "content": "c"},
+            {"role": "user", "content": "<system-reminder>\nd\n</system-reminder>"},
+        ])
+    );
+}
+
+#[test]
 fn the_other_members() {
     let request = with(&json!({
         "stop_sequences": ["END"], "temperature": 0.5, "top_p": 0.9, "top_k": 40, "stream": true,
