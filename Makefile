@@ -70,4 +70,4 @@ setup-tests:
 
 clean: ## remove what was built
 	cargo clean
-	rm -rf tests/clients/node/node_modules tests/clients/codex/node_modules
+	rm -rf tests/clients/*/node_modules

@@ -14,6 +14,8 @@ const WAITING_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Blocks {
     request_id: Box<str>,
+    /// Thoughts are told without their text, which goes into their signature.
+    omits_thinking: bool,
     /// The first is being told; the others wait, in the order in which they began.
     queue: VecDeque<Block>,
     /// Each tool call by its index and the last id that it had there.
@@ -41,8 +43,14 @@ enum Kind {
 }
 
 impl Blocks {
-    pub(super) fn new(request_id: &str) -> Self {
-        Self { request_id: request_id.into(), queue: VecDeque::new(), calls: Vec::new(), at: 0 }
+    pub(super) fn new(request_id: &str, omits_thinking: bool) -> Self {
+        Self {
+            request_id: request_id.into(),
+            omits_thinking,
+            queue: VecDeque::new(),
+            calls: Vec::new(),
+            at: 0,
+        }
     }
 
     /// Whether there were tool calls.
@@ -152,7 +160,7 @@ impl Blocks {
             block.begun = true;
             self.begin(&block.kind, out);
         }
-        if block.text.is_empty() {
+        if block.text.is_empty() || (self.omits_thinking && matches!(block.kind, Kind::Thinking)) {
             return;
         }
         let (kind, member) = match block.kind {
@@ -199,7 +207,8 @@ impl Blocks {
 
     fn close(&mut self, block: &Block, out: &mut Vec<u8>) {
         if matches!(block.kind, Kind::Thinking) {
-            self.delta("signature_delta", "signature", SIGNATURE, out);
+            // The text stands here only where it was held back for it.
+            self.delta("signature_delta", "signature", &format!("{SIGNATURE}{}", block.text), out);
         }
         let _ = write!(
             out,

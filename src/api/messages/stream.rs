@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::blocks::Blocks;
 use super::chat::{Chat, Speech};
-use super::{Face, Stop, Usage, message_id};
+use super::{Face, Shown, Stop, Usage, message_id};
 use crate::api::face::{Said, Start, Tally, Untold};
 
 /// Turns one stream.
@@ -33,7 +33,7 @@ impl Writer {
             prompt_tokens: start.prompt_tokens,
             started: false,
             over: false,
-            blocks: Blocks::new(start.request_id),
+            blocks: Blocks::new(start.request_id, face.thinking == Shown::Omitted),
             finish: Box::default(),
             stop_met: Box::default(),
             refused: false,
@@ -79,13 +79,9 @@ impl Writer {
         let met = std::borrow::Cow::Borrowed(&*self.stop_met);
         let stop = Stop::of(&self.finish, met, self.blocks.has_calls(), self.refused);
         // Writing into memory cannot fail, here and below.
-        let _ = write!(
-            out,
-            "event: message_delta\ndata: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":\"{}\",\"stop_sequence\":",
-            stop.reason
-        );
-        let _ = serde_json::to_writer(&mut *out, &stop.sequence);
-        out.extend_from_slice(b"},\"usage\":");
+        out.extend_from_slice(b"event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":");
+        let _ = serde_json::to_writer(&mut *out, &stop);
+        out.extend_from_slice(b",\"usage\":");
         let _ = serde_json::to_writer(&mut *out, &Usage::of(tally));
         out.extend_from_slice(b"}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
     }
@@ -116,7 +112,7 @@ impl Writer {
     fn speech(&mut self, speech: Option<&Speech<'_>>, out: &mut Vec<u8>) -> Result<(), Untold> {
         let Some(speech) = speech else { return Ok(()) };
         let thinking = speech.thinking();
-        if !thinking.is_empty() && !self.face.hides_thinking {
+        if !thinking.is_empty() && self.face.thinking != Shown::Not {
             self.blocks.thinking(&thinking, out)?;
         }
         let refusal = speech.refusal();
@@ -146,7 +142,7 @@ impl Writer {
         // What is known of the counts by now is our own estimate; `message_delta` tells them as they are charged.
         let _ = write!(
             out,
-            ",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"usage\":{{\"input_tokens\":{},\
+            ",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"stop_details\":null,\"usage\":{{\"input_tokens\":{},\
              \"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":0,\"output_tokens\":0}}}}}}\n\n",
             self.prompt_tokens
         );

@@ -69,6 +69,16 @@ test('responses: parse', gatewayOnly, async () => {
   assert.deepEqual(answer.output_parsed, { name: 'tok-6', people: 7 });
 });
 
+test('responses: a stream that breaks raises', gatewayOnly, async () => {
+  const seen = [];
+  await assert.rejects(async () => {
+    for await (const event of await client.responses.create({ model: 'clients-broken', input: 'x', stream: true })) {
+      seen.push(event.type);
+    }
+  }, (error) => error instanceof OpenAI.APIError && /broke off/.test(error.message));
+  assert.ok(seen.includes('response.output_text.delta') && !seen.includes('response.completed'));
+});
+
 test('responses: what nobody keeps', gatewayOnly, async () => {
   const call = client.responses.create({ model: toolsModel, input: 'x', previous_response_id: 'resp_1' });
   await assert.rejects(call, (error) => {

@@ -6,7 +6,7 @@ import openai
 import pydantic
 import pytest
 
-from suite import BASE_URL, CHAT_MODEL, DIRECT, TOOL, TOOLS_MODEL
+from suite import BASE_URL, BROKEN_MODEL, CHAT_MODEL, DIRECT, TOOL, TOOLS_MODEL
 
 pytestmark = pytest.mark.skipif(DIRECT, reason="the fake speaks chat completions only: this is the gateway's own")
 
@@ -95,6 +95,15 @@ def test_a_streamed_tool(client):
 def test_parse(client):
     answer = client.responses.parse(model=TOOLS_MODEL, input="A town, tok-7.", text_format=Town)
     assert answer.output_parsed == Town(name="tok-7", people=7)
+
+
+def test_a_stream_that_breaks_raises(client):
+    seen = []
+    with pytest.raises(openai.APIError) as caught:
+        for event in client.responses.create(model=BROKEN_MODEL, input="x", stream=True):
+            seen.append(event.type)
+    assert "broke off" in caught.value.message
+    assert "response.output_text.delta" in seen and "response.completed" not in seen
 
 
 def test_what_nobody_keeps(client):

@@ -79,13 +79,13 @@ fn a_stream_has_its_events_in_order() {
         json!({
             "id": "msg_req-1", "type": "message", "role": "assistant", "model": "m",
             "content": [
-                {"type": "thinking", "thinking": "Hm.", "signature": "unsigned"},
+                {"type": "thinking", "thinking": "Hm.", "signature": "unsigned:"},
                 {"type": "text", "text": "I \"look\"."},
                 {"type": "tool_use", "id": "call_1", "name": "f", "input": {"a": 1}},
             ],
-            "stop_reason": "tool_use", "stop_sequence": null,
+            "stop_reason": "tool_use", "stop_sequence": null, "stop_details": null,
             "usage": {"input_tokens": 5, "cache_creation_input_tokens": 1, "cache_read_input_tokens": 4,
-                "output_tokens": 5, "cost": 0.000_740_080},
+                "output_tokens": 5, "output_tokens_details": {"thinking_tokens": 2}, "cost": 0.000_740_080},
         })
     );
 }
