@@ -232,6 +232,10 @@ impl<'a> Reading<'a> {
                 "effort" => {
                     self.terms.echo.reasoning.effort = Some(value.to_owned());
                     self.put("reasoning_effort", value);
+                    if json::text(value).is_some_and(|effort| effort == "none") {
+                        // Each kind of provider has a word of its own for it, which `providers` finds.
+                        self.make("thinking", &json!({"type": "disabled"}));
+                    }
                 }
                 "summary" | "generate_summary" => {
                     self.terms.echo.reasoning.summary = Some(value.to_owned());
