@@ -10,6 +10,7 @@ use crate::routing::Endpoint;
 
 use super::fireworks;
 use super::kind::Kind;
+use super::thinking;
 
 /// The edits to a body, few enough to stay off the heap.
 pub type Edits = SmallVec<[Edit; 4]>;
@@ -55,6 +56,7 @@ fn edits_for(kind: Kind, call: &Call, upstream_model: &str) -> Edits {
     {
         edits.push(ask_for_usage(call));
     }
+    thinking::in_words_of(kind, call, &mut edits);
     match kind {
         Kind::Fireworks => leave_out_unknown(call, &mut edits),
         Kind::Together => {

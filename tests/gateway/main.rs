@@ -20,9 +20,11 @@ mod hedges;
 mod isolation;
 mod kill;
 mod learning;
+mod messages;
 mod outages;
 mod overload;
 mod reload;
+mod responses;
 mod shadow;
 mod stopping;
 
