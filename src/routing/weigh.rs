@@ -131,7 +131,10 @@ pub(super) fn warm_turn(
         uncached_miss: prompt as f32,
         ..*offer
     };
-    let late = 1.0 - (1.0 - offer.error) * turn.hopeful(seen, limit.as_secs_f32());
+    let limit_s = limit.as_secs_f32();
+    let answers =
+        if turn.is_doubtful(seen) { turn.hopeful(seen, limit_s) } else { turn.within(seen, limit_s) };
+    let late = 1.0 - (1.0 - offer.error) * answers;
     (warm + offer.answer_usd, late)
 }
 
@@ -162,5 +165,5 @@ pub(super) fn urge(
 #[expect(clippy::cast_precision_loss, reason = "a ranking needs no last digit")]
 pub fn usd(amount: PicoUsd) -> f64 {
     // Conversions of 128 bits are calls.
-    i64::try_from(amount.0).map_or(amount.0 as f64, |small| small as f64) * 1e-12
+    i64::try_from(amount.0).map_or_else(|_| amount.0 as f64, |small| small as f64) * 1e-12
 }
