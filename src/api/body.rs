@@ -9,6 +9,7 @@ use crate::routing::{Capabilities, Endpoint, Needs};
 
 use super::scan::{self, Fault, Kind, Scanner, Span};
 use super::splice::Member;
+use super::wishes::Wishes;
 
 /// Longest model name a caller may write, in bytes.
 pub const MODEL_NAME_BYTES_MAX: usize = 256;
@@ -92,6 +93,8 @@ pub struct Call {
     pub tags: SmallVec<[(Box<str>, Box<str>); 2]>,
     /// The caller's patience, from its client's headers.
     pub deadline: Option<Duration>,
+    /// Who should serve it, where the caller says; most do not.
+    pub wishes: Option<Box<Wishes>>,
 }
 
 impl Call {
@@ -127,6 +130,7 @@ impl Call {
             needs: Needs(found.needs),
             tags: found.tags,
             deadline: None,
+            wishes: found.wishes,
             body,
         })
     }
@@ -151,6 +155,7 @@ struct Found {
     prompt_bytes: u64,
     needs: Capabilities,
     tags: SmallVec<[(Box<str>, Box<str>); 2]>,
+    wishes: Option<Box<Wishes>>,
 }
 
 struct Reading<'a> {
@@ -205,6 +210,9 @@ impl<'a> Reading<'a> {
                 }
             }
             "metadata" => self.metadata(scanner)?,
+            other if Wishes::is_member(other) => {
+                self.found.wishes.get_or_insert_default().member(scanner, self.body, other)?;
+            }
             _ => {
                 scanner.value()?;
             }
@@ -224,17 +232,7 @@ impl<'a> Reading<'a> {
             return Err(Error::WrongType { param: "model", expected: "a string", got: got.name() });
         }
         let model = scan::text_of(self.body, &span);
-        if model.is_empty() {
-            return Err(Error::Invalid {
-                param: "model",
-                reason: "it is empty; name a model, GET /v1/models lists them",
-            });
-        }
-        if model.len() > MODEL_NAME_BYTES_MAX || model.chars().any(|c| c.is_control() || is_bidi_mark(c)) {
-            let reason =
-                "a model name has at most 256 bytes and no control characters; GET /v1/models lists them";
-            return Err(Error::Invalid { param: "model", reason });
-        }
+        check_model_name("model", &model)?;
         self.found.model = model.into();
         self.has_model = true;
         Ok(())
@@ -428,10 +426,13 @@ impl<'a> Reading<'a> {
         refuse_duplicates(self.body, self.members.iter().map(|member| &member.key))
     }
 
-    fn finish(self) -> Result<(Found, Vec<Member>), Error> {
+    fn finish(mut self) -> Result<(Found, Vec<Member>), Error> {
         if !self.has_model {
-            return Err(Error::Missing("model"));
+            // A list of models is enough for OpenRouter.
+            let first = self.found.wishes.as_ref().and_then(|wishes| wishes.models.first());
+            self.found.model = first.cloned().ok_or(Error::Missing("model"))?;
         }
+        self.found.include_usage |= self.found.wishes.as_ref().is_some_and(|wishes| wishes.include_usage);
         if !self.has_prompt {
             return Err(Error::Missing(match self.endpoint {
                 Endpoint::Chat => "messages",
@@ -452,11 +453,25 @@ pub fn is_tag_text(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_graphic() && !b"\"'\\,=<>{}".contains(&b))
 }
 
+/// Refuses what cannot be a model's name in `param`.
+pub(super) fn check_model_name(param: &'static str, model: &str) -> Result<(), Error> {
+    if model.is_empty() {
+        let reason = "it is empty; name a model, GET /v1/models lists them";
+        return Err(Error::Invalid { param, reason });
+    }
+    if model.len() > MODEL_NAME_BYTES_MAX || model.chars().any(|c| c.is_control() || is_bidi_mark(c)) {
+        let reason =
+            "a model name has at most 256 bytes and no control characters; GET /v1/models lists them";
+        return Err(Error::Invalid { param, reason });
+    }
+    Ok(())
+}
+
 fn is_bidi_mark(character: char) -> bool {
     matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-fn refuse_duplicates<'k>(body: &[u8], keys: impl Iterator<Item = &'k Span>) -> Result<(), Error> {
+pub(super) fn refuse_duplicates<'k>(body: &[u8], keys: impl Iterator<Item = &'k Span>) -> Result<(), Error> {
     let mut sorted: SmallVec<[(std::borrow::Cow<'_, str>, usize); 24]> =
         keys.map(|span| (scan::text_of(body, span), span.start)).collect();
     sorted.sort_unstable();
@@ -464,7 +479,7 @@ fn refuse_duplicates<'k>(body: &[u8], keys: impl Iterator<Item = &'k Span>) -> R
     duplicate.map_or(Ok(()), |pair| Err(Error::NotJson(Fault::DuplicateKey { at: pair[1].1 })))
 }
 
-fn boolean(scanner: &mut Scanner<'_>, body: &[u8], param: &'static str) -> Result<bool, Error> {
+pub(super) fn boolean(scanner: &mut Scanner<'_>, body: &[u8], param: &'static str) -> Result<bool, Error> {
     let got = scanner.kind()?;
     let span = scanner.value()?;
     match got {

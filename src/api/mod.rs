@@ -8,3 +8,4 @@ pub mod scan;
 pub mod splice;
 pub mod sse;
 pub mod usage;
+pub mod wishes;

@@ -30,6 +30,7 @@ use super::intake::{self, Tags};
 use super::live::{Gateway, Live};
 use super::models;
 use super::reply::{self, Trail};
+use super::steering::{self, Steering};
 use super::target::{self, Target, Unknown};
 use decided::{Asked, Promise, nobody};
 
@@ -133,7 +134,7 @@ impl Way {
         &mut self,
         live: &Arc<Live>,
         caller: Caller<'_>,
-        call: Call,
+        mut call: Call,
         mut tags: Tags,
         headers: &HeaderMap,
         mut in_flight: InFlight,
@@ -141,18 +142,14 @@ impl Way {
         self.seen.model = call.model.clone();
         self.seen.endpoint = call.endpoint.name();
         let snapshot = &live.snapshot;
-        let resolved = snapshot.names.resolve(&call.model).ok_or_else(|| unknown_model(live, &call.model))?;
+        steering::complete(snapshot, &mut call);
         merge_tags(&mut tags, &call, &caller);
         let tag_pairs: SmallVec<[(&str, &str); 8]> =
             tags.iter().map(|(name, value)| (&**name, &**value)).collect();
         let limit = patience(&call, snapshot.settings.limits.request_timeout);
         let now = self.gateway.books.clock.now();
-        let asked = Asked::of(live, &caller, &call, resolved.routes, now.mono);
         let facts = RequestFacts {
-            model: &call.model,
             endpoint: call.endpoint,
-            eligible: resolved.routes,
-            prompt_tokens: asked.prompt_tokens,
             output_tokens_max: call.output_tokens_max,
             needs: call.needs,
             key: caller.name(),
@@ -160,10 +157,22 @@ impl Way {
             tags: &tag_pairs,
             deadline: Some(limit),
             models_allowed: caller.key.map_or(&[][..], |(_, key)| &key.models),
+            ..RequestFacts::default()
+        };
+        let steering = Steering::of(live, &call, headers, &facts, now.mono)
+            .ok_or_else(|| unknown_model(live, &call.model))?;
+        let asked = Asked::of(live, &caller, &call, &steering.eligible, now.mono);
+        let facts = RequestFacts {
+            model: steering.model,
+            eligible: &steering.eligible,
+            prompt_tokens: asked.prompt_tokens,
+            wants: steering.wants(),
             held: &asked.held,
             // A whole answer has no first token to see, and of several choices only one could be raced.
-            may_hedge: call.stream && !call.needs.0.covers(Capabilities::MANY_CHOICES),
-            ..RequestFacts::default()
+            may_hedge: call.stream
+                && !call.needs.0.covers(Capabilities::MANY_CHOICES)
+                && steering.may_hedge(),
+            ..facts
         };
         let (policy_at, policy) = policy_for(live, &facts)?;
         let facts = RequestFacts { learned: asked.learned(live, policy, &facts, now.mono), ..facts };
@@ -175,7 +184,7 @@ impl Way {
             metrics.client_retry(&policy.name);
         }
         let mut decision = Decision::default();
-        self.decide(live, (policy_at, policy), &facts, resolved.kind, &mut decision)?;
+        self.decide(live, (policy_at, policy), &facts, steering.kind, &mut decision)?;
         let promise = asked.promise(live, policy, &facts, &decision, self.began.mono);
         asked.weighed(live, &facts, &decision, now.mono);
         let late = || promise.iter().for_each(Promise::late);
@@ -198,6 +207,7 @@ impl Way {
                     promise.answered(served.answered);
                 }
                 asked.served(live, &served);
+                steering.served(live, &served, asked.prompt_tokens);
                 let lessons = asked.lessons(live, policy, &call, &served).ok_or(Failure::Bug)?;
                 self.relayed(live, policy_at, &caller, &call, served, lessons, waits_from, in_flight)
             }

@@ -99,6 +99,14 @@ pub enum Failure {
         /// Each route and why.
         reasons: String,
     },
+    /// Somebody might serve it, but for what the request itself says of who may.
+    #[error(
+        "No route is left by what the request says of who may serve it. Change its `provider` field. {reasons}"
+    )]
+    Unwanted {
+        /// Each route and why.
+        reasons: String,
+    },
     /// Everyone who could serve it asked us to wait.
     #[error("Every route that could serve this request is at its provider's rate limit. Try again in {}.", seconds_in_words(.wait))]
     AllLimited {
@@ -212,6 +220,7 @@ impl Failure {
                 (StatusCode::FORBIDDEN, CALLERS, Some("model"), "model_not_allowed")
             }
             Self::NoRoute { .. } => (StatusCode::SERVICE_UNAVAILABLE, OURS, None, "no_route"),
+            Self::Unwanted { .. } => (StatusCode::NOT_FOUND, CALLERS, Some("provider"), "no_allowed_route"),
             Self::AllLimited { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "requests", None, "rate_limit_exceeded")
             }

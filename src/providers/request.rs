@@ -6,10 +6,12 @@ use smallvec::SmallVec;
 use crate::api::body::Call;
 use crate::api::scan::{self, Kind as JsonKind, Scanner, Span};
 use crate::api::splice::{Edit, Member, Pieces, splice};
+use crate::api::wishes;
 use crate::routing::Endpoint;
 
 use super::fireworks;
 use super::kind::Kind;
+use super::steering;
 
 /// The edits to a body, few enough to stay off the heap.
 pub type Edits = SmallVec<[Edit; 4]>;
@@ -46,10 +48,16 @@ pub const fn forwarded_headers(kind: Kind) -> &'static [&'static str] {
 
 fn edits_for(kind: Kind, call: &Call, upstream_model: &str) -> Edits {
     let mut edits = Edits::new();
-    if *call.model != *upstream_model
-        && let Some((index, _)) = call.member("model")
-    {
-        edits.push(Edit::Replace(index, json_string(upstream_model)));
+    match call.member("model") {
+        Some((index, _)) if *call.model != *upstream_model => {
+            edits.push(Edit::Replace(index, json_string(upstream_model)));
+        }
+        Some(_) => {}
+        // Only `models` said it.
+        None => edits.push(Edit::Append([b"\"model\":", &*json_string(upstream_model)].concat().into())),
+    }
+    if let Some(wishes) = &call.wishes {
+        steering::edit(kind, call, wishes, &mut edits);
     }
     if call.stream && !call.include_usage && call.endpoint != Endpoint::Embeddings && kind != Kind::OpenRouter
     {
@@ -88,6 +96,10 @@ fn leave_out_unknown(call: &Call, edits: &mut Edits) {
     let both_bounds = call.member("max_tokens").is_some() && call.member("max_completion_tokens").is_some();
     for (index, member) in call.members.iter().enumerate() {
         let name = scan::text_of(&call.body, &member.key);
+        // What steers was seen to before.
+        if wishes::MEMBERS.contains(&&*name) {
+            continue;
+        }
         if !fireworks::FIELDS.contains(&&*name) || (both_bounds && name == "max_tokens") {
             edits.push(Edit::Remove(index));
         }
@@ -120,7 +132,7 @@ fn integer_logprobs(call: &Call, edits: &mut Edits) {
     edits.push(Edit::Replace(index, alternatives));
 }
 
-fn members_of(object: &Bytes) -> Option<Vec<Member>> {
+pub(super) fn members_of(object: &Bytes) -> Option<Vec<Member>> {
     let mut scanner = Scanner::new(object, scan::DEPTH_LIMIT);
     if scanner.kind().ok()? != JsonKind::Object {
         return None;
@@ -134,7 +146,7 @@ fn members_of(object: &Bytes) -> Option<Vec<Member>> {
     Some(members)
 }
 
-fn json_string(text: &str) -> Bytes {
+pub(super) fn json_string(text: &str) -> Bytes {
     // A string always serialises.
     serde_json::to_vec(text).map(Bytes::from).unwrap_or_default()
 }

@@ -102,6 +102,10 @@ pub struct Route {
     pub local: bool,
     /// Whether this route is a faster, dearer serving path or other variant that only a pin may choose.
     pub pin_only: bool,
+    /// Further names that callers may call its provider by (`alibaba`): OpenRouter's slugs for it.
+    pub slugs: &'static [&'static str],
+    /// Whether a caller's routing fields go there with the request and are honoured there: OpenRouter.
+    pub passes_wishes_on: bool,
 }
 
 impl Route {
@@ -122,6 +126,8 @@ impl Route {
             price,
             local: false,
             pin_only: false,
+            slugs: &[],
+            passes_wishes_on: false,
         }
     }
 }

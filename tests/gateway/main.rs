@@ -24,6 +24,7 @@ mod outages;
 mod overload;
 mod reload;
 mod shadow;
+mod steering;
 mod stopping;
 
 use serde_json::{Value, json};

@@ -390,6 +390,8 @@ impl One<'_> {
                 .pin_only
                 .as_ref()
                 .map_or_else(|| row.is_some_and(|row| row.pin_only), |flag| flag.0),
+            slugs: self.kind.slugs(),
+            passes_wishes_on: self.kind.passes_wishes_on(),
         }
     }
 }

@@ -264,6 +264,9 @@ pub(super) fn nobody(
         return Failure::AllLimited { wait };
     }
     let explanation = Explanation::new(&live.snapshot.routes, policy, decision, facts, now);
+    if decision.excluded.iter().any(|one| one.why.is_wish()) {
+        return Failure::Unwanted { reasons: left_out(facts.model, policy, &explanation) };
+    }
     Failure::NoRoute { reasons: left_out(facts.model, policy, &explanation) }
 }
 
