@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use smallvec::SmallVec;
 
 use crate::api::body::Call;
@@ -113,9 +113,14 @@ impl Way {
         self.seen.team = Some(caller.team_arc());
         let endpoint = match target {
             Target::Call(endpoint) => endpoint,
-            Target::Models => return Ok(json(models::list(&live.snapshot))),
+            Target::Models => {
+                let list = models::list(&live.snapshot, &head.headers, self.began.wall);
+                return Ok(varied(json(list)));
+            }
             Target::Model(id) => {
-                return models::one(&live.snapshot, &id).map(json).ok_or_else(|| unknown_model(&live, &id));
+                return models::one(&live.snapshot, &id, self.began.wall)
+                    .map(json)
+                    .ok_or_else(|| unknown_model(&live, &id));
             }
             Target::Health => return Err(Failure::Bug),
         };
@@ -289,6 +294,12 @@ fn no_key(stranger: Stranger) -> Failure {
         Stranger::NoKey => Failure::NoKey,
         Stranger::WrongKey => Failure::WrongKey,
     }
+}
+
+/// The list has another shape for another client.
+fn varied(mut response: Response<RelayBody>) -> Response<RelayBody> {
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("user-agent"));
+    response
 }
 
 fn json(body: Bytes) -> Response<RelayBody> {

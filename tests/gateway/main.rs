@@ -20,6 +20,7 @@ mod hedges;
 mod isolation;
 mod kill;
 mod learning;
+mod models;
 mod outages;
 mod overload;
 mod reload;
