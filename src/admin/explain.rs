@@ -113,11 +113,9 @@ impl Query {
                 "key" => query.key = value,
                 "wish" => query.wish = Some(value),
                 "endpoint" => {
-                    let known = [Endpoint::Chat, Endpoint::Completions, Endpoint::Embeddings];
-                    query.endpoint =
-                        known.into_iter().find(|endpoint| endpoint.name() == value).ok_or_else(|| {
-                            format!("endpoint: {value:?} is none of chat, completions, embeddings")
-                        })?;
+                    query.endpoint = Endpoint::from_name(&value).ok_or_else(|| {
+                        format!("endpoint: {value:?} is none of chat, completions, embeddings, rerank")
+                    })?;
                 }
                 "tag" => {
                     let (tag, value) =

@@ -165,6 +165,8 @@ struct Reading<'a> {
     found: Found,
     has_model: bool,
     has_prompt: bool,
+    query_bytes: u64,
+    documents: u64,
 }
 
 impl<'a> Reading<'a> {
@@ -173,9 +175,19 @@ impl<'a> Reading<'a> {
             Endpoint::Chat => Capabilities::CHAT,
             Endpoint::Completions => Capabilities::COMPLETIONS,
             Endpoint::Embeddings => Capabilities::EMBEDDINGS,
+            Endpoint::Rerank => Capabilities::RERANK,
         };
         let found = Found { needs, ..Found::default() };
-        Self { endpoint, body, members: Vec::with_capacity(16), found, has_model: false, has_prompt: false }
+        Self {
+            endpoint,
+            body,
+            members: Vec::with_capacity(16),
+            found,
+            has_model: false,
+            has_prompt: false,
+            query_bytes: 0,
+            documents: 0,
+        }
     }
 
     /// Reads one member, the scanner standing at its value.
@@ -190,6 +202,16 @@ impl<'a> Reading<'a> {
             "messages" if self.endpoint == Endpoint::Chat => self.messages(scanner)?,
             "prompt" if self.endpoint == Endpoint::Completions => self.prompt(scanner, "prompt")?,
             "input" if self.endpoint == Endpoint::Embeddings => self.prompt(scanner, "input")?,
+            "query" if self.endpoint == Endpoint::Rerank => self.query(scanner)?,
+            "documents" if self.endpoint == Endpoint::Rerank => self.documents(scanner)?,
+            "top_n" if self.endpoint == Endpoint::Rerank => {
+                if whole_number(scanner, self.body, "top_n")? == Some(0) {
+                    return Err(Error::Invalid { param: "top_n", reason: "it must be at least 1" });
+                }
+            }
+            "return_documents" if self.endpoint == Endpoint::Rerank => {
+                boolean(scanner, self.body, "return_documents")?;
+            }
             "stream" => self.found.stream = boolean(scanner, self.body, "stream")?,
             "stream_options" => self.stream_options(scanner)?,
             "max_tokens" => self.output_bound(scanner, "max_tokens")?,
@@ -285,6 +307,48 @@ impl<'a> Reading<'a> {
             return Err(Error::Invalid { param, reason: "it is empty; give at least one text" });
         }
         self.prompt_of(span);
+        Ok(())
+    }
+
+    /// What documents are ranked by: text, or an object where a model takes more than text.
+    fn query(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Error> {
+        let got = scanner.kind()?;
+        let span = scanner.value()?;
+        match got {
+            Kind::String if span.len() == 2 => {
+                Err(Error::Invalid { param: "query", reason: "it is empty; say what to rank by" })
+            }
+            Kind::String | Kind::Object => {
+                self.query_bytes = span.len() as u64;
+                Ok(())
+            }
+            _ => {
+                let expected = "a string or an object";
+                Err(Error::WrongType { param: "query", expected, got: got.name() })
+            }
+        }
+    }
+
+    fn documents(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Error> {
+        let (param, expected) = ("documents", "an array of strings or objects");
+        let start = scanner.offset();
+        let got = scanner.kind()?;
+        if got != Kind::Array {
+            return Err(Error::WrongType { param, expected, got: got.name() });
+        }
+        let mut items = scanner.enter_array()?;
+        while items.next(scanner)? {
+            let got = scanner.kind()?;
+            if !matches!(got, Kind::String | Kind::Object) {
+                return Err(Error::WrongType { param, expected, got: got.name() });
+            }
+            scanner.value()?;
+            self.documents += 1;
+        }
+        if self.documents == 0 {
+            return Err(Error::Invalid { param, reason: "it is empty; give at least one document" });
+        }
+        self.prompt_of(start..scanner.offset());
         Ok(())
     }
 
@@ -438,7 +502,17 @@ impl<'a> Reading<'a> {
                 Endpoint::Chat => "messages",
                 Endpoint::Completions => "prompt",
                 Endpoint::Embeddings => "input",
+                Endpoint::Rerank => "documents",
             }));
+        }
+        if self.endpoint == Endpoint::Rerank {
+            if self.query_bytes == 0 {
+                return Err(Error::Missing("query"));
+            }
+            // A reranker reads the query with every document.
+            let queries = self.query_bytes.saturating_mul(self.documents);
+            self.found.prompt_bytes = self.found.prompt_bytes.saturating_add(queries);
+            self.found.stream = false;
         }
         Ok((self.found, self.members))
     }

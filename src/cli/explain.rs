@@ -38,7 +38,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "NAME")]
     pub key: Option<String>,
     /// Which API is called
-    #[arg(long, default_value = "chat", value_name = "chat|completions|embeddings", value_parser = endpoint)]
+    #[arg(long, default_value = "chat", value_name = "chat|completions|embeddings|rerank", value_parser = endpoint)]
     pub endpoint: Endpoint,
     /// Members of the request's body that steer, as JSON: `{"provider": {"only": ["deepseek"]}}`
     #[arg(long, value_name = "JSON")]
@@ -221,10 +221,7 @@ fn nearest(near: &[String]) -> String {
 }
 
 fn endpoint(text: &str) -> Result<Endpoint, String> {
-    [Endpoint::Chat, Endpoint::Completions, Endpoint::Embeddings]
-        .into_iter()
-        .find(|endpoint| endpoint.name() == text)
-        .ok_or_else(|| "write chat, completions or embeddings".to_owned())
+    Endpoint::from_name(text).ok_or_else(|| "write chat, completions, embeddings or rerank".to_owned())
 }
 
 fn tag(text: &str) -> Result<(String, String), String> {

@@ -23,7 +23,7 @@ pub enum Failure {
     Head(Refusal),
     /// No such path.
     #[error(
-        "Unknown request URL: {method} {path}. The endpoints are POST /v1/chat/completions, /v1/completions, /v1/embeddings and GET /v1/models."
+        "Unknown request URL: {method} {path}. The endpoints are POST /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/rerank and GET /v1/models."
     )]
     UnknownPath {
         /// The method, as sent.

@@ -157,6 +157,8 @@ const fn output_of(all: Capabilities) -> &'static str {
         "text"
     } else if all.covers(Capabilities::EMBEDDINGS) {
         "embeddings"
+    } else if all.covers(Capabilities::RERANK) {
+        "rerank"
     } else {
         "text"
     }

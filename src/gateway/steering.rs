@@ -74,12 +74,13 @@ pub fn call_of(
         ));
     }
     members.insert("model".to_owned(), model.into());
-    let (prompt, text) = match endpoint {
-        Endpoint::Chat => ("messages", serde_json::json!([{}])),
-        Endpoint::Completions => ("prompt", "-".into()),
-        Endpoint::Embeddings => ("input", "-".into()),
+    let prompt: &[(&str, serde_json::Value)] = match endpoint {
+        Endpoint::Chat => &[("messages", serde_json::json!([{}]))],
+        Endpoint::Completions => &[("prompt", "-".into())],
+        Endpoint::Embeddings => &[("input", "-".into())],
+        Endpoint::Rerank => &[("query", "-".into()), ("documents", serde_json::json!(["-"]))],
     };
-    members.insert(prompt.to_owned(), text);
+    members.extend(prompt.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     let body = serde_json::Value::Object(members).to_string();
     let mut call = Call::parse(endpoint, body.into(), DEPTH_LIMIT).map_err(|error| error.to_string())?;
     complete(snapshot, &mut call);

@@ -33,6 +33,7 @@ pub fn of(method: &Method, path: &str) -> Result<Target, Unknown> {
         "/v1/chat/completions" => (Target::Call(Endpoint::Chat), "POST"),
         "/v1/completions" => (Target::Call(Endpoint::Completions), "POST"),
         "/v1/embeddings" => (Target::Call(Endpoint::Embeddings), "POST"),
+        "/v1/rerank" => (Target::Call(Endpoint::Rerank), "POST"),
         "/v1/models" => (Target::Models, "GET"),
         "/health" | "/" => (Target::Health, "GET"),
         other => match other.strip_prefix("/v1/models/") {

@@ -159,7 +159,8 @@ impl Kind {
         }
     }
 
-    /// What it can do beyond plain chat; a route of a model that only chats loses `EMBEDDINGS` again.
+    /// What it can do beyond plain chat; a route of a model that only chats loses `EMBEDDINGS` and `RERANK`
+    /// again.
     pub const fn capabilities(self) -> Capabilities {
         match self {
             // `n` is dropped without a word.

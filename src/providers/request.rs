@@ -27,6 +27,7 @@ pub const fn path_of(endpoint: Endpoint) -> &'static str {
         Endpoint::Chat => "/chat/completions",
         Endpoint::Completions => "/completions",
         Endpoint::Embeddings => "/embeddings",
+        Endpoint::Rerank => "/rerank",
     }
 }
 
@@ -59,8 +60,7 @@ fn edits_for(kind: Kind, call: &Call, upstream_model: &str) -> Edits {
     if let Some(wishes) = &call.wishes {
         steering::edit(kind, call, wishes, &mut edits);
     }
-    if call.stream && !call.include_usage && call.endpoint != Endpoint::Embeddings && kind != Kind::OpenRouter
-    {
+    if call.stream && !call.include_usage && call.endpoint.writes() && kind != Kind::OpenRouter {
         edits.push(ask_for_usage(call));
     }
     match kind {

@@ -19,15 +19,31 @@ pub enum Endpoint {
     Completions,
     /// `POST /v1/embeddings`
     Embeddings,
+    /// `POST /v1/rerank`
+    Rerank,
 }
 
 impl Endpoint {
-    /// The name policies match on (`chat`, `completions`, `embeddings`).
+    /// All there are.
+    pub const ALL: [Self; 4] = [Self::Chat, Self::Completions, Self::Embeddings, Self::Rerank];
+
+    /// The endpoint of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|endpoint| endpoint.name() == name)
+    }
+
+    /// Whether an answer there is text that a model writes: what is not has no answer tokens, no first one, and no next turn.
+    pub const fn writes(self) -> bool {
+        matches!(self, Self::Chat | Self::Completions)
+    }
+
+    /// The name policies match on (`chat`, `completions`, `embeddings`, `rerank`).
     pub const fn name(self) -> &'static str {
         match self {
             Self::Chat => "chat",
             Self::Completions => "completions",
             Self::Embeddings => "embeddings",
+            Self::Rerank => "rerank",
         }
     }
 
@@ -37,6 +53,7 @@ impl Endpoint {
             Self::Chat => Capabilities::CHAT,
             Self::Completions => Capabilities::COMPLETIONS,
             Self::Embeddings => Capabilities::EMBEDDINGS,
+            Self::Rerank => Capabilities::RERANK,
         }
     }
 }

@@ -24,6 +24,7 @@ mod models;
 mod outages;
 mod overload;
 mod reload;
+mod rerank;
 mod shadow;
 mod steering;
 mod stopping;

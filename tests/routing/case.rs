@@ -365,10 +365,7 @@ fn objective(name: &str) -> Objective {
 }
 
 fn endpoint(name: &str) -> Endpoint {
-    [Endpoint::Chat, Endpoint::Completions, Endpoint::Embeddings]
-        .into_iter()
-        .find(|one| one.name() == name)
-        .expect("an endpoint")
+    Endpoint::from_name(name).expect("an endpoint")
 }
 
 fn retention(name: &str) -> Retention {
@@ -386,6 +383,7 @@ fn capabilities(names: &[String]) -> Capabilities {
             "tools" => Capabilities::TOOLS,
             "json_schema" => Capabilities::JSON_SCHEMA,
             "embeddings" => Capabilities::EMBEDDINGS,
+            "rerank" => Capabilities::RERANK,
             other => panic!("{other} is not a capability of these cases"),
         })
     })

@@ -128,6 +128,8 @@ choice! {
         Completions = "completions",
         /// Embeddings.
         Embeddings = "embeddings",
+        /// Reranking.
+        Rerank = "rerank",
         /// Tool calls.
         Tools = "tools",
         /// Answers held to a JSON Schema.

@@ -13,7 +13,6 @@ use crate::relay::account::{Account, Answered, Ended, Who};
 use crate::relay::body::StreamBody;
 use crate::relay::meter::Meter;
 use crate::relay::{RelayBody, whole};
-use crate::routing::Endpoint;
 use crate::telemetry::InFlight;
 use crate::units::{Now, Usage};
 use crate::upstream::fallback::Served;
@@ -82,17 +81,14 @@ impl Way {
         let prompt_tokens = call.prompt_tokens_estimated();
         Ok(match answer {
             Answer::Whole(answer) => {
-                let reported = whole::reported(&answer);
+                let reported = whole::reported(&answer, call.endpoint.writes());
                 let counted = Usage {
                     prompt: prompt_tokens,
                     completion: answer.body.len() as u64 / 4,
                     ..Usage::default()
                 };
-                let counted = if call.endpoint == Endpoint::Embeddings {
-                    Usage { completion: 0, ..counted }
-                } else {
-                    counted
-                };
+                let counted =
+                    if call.endpoint.writes() { counted } else { Usage { completion: 0, ..counted } };
                 let cost = account.price(reported.as_ref(), counted).and_then(|settlement| settlement.cost());
                 let pieces = whole::body_with_cost(&answer, reported.as_ref(), cost);
                 let response = reply::answer(&answer.headers, false, cost, RelayBody::pieces(pieces));
