@@ -24,6 +24,7 @@ use crate::upstream::fallback::Errand;
 use crate::upstream::trial::Course;
 
 use super::auth::{self, Caller, Stranger};
+use super::cors;
 use super::failure::Failure;
 use super::framing::{Refusal, RequestBody};
 use super::intake::{self, Tags};
@@ -49,6 +50,19 @@ pub async fn answer(gateway: Arc<Gateway>, request: Request<RequestBody>) -> Res
         over: false,
         gateway,
     };
+    // Only browsers send an origin.
+    let live = request.headers().contains_key(header::ORIGIN).then(|| way.gateway.live());
+    let cors = live.as_ref().and_then(|live| live.snapshot.settings.cors.as_ref());
+    let origin = cors::allowed(cors, request.headers());
+    let preflight = cors.filter(|_| origin.is_some());
+    if let Some(mut answer) =
+        preflight.and_then(|cors| cors::preflight(cors, request.method(), request.headers()))
+    {
+        way.over = true;
+        reply::stamp(&mut answer, way.id.as_str(), Trail::default(), None);
+        cors::stamp(&mut answer, origin);
+        return answer;
+    }
     // Boxed, so that what the way needs until it has an answer is given back then: hyper keeps the room for this future as
     // long as the connection lives, and a stream may stand idle for minutes.
     let outcome = AssertUnwindSafe(Box::pin(way.go(request))).catch_unwind().await;
@@ -58,7 +72,9 @@ pub async fn answer(gateway: Arc<Gateway>, request: Request<RequestBody>) -> Res
     });
     way.over = true;
     let mut response = outcome.unwrap_or_else(|failure| way.failed(&failure));
-    reply::stamp(&mut response, way.id.as_str(), std::mem::take(&mut way.trail));
+    let took = way.gateway.books.clock.now().mono.since(way.began.mono);
+    reply::stamp(&mut response, way.id.as_str(), std::mem::take(&mut way.trail), Some(took));
+    cors::stamp(&mut response, origin);
     response
 }
 
@@ -69,7 +85,7 @@ pub fn refused(gateway: &Gateway, refusal: Refusal) -> Response<RelayBody> {
     let told = failure.told(id.as_str());
     gateway.books.metrics.ended("none", "none", "none", "none", told.status.as_u16(), failure.outcome());
     let mut response = reply::error(&told);
-    reply::stamp(&mut response, id.as_str(), Trail::default());
+    reply::stamp(&mut response, id.as_str(), Trail::default(), None);
     response
 }
 
@@ -126,7 +142,7 @@ impl Way {
         };
         let in_flight = self.gateway.enter().ok_or(Failure::Busy)?;
         let limits = live.snapshot.settings.limits;
-        let body = intake::body(&head.headers, body, limits.body_bytes_max).await?;
+        let body = intake::body(&head.headers, body, limits).await?;
         let mut call =
             Call::parse(endpoint, body, usize::try_from(limits.json_depth_max).unwrap_or(usize::MAX))?;
         call.deadline = intake::patience(&head.headers);

@@ -53,8 +53,24 @@ pub enum Failure {
     #[error("Unsupported Content-Type. Send the body as application/json.")]
     ContentType,
     /// Compressed.
-    #[error("Compressed request bodies are not accepted. Send the body without Content-Encoding.")]
+    #[error(
+        "Compressed request bodies are not accepted. Send the body without Content-Encoding, or ask whoever runs this gateway to set limits.compressed_bodies."
+    )]
     CompressedBody,
+    /// Compressed in a way that is not known here.
+    #[error("This Content-Encoding is not known here. Send gzip or deflate, or the body as it is.")]
+    UnknownCoding,
+    /// Compressed, and not what it says, or not to its end.
+    #[error("The compressed request body could not be unpacked. Send it whole, or without Content-Encoding.")]
+    BadCompression,
+    /// It would unpack to far more than anybody writes.
+    #[error(
+        "The request body unpacks to more than {ratio_max} times its size. Send it without Content-Encoding."
+    )]
+    Bomb {
+        /// The most times its size that is unpacked.
+        ratio_max: u64,
+    },
     /// Too long.
     #[error(
         "The request body is larger than {bytes_max} bytes. Shorten it, or ask whoever runs this gateway to raise limits.body_bytes_max."
@@ -133,8 +149,8 @@ pub struct Told {
     pub status: StatusCode,
     /// The body, JSON.
     pub body: Bytes,
-    /// Seconds to wait, where waiting helps.
-    pub retry_after: Option<u64>,
+    /// How long to wait, where waiting helps.
+    pub retry_after: Option<Duration>,
     /// Whether the client should try by itself; `None`: it knows.
     pub should_retry: Option<bool>,
     /// The method to use instead.
@@ -142,6 +158,9 @@ pub struct Told {
     /// The code, also in the log and the metrics.
     pub code: &'static str,
 }
+
+/// The wait where nobody knows better.
+const MOMENT: Duration = Duration::from_secs(1);
 
 const CALLERS: &str = "invalid_request_error";
 const OURS: &str = "tollway_error";
@@ -160,12 +179,12 @@ impl Failure {
             other => other.to_string(),
         };
         let retry_after = match self {
-            Self::AllLimited { wait } => Some(whole_seconds(*wait)),
+            Self::AllLimited { wait } => Some(*wait),
             Self::Upstream(error) => {
-                error.wait().map(whole_seconds).or((status == StatusCode::SERVICE_UNAVAILABLE).then_some(1))
+                error.wait().or((status == StatusCode::SERVICE_UNAVAILABLE).then_some(MOMENT))
             }
-            Self::Busy | Self::NoRoute { .. } => Some(1),
-            Self::Head(Refusal::Connections) => Some(1),
+            Self::Busy | Self::NoRoute { .. } => Some(MOMENT),
+            Self::Head(Refusal::Connections) => Some(MOMENT),
             _ => None,
         };
         // Every route has been tried: a client that tries again by itself would only repeat the whole chain.
@@ -210,6 +229,11 @@ impl Failure {
             Self::CompressedBody => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, CALLERS, None, "unsupported_content_encoding")
             }
+            Self::UnknownCoding => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, CALLERS, None, "unknown_content_encoding")
+            }
+            Self::BadCompression => (StatusCode::BAD_REQUEST, CALLERS, None, "bad_compression"),
+            Self::Bomb { .. } => (StatusCode::PAYLOAD_TOO_LARGE, CALLERS, None, "request_expands_too_much"),
             Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, CALLERS, None, "request_too_large"),
             Self::BodyFault(_) => (StatusCode::BAD_REQUEST, CALLERS, None, "bad_request_body"),
             Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, CALLERS, None, "request_too_slow"),
@@ -309,7 +333,7 @@ fn as_it_came(error: &upstream::Error) -> Option<Told> {
     let parsed: serde_json::Value = serde_json::from_slice(body).ok()?;
     parsed.get("error").filter(|inner| inner.is_object() || inner.is_string())?;
     let status = *status;
-    let retry_after = error.wait().map(whole_seconds);
+    let retry_after = error.wait();
     let should_retry = (status != StatusCode::TOO_MANY_REQUESTS).then_some(false);
     let code = error.reasons().first().map_or("upstream", |reason| reason.fault.class.code());
     Some(Told { status, body: body.clone(), retry_after, should_retry, allow: None, code })
@@ -329,6 +353,12 @@ fn seconds_in_words(wait: &Duration) -> String {
 impl Told {
     /// `retry-after` as a header value.
     pub fn retry_after_value(&self) -> Option<HeaderValue> {
-        self.retry_after.map(|seconds| HeaderValue::from(seconds.max(1)))
+        self.retry_after.map(|wait| HeaderValue::from(whole_seconds(wait).max(1)))
+    }
+
+    /// `retry-after-ms` as a header value: the same to the millisecond, which the official clients prefer.
+    pub fn retry_after_ms_value(&self) -> Option<HeaderValue> {
+        let ms = |wait: Duration| u64::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
+        self.retry_after.map(|wait| HeaderValue::from(ms(wait).max(1)))
     }
 }

@@ -20,6 +20,7 @@ mod hedges;
 mod isolation;
 mod kill;
 mod learning;
+mod manners;
 mod models;
 mod outages;
 mod overload;
