@@ -3,7 +3,10 @@
 pub mod body;
 pub mod chunk;
 pub mod envelope;
+pub mod face;
+pub mod messages;
 pub mod prefix;
+pub mod responses;
 pub mod scan;
 pub mod splice;
 pub mod sse;

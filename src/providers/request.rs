@@ -12,6 +12,7 @@ use crate::routing::Endpoint;
 use super::fireworks;
 use super::kind::Kind;
 use super::steering;
+use super::thinking;
 
 /// The edits to a body, few enough to stay off the heap.
 pub type Edits = SmallVec<[Edit; 4]>;
@@ -63,6 +64,7 @@ fn edits_for(kind: Kind, call: &Call, upstream_model: &str) -> Edits {
     if call.stream && !call.include_usage && call.endpoint.writes() && kind != Kind::OpenRouter {
         edits.push(ask_for_usage(call));
     }
+    thinking::in_words_of(kind, call, &mut edits);
     match kind {
         Kind::Fireworks => leave_out_unknown(call, &mut edits),
         Kind::Together => {

@@ -12,16 +12,19 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use crate::api::envelope::Envelope;
+use crate::api::face::{Said, Untold};
 use crate::api::sse::Scanner;
 use crate::units::{Clock, Mono};
 use crate::upstream::Streamed;
 
 use super::account::{Account, Ended};
+use super::faced::{self, Faced};
 use super::meter::{Flow, Meter, Out};
 
 /// A body of any of the three kinds a caller gets.
@@ -78,6 +81,7 @@ pub struct StreamBody {
     upstream: Option<Incoming>,
     events: Scanner,
     meter: Meter,
+    face: Option<Box<Faced>>,
     account: Option<Account>,
     out: VecDeque<Bytes>,
     clock: Arc<dyn Clock>,
@@ -88,10 +92,11 @@ pub struct StreamBody {
 }
 
 impl StreamBody {
-    /// Goes on with `streamed`, whose first events were held back until now.
+    /// Goes on with `streamed`, whose first events were held back until now; told by `face`, if it is not the caller's shape.
     pub fn new(
         streamed: Streamed,
         meter: Meter,
+        face: Option<Box<Faced>>,
         account: Account,
         clock: Arc<dyn Clock>,
         idle_timeout: Duration,
@@ -100,6 +105,7 @@ impl StreamBody {
             upstream: Some(streamed.body),
             events: streamed.events,
             meter,
+            face,
             account: Some(account),
             out: VecDeque::new(),
             heard_at: clock.now().mono,
@@ -183,9 +189,15 @@ impl StreamBody {
     }
 
     fn follow(&mut self, flow: Flow, out: Out) {
-        self.out.extend(out.into_iter().filter(|bytes| !bytes.is_empty()));
         if let Some(account) = self.account.as_mut() {
             account.note(self.meter.reported(), self.meter.counted());
+        }
+        if self.face.is_some() {
+            if let Err(untold) = self.tell(flow, &out) {
+                return self.broken(untold.0);
+            }
+        } else {
+            self.out.extend(out.into_iter().filter(|bytes| !bytes.is_empty()));
         }
         match flow {
             Flow::On => {}
@@ -194,18 +206,47 @@ impl StreamBody {
         }
     }
 
+    /// Puts `out` into the words of the caller's face.
+    fn tell(&mut self, flow: Flow, out: &Out) -> Result<(), Untold> {
+        let Some(face) = self.face.as_mut() else { return Ok(()) };
+        let ended = (flow == Flow::Ended).then(|| {
+            let account = self.account.as_ref();
+            let settlement =
+                account.and_then(|account| account.price(self.meter.reported(), self.meter.counted()));
+            faced::tally(settlement.as_ref())
+        });
+        let mut told = Vec::new();
+        let all = face.relay(out, ended.as_ref(), &mut told);
+        self.out.extend((!told.is_empty()).then(|| Bytes::from(told)));
+        all
+    }
+
     /// Ends a stream that broke: with the upstream's own error event if it sent one, else with ours; never with `[DONE]`.
     fn broken(&mut self, reason: &'static str) {
-        if !self.meter.told() {
-            let id = self.account.as_ref().map(|account| account.request_id().to_owned());
-            let message = format!(
-                "The answer broke off: {reason}. What came so far is incomplete; send the request again."
-            );
-            let event =
-                Envelope::new(&message, "upstream_error", None, Some("stream_broken"), id.as_deref()).event();
-            self.out.push_back(event);
+        if !self.meter.told() || self.face.is_some() {
+            let event = self.break_told(reason);
+            self.out.extend((!event.is_empty()).then_some(event));
         }
         self.finish(Ended::Broken(reason));
+    }
+
+    fn break_told(&mut self, reason: &str) -> Bytes {
+        let message = format!(
+            "The answer broke off: {reason}. What came so far is incomplete; send the request again."
+        );
+        let kind = "upstream_error";
+        let id = self.account.as_ref().map(Account::request_id);
+        let Some(face) = self.face.as_mut() else {
+            return Envelope::new(&message, kind, None, Some("stream_broken"), id).event();
+        };
+        face.failed(&Said {
+            status: StatusCode::BAD_GATEWAY,
+            kind,
+            param: None,
+            code: "stream_broken",
+            message: &message,
+            request_id: id.unwrap_or_default(),
+        })
     }
 
     fn finish(&mut self, ended: Ended) {

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod body;
+pub mod faced;
 pub mod meter;
 pub mod whole;
 

@@ -267,3 +267,27 @@ async fn usage_may_be_asked_for_as_openrouter_has_it() {
     assert!(!plain.contains("\"cost\"") && with.contains("\"cost\""), "{with}");
     assert_eq!(fake.last().json().get("usage"), None);
 }
+
+#[tokio::test]
+async fn the_same_fields_steer_the_other_surfaces() {
+    let (first, second, gateway) = pair().await;
+    for (path, body) in [
+        (
+            "/v1/messages",
+            json!({"model": MODEL, "max_tokens": 9, "messages": [{"role": "user", "content": "tok-7"}]}),
+        ),
+        ("/v1/responses", json!({"model": MODEL, "input": "tok-7"})),
+    ] {
+        let mut body = body;
+        assert_eq!(gateway.post(path, body.to_string()).send().await.status, 200, "{path}");
+        body["provider"] = json!({"only": ["Second"]});
+        body["model"] = format!("{MODEL}:floor").into();
+        let response = gateway.post(path, body.to_string()).send().await;
+        assert_eq!(response.status, 200, "{path}");
+        assert_eq!(header(&response, "x-tollway-route"), "second/served", "{path}");
+        assert_eq!(second.last().json().get("provider"), None);
+        body["provider"] = json!({"only": 1});
+        assert_eq!(gateway.post(path, body.to_string()).send().await.status, 400, "{path}");
+    }
+    assert_eq!((first.count(), second.count()), (2, 2));
+}

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use http::Response;
 
 use crate::api::body::Call;
+use crate::api::face::Start;
 use crate::gateway::auth::Caller;
 use crate::gateway::failure::Failure;
 use crate::gateway::live::Live;
 use crate::gateway::reply;
 use crate::relay::account::{Account, Answered, Ended, Who};
 use crate::relay::body::StreamBody;
+use crate::relay::faced::{self, Faced};
 use crate::relay::meter::Meter;
 use crate::relay::{RelayBody, whole};
 use crate::telemetry::InFlight;
@@ -48,7 +50,7 @@ impl Way {
             policy: Arc::clone(&policy.name),
             team: caller.team_arc(),
             key: caller.key.map_or_else(|| "".into(), |(_, key)| Arc::clone(&key.name)),
-            endpoint: call.endpoint.name(),
+            endpoint: call.surface_name(),
             stream: call.stream,
             decision: self.seen.decision.take(),
         };
@@ -79,6 +81,7 @@ impl Way {
         let clock = Arc::clone(&books.clock);
         let mut account = Account::open(books, who, by, series, in_flight, self.began.mono);
         let prompt_tokens = call.prompt_tokens_estimated();
+        let start = Start { request_id: self.id.as_str(), at_s: self.began.wall.as_second(), prompt_tokens };
         Ok(match answer {
             Answer::Whole(answer) => {
                 let reported = whole::reported(&answer, call.endpoint.writes());
@@ -89,9 +92,23 @@ impl Way {
                 };
                 let counted =
                     if call.endpoint.writes() { counted } else { Usage { completion: 0, ..counted } };
-                let cost = account.price(reported.as_ref(), counted).and_then(|settlement| settlement.cost());
-                let pieces = whole::body_with_cost(&answer, reported.as_ref(), cost);
-                let response = reply::answer(&answer.headers, false, cost, RelayBody::pieces(pieces));
+                let settlement = account.price(reported.as_ref(), counted);
+                let cost = settlement.and_then(|settlement| settlement.cost());
+                let body = match &call.face {
+                    None => RelayBody::pieces(whole::body_with_cost(&answer, reported.as_ref(), cost)),
+                    Some(face) => {
+                        match face.whole(&answer.body, &start, &faced::tally(settlement.as_ref())) {
+                            Ok(told) => RelayBody::of(told),
+                            Err(untold) => {
+                                // Paid for, and of no use: the account says so, and the caller is told.
+                                account.note(reported.as_ref(), counted);
+                                account.close(Ended::Broken(untold.0));
+                                return Ok(reply::error(&Failure::Bug.told(self.id.as_str(), self.surface)));
+                            }
+                        }
+                    }
+                };
+                let response = reply::answer(&answer.headers, false, cost, body);
                 account.note(reported.as_ref(), counted);
                 account.close(Ended::Well);
                 response
@@ -99,7 +116,9 @@ impl Way {
             Answer::Streamed(streamed) => {
                 let headers = streamed.headers.clone();
                 let meter = Meter::new(call.include_usage, prompt_tokens);
-                let body = StreamBody::new(*streamed, meter, account, clock, policy.fallback.idle_timeout);
+                let face = call.face.as_ref().map(|face| Box::new(Faced::new(face.writer(&start))));
+                let idle_timeout = policy.fallback.idle_timeout;
+                let body = StreamBody::new(*streamed, meter, face, account, clock, idle_timeout);
                 reply::answer(&headers, true, None, RelayBody::Stream(Box::new(body)))
             }
         })
