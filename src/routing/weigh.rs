@@ -44,15 +44,16 @@ pub(super) fn weigh(
 ) -> Candidate {
     let prompt = facts.prompt_tokens;
     let held = facts.held.get(place).copied().unwrap_or_default();
-    let (held, stays) = match facts.wants.session {
-        Some((stays, known)) if stays == place && facts.held.iter().all(|held| held.tokens == 0) => {
-            (known, true)
-        }
-        _ => (held, false),
-    };
     let held_tokens = u64::from(held.tokens).min(prompt);
     let hit = if held_tokens == 0 { 0.0 } else { seen.cache_hits.at(held.age_s) };
-    let cached = (held_tokens as f32 * hit) as u64;
+    // A caller's word that this is the same conversation counts in money alone: what a first token takes is foretold, and
+    // learnt, by what is known of the prompt itself.
+    let known = facts.held.iter().any(|held| held.tokens > 0);
+    let stays = facts.wants.session.filter(|(stays, _)| *stays == place && !known).map(|(_, held)| held);
+    let cached = match stays {
+        Some(held) => (u64::from(held.tokens).min(prompt) as f32 * seen.cache_hits.at(held.age_s)) as u64,
+        None => (held_tokens as f32 * hit) as u64,
+    };
     let output = cost::output_tokens(policy, facts);
     let tokens = ExpectedTokens { uncached: prompt - cached.min(prompt), cached, output };
     let price = route.price.as_ref().zip(rates);
@@ -115,7 +116,7 @@ pub(super) fn weigh(
             wish: small(wishes::place_in_order(route, facts)),
             slower: wishes::is_slower(seen, uncached, facts),
         },
-        stays,
+        stays: stays.is_some(),
         eligible: small(place),
         last_resort: false,
     }
