@@ -11,3 +11,4 @@ pub mod scan;
 pub mod splice;
 pub mod sse;
 pub mod usage;
+pub mod wishes;

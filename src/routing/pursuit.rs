@@ -160,7 +160,8 @@ impl Pursuit {
         let lateness_usd = decision.lateness_usd;
         let own = running.candidate.offer;
         let mut best: Option<(f64, &Candidate)> = None;
-        for candidate in decision.order.iter().filter(|one| !one.last_resort) {
+        let model = running.candidate.place.model;
+        for candidate in decision.order.iter().filter(|one| !one.last_resort && one.place.model == model) {
             let gained = plan::gained(&own, first, age_s, candidate.in_time, left_s);
             // Who is late already gains no promise kept, but an answer that may else never come.
             let worth = if is_late {

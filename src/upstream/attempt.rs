@@ -35,8 +35,8 @@ const PRELUDE_EVENTS_MAX: usize = 256;
 pub struct Target {
     /// Its dialect.
     pub kind: Kind,
-    /// Chat, completions and embeddings, in that order.
-    uris: [Uri; 3],
+    /// As [`Endpoint::ALL`].
+    uris: [Uri; Endpoint::ALL.len()],
     /// Authorization, content type and what else every request carries.
     headers: HeaderMap,
 }
@@ -70,7 +70,12 @@ impl Target {
             header::USER_AGENT,
             HeaderValue::from_static(concat!("tollway/", env!("CARGO_PKG_VERSION"))),
         );
-        let uris = [uri(Endpoint::Chat)?, uri(Endpoint::Completions)?, uri(Endpoint::Embeddings)?];
+        let uris = [
+            uri(Endpoint::Chat)?,
+            uri(Endpoint::Completions)?,
+            uri(Endpoint::Embeddings)?,
+            uri(Endpoint::Rerank)?,
+        ];
         Ok(Self { kind, uris, headers })
     }
 
@@ -79,6 +84,7 @@ impl Target {
             Endpoint::Chat => &self.uris[0],
             Endpoint::Completions => &self.uris[1],
             Endpoint::Embeddings => &self.uris[2],
+            Endpoint::Rerank => &self.uris[3],
         }
     }
 
@@ -205,8 +211,10 @@ fn fault_of_whole(chunk: &Chunk, endpoint: Endpoint) -> Option<&'static str> {
     if chunk.error.is_some() {
         return Some("an error under status 200");
     }
-    if endpoint == Endpoint::Embeddings {
-        return (chunk.data_count == 0).then_some("an answer without embeddings");
+    match endpoint {
+        Endpoint::Chat | Endpoint::Completions => {}
+        Endpoint::Embeddings => return (chunk.data_count == 0).then_some("an answer without embeddings"),
+        Endpoint::Rerank => return (chunk.data_count == 0).then_some("an answer without results"),
     }
     if chunk.choice_count == 0 {
         return Some("an answer without choices");

@@ -34,6 +34,7 @@ use super::demand::Demand;
 use super::error::{Error, Reason};
 use super::health::{RouteHealth, Table};
 use super::prefix::Prefixes;
+use super::stays::Stays;
 use super::story::Story;
 use super::trial::{Brought, Course, Patience, Trial, Underway};
 
@@ -51,6 +52,8 @@ pub struct Upstreams {
     pub demand: Arc<Demand>,
     /// Which prompts were served where.
     pub prefixes: Arc<Prefixes>,
+    /// Where conversations are that their callers name.
+    pub stays: Arc<Stays>,
     /// Where attempts are counted.
     pub metrics: Arc<Metrics>,
     /// Time.

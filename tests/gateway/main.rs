@@ -20,12 +20,16 @@ mod hedges;
 mod isolation;
 mod kill;
 mod learning;
+mod manners;
 mod messages;
+mod models;
 mod outages;
 mod overload;
 mod reload;
+mod rerank;
 mod responses;
 mod shadow;
+mod steering;
 mod stopping;
 
 use serde_json::{Value, json};

@@ -89,6 +89,8 @@ choice! {
         Completions = "completions",
         /// Embeddings.
         Embeddings = "embeddings",
+        /// Reranking.
+        Rerank = "rerank",
     }
 }
 
