@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod chunk;
+pub mod continued;
 pub mod envelope;
 pub mod prefix;
 pub mod scan;

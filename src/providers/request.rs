@@ -8,15 +8,17 @@ use crate::api::scan::{self, Kind as JsonKind, Scanner, Span};
 use crate::api::splice::{Edit, Member, Pieces, splice};
 use crate::routing::Endpoint;
 
+use super::continuation::{self, Continuation};
 use super::fireworks;
 use super::kind::Kind;
 
 /// The edits to a body, few enough to stay off the heap.
 pub type Edits = SmallVec<[Edit; 4]>;
 
-/// `call`'s body as a route of this kind wants it: the same bytes but for what must differ.
-pub fn body_for(kind: Kind, call: &Call, upstream_model: &str) -> Pieces {
-    splice(&call.body, &call.members, &edits_for(kind, call, upstream_model))
+/// `call`'s body as a route of this kind wants it: the same bytes but for what must differ. `way` is how it goes on with an
+/// answer, where the call is to do that.
+pub fn body_for(kind: Kind, way: Continuation, call: &Call, upstream_model: &str) -> Pieces {
+    splice(&call.body, &call.members, &edits_for(kind, way, call, upstream_model))
 }
 
 /// The path below a provider's base URL.
@@ -44,7 +46,7 @@ pub const fn forwarded_headers(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-fn edits_for(kind: Kind, call: &Call, upstream_model: &str) -> Edits {
+fn edits_for(kind: Kind, way: Continuation, call: &Call, upstream_model: &str) -> Edits {
     let mut edits = Edits::new();
     if *call.model != *upstream_model
         && let Some((index, _)) = call.member("model")
@@ -63,6 +65,9 @@ fn edits_for(kind: Kind, call: &Call, upstream_model: &str) -> Edits {
         }
         Kind::DeepSeek => one_name_for_the_bound(call, "max_tokens", &mut edits),
         _ => {}
+    }
+    if let Some(so_far) = &call.so_far {
+        continuation::go_on(kind, way, call, so_far, &mut edits);
     }
     edits
 }
@@ -134,7 +139,7 @@ fn members_of(object: &Bytes) -> Option<Vec<Member>> {
     Some(members)
 }
 
-fn json_string(text: &str) -> Bytes {
+pub(super) fn json_string(text: &str) -> Bytes {
     // A string always serialises.
     serde_json::to_vec(text).map(Bytes::from).unwrap_or_default()
 }
@@ -145,7 +150,7 @@ mod tests {
 
     fn sent(kind: Kind, body: &'static str) -> String {
         let call = Call::parse(Endpoint::Chat, Bytes::from_static(body.as_bytes()), 128).unwrap();
-        String::from_utf8(body_for(kind, &call, "up/m").concat()).unwrap()
+        String::from_utf8(body_for(kind, Continuation::None, &call, "up/m").concat()).unwrap()
     }
 
     #[test]
@@ -158,7 +163,7 @@ mod tests {
     fn r05_a_body_that_needs_no_edit_is_the_same_bytes() {
         let body = Bytes::from_static(br#"{"model":"up/m","messages":[{}]}"#);
         let call = Call::parse(Endpoint::Chat, body.clone(), 128).unwrap();
-        let pieces = body_for(Kind::OpenAi, &call, "up/m");
+        let pieces = body_for(Kind::OpenAi, Continuation::None, &call, "up/m");
         assert_eq!(pieces.as_slice(), [body]);
     }
 

@@ -74,6 +74,13 @@ impl Pursuit {
         }
     }
 
+    /// The same after `attempts` others for the same request.
+    #[must_use]
+    pub fn after(self, attempts: u32) -> Self {
+        let before = usize::try_from(attempts).unwrap_or(usize::MAX);
+        Self { attempts_max: self.attempts_max.saturating_sub(before), ..self }
+    }
+
     /// Routes asked so far.
     pub fn tried(&self) -> &[RouteId] {
         &self.tried

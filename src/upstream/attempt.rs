@@ -15,7 +15,7 @@ use crate::api::chunk::{self, Chunk};
 use crate::api::scan;
 use crate::api::sse::Scanner;
 use crate::providers::fault::{self, Class, Fault};
-use crate::providers::{Kind, request};
+use crate::providers::{Continuation, Kind, continuation, request};
 use crate::routing::Endpoint;
 
 use super::answer::{Answer, Streamed, Whole};
@@ -35,8 +35,12 @@ const PRELUDE_EVENTS_MAX: usize = 256;
 pub struct Target {
     /// Its dialect.
     pub kind: Kind,
+    /// How it goes on with an answer that another one began.
+    pub continuation: Continuation,
     /// Chat, completions and embeddings, in that order.
     uris: [Uri; 3],
+    /// Chat that goes on, where that has an address of its own.
+    prefix_uri: Option<Uri>,
     /// Authorization, content type and what else every request carries.
     headers: HeaderMap,
 }
@@ -54,7 +58,13 @@ pub enum Unusable {
 
 impl Target {
     /// A target at `base_url` (no slash at the end), with `key` as bearer token.
-    pub fn new(kind: Kind, base_url: &str, key: Option<&str>, extra: &HeaderMap) -> Result<Self, Unusable> {
+    pub fn new(
+        kind: Kind,
+        continuation: Continuation,
+        base_url: &str,
+        key: Option<&str>,
+        extra: &HeaderMap,
+    ) -> Result<Self, Unusable> {
         let base = base_url.trim_end_matches('/');
         let uri = |endpoint| format!("{base}{}", request::path_of(endpoint)).parse::<Uri>();
         let mut headers = extra.clone();
@@ -71,11 +81,16 @@ impl Target {
             HeaderValue::from_static(concat!("tollway/", env!("CARGO_PKG_VERSION"))),
         );
         let uris = [uri(Endpoint::Chat)?, uri(Endpoint::Completions)?, uri(Endpoint::Embeddings)?];
-        Ok(Self { kind, uris, headers })
+        let is_prefix = continuation == Continuation::Prefix;
+        let prefix_uri = is_prefix.then(|| continuation::beta_url(base).parse()).transpose()?;
+        Ok(Self { kind, continuation, uris, prefix_uri, headers })
     }
 
-    fn uri(&self, endpoint: Endpoint) -> &Uri {
-        match endpoint {
+    fn uri(&self, call: &Call) -> &Uri {
+        if let (Some(uri), true, Endpoint::Chat) = (&self.prefix_uri, call.so_far.is_some(), call.endpoint) {
+            return uri;
+        }
+        match call.endpoint {
             Endpoint::Chat => &self.uris[0],
             Endpoint::Completions => &self.uris[1],
             Endpoint::Embeddings => &self.uris[2],
@@ -101,9 +116,10 @@ impl Target {
     }
 
     fn request(&self, call: &Call, upstream_model: &str, caller_headers: &HeaderMap) -> Request<RequestBody> {
-        let mut sent = Request::new(RequestBody::new(request::body_for(self.kind, call, upstream_model)));
+        let body = request::body_for(self.kind, self.continuation, call, upstream_model);
+        let mut sent = Request::new(RequestBody::new(body));
         *sent.method_mut() = Method::POST;
-        *sent.uri_mut() = self.uri(call.endpoint).clone();
+        *sent.uri_mut() = self.uri(call).clone();
         let mut headers = self.headers.clone();
         for name in request::forwarded_headers(self.kind) {
             if let Some(value) = caller_headers.get(*name) {

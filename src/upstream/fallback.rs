@@ -81,6 +81,19 @@ pub struct Errand<'a> {
     pub began: Mono,
     /// As above.
     pub limit: Duration,
+    /// The stream that broke off, if this is to go on with it.
+    pub broken: Option<&'a Broken>,
+}
+
+/// A stream that broke off after its caller had seen some of it.
+#[derive(Debug)]
+pub struct Broken {
+    /// Who broke it off, and how.
+    pub reason: Reason,
+    /// Attempts made for the request so far.
+    pub attempts: u32,
+    /// Whose budget further ones draw on.
+    pub budget: RouteId,
 }
 
 /// An answer, and how it came about.
@@ -133,12 +146,16 @@ impl Upstreams {
     /// cancels the attempts under way.
     pub async fn serve(&self, errand: &Errand<'_>, decision: &mut Decision) -> Result<Served, Error> {
         let began = self.clock.now().mono;
-        if let Some(mut budget) = self.budget(errand) {
-            budget.deposit(began);
-        }
         let due = limit(errand.policy, &errand.facts);
         let mut pursuit = Pursuit::new(errand.began, due, errand.policy, errand.facts.may_hedge);
         let mut story = Story::default();
+        if let Some(broken) = errand.broken {
+            // To go on with a broken stream is to try again: it is counted, and paid for, as that.
+            pursuit = pursuit.after(broken.attempts);
+            story.failures.push(broken.reason.clone());
+        } else if let Some(mut budget) = self.budget(errand) {
+            budget.deposit(began);
+        }
         let beaten = AtomicBool::new(false);
         // The first lane is part of this future; a second one, which few requests need, is made when it is.
         let mut front = pin!(None);
@@ -185,7 +202,9 @@ impl Upstreams {
                     if let Some(mut budget) = self.budget(errand) {
                         budget.answered(brought.answered);
                     }
-                    let attempts = u32::try_from(pursuit.tried().len()).unwrap_or(u32::MAX);
+                    let before = errand.broken.map_or(0, |broken| broken.attempts);
+                    let attempts =
+                        u32::try_from(pursuit.tried().len()).unwrap_or(u32::MAX).saturating_add(before);
                     return Ok(served(errand, brought, candidate, attempts, story.failures));
                 }
                 Event::Over(at, Err(failed)) => {
@@ -227,7 +246,7 @@ impl Upstreams {
     /// What a request's extra attempts draw on: the budget of the first route of its name, whichever checkpoint they go to.
     /// A request deposits nowhere else.
     fn budget(&self, errand: &Errand<'_>) -> Option<MutexGuard<'_, RetryBudget>> {
-        let route = errand.facts.eligible.first()?;
+        let route = errand.broken.map(|broken| &broken.budget).or_else(|| errand.facts.eligible.first())?;
         // A panic while it was held can only have left a credit half counted.
         Some(self.budgets.get(usize::from(route.0))?.lock().unwrap_or_else(PoisonError::into_inner))
     }

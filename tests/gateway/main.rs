@@ -23,6 +23,8 @@ mod learning;
 mod outages;
 mod overload;
 mod reload;
+mod rescue;
+mod rescue_refused;
 mod shadow;
 mod stopping;
 

@@ -277,15 +277,6 @@ fn price_age_max(typed: &PolicyDocument) -> Option<Duration> {
 
 /// What the format has and this version does not do yet.
 fn say_what_waits(reader: &Reader<'_>, typed: &PolicyDocument) {
-    let resume = typed.fallback.as_ref().and_then(|fallback| fallback.midstream.as_ref());
-    if let Some(word) = resume.filter(|word| word.value == MidstreamWord::Resume) {
-        super::not_yet(
-            reader,
-            word.spot,
-            "`midstream: resume`",
-            "a stream that breaks ends with an error event",
-        );
-    }
     if let Some(budget) = &typed.budget {
         if let Some(when) = &budget.when_spent {
             let help =
