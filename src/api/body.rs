@@ -9,11 +9,15 @@ use smallvec::SmallVec;
 use crate::routing::{Capabilities, Endpoint, Needs};
 
 use super::continued::SoFar;
+use super::face::Face;
 use super::scan::{self, Fault, Kind, Scanner, Span};
 use super::splice::Member;
 
 /// Longest model name a caller may write, in bytes.
 pub const MODEL_NAME_BYTES_MAX: usize = 256;
+/// What an image counts in the prompt's bytes, whatever its own size: about 1,600 tokens, the most that a model of
+/// Anthropic's makes of one.
+pub const IMAGE_BYTES: u64 = 6_400;
 /// Most members the outermost object may have.
 pub const MEMBERS_MAX: usize = 1024;
 
@@ -47,14 +51,23 @@ pub enum Error {
         /// What is wrong and what to do.
         reason: &'static str,
     },
+    /// A face cannot put it into a chat completion, or its own API would refuse it; in that API's words.
+    #[error("{message}")]
+    Untranslated {
+        /// Which member, by its path; empty where it is none.
+        param: Box<str>,
+        /// What is wrong and what to do.
+        message: Box<str>,
+    },
 }
 
 impl Error {
     /// The member at fault, where it is one.
-    pub const fn param(&self) -> Option<&'static str> {
+    pub fn param(&self) -> Option<&str> {
         match self {
             Self::NotJson(_) | Self::NotAnObject(_) => None,
             Self::Missing(param) | Self::WrongType { param, .. } | Self::Invalid { param, .. } => Some(param),
+            Self::Untranslated { param, .. } => Some(&**param).filter(|param| !param.is_empty()),
         }
     }
 
@@ -64,7 +77,7 @@ impl Error {
             Self::NotJson(_) | Self::NotAnObject(_) => "invalid_json",
             Self::Missing(_) => "missing_required_parameter",
             Self::WrongType { .. } => "invalid_type",
-            Self::Invalid { .. } => "invalid_value",
+            Self::Invalid { .. } | Self::Untranslated { .. } => "invalid_value",
         }
     }
 }
@@ -96,6 +109,8 @@ pub struct Call {
     pub deadline: Option<Duration>,
     /// What was said already, where another route has to go on.
     pub so_far: Option<Arc<SoFar>>,
+    /// What turns the answer into the caller's own shape, where that is not this endpoint's.
+    pub face: Option<Box<Face>>,
 }
 
 impl Call {
@@ -132,6 +147,7 @@ impl Call {
             tags: found.tags,
             deadline: None,
             so_far: None,
+            face: None,
             body,
         })
     }
@@ -139,6 +155,21 @@ impl Call {
     /// The member called `key`, by its place.
     pub fn member(&self, key: &str) -> Option<(usize, &Member)> {
         self.members.iter().enumerate().find(|(_, member)| scan::says(&self.body, &member.key, key))
+    }
+
+    /// Puts on the face that the answer is told through, and takes from it what the translated body cannot say.
+    pub fn wear(&mut self, face: Option<Box<Face>>) {
+        let Some(face) = face else { return };
+        let (tags, images) = (face.tags(), face.images());
+        self.tags.extend(tags.iter().take(TAGS_MAX).cloned());
+        self.prompt_bytes =
+            self.prompt_bytes.saturating_sub(images.bytes).saturating_add(images.count * IMAGE_BYTES);
+        self.face = Some(face);
+    }
+
+    /// The endpoint's name as its caller knows it, for records.
+    pub fn surface_name(&self) -> &'static str {
+        self.face.as_ref().map_or_else(|| self.endpoint.name(), |face| face.name())
     }
 
     /// The prompt's length in tokens, estimated from its bytes: four to a token, and never zero.

@@ -4,6 +4,8 @@ pub mod body;
 pub mod chunk;
 pub mod continued;
 pub mod envelope;
+pub mod face;
+pub mod messages;
 pub mod prefix;
 pub mod scan;
 pub mod splice;

@@ -1,5 +1,6 @@
 //! THE WAY: one request from its head to its answer, a line a step. Each step's output is the next one's argument.
 
+mod counted;
 mod decided;
 mod ended;
 mod relayed;
@@ -15,8 +16,9 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use smallvec::SmallVec;
 
 use crate::api::body::Call;
+use crate::api::face::Surface;
 use crate::relay::RelayBody;
-use crate::routing::{Capabilities, Decision, Policy, RequestFacts, select};
+use crate::routing::{Capabilities, Decision, Endpoint, Policy, RequestFacts, select};
 use crate::telemetry::InFlight;
 use crate::telemetry::kept::Kept;
 use crate::units::{Now, RequestId};
@@ -45,6 +47,7 @@ pub async fn answer(gateway: Arc<Gateway>, request: Request<RequestBody>) -> Res
         began: gateway.books.clock.now(),
         id: gateway.request_id(request.headers()),
         trail: Trail::default(),
+        surface: Surface::Plain,
         seen: Seen::default(),
         course: Course::default(),
         over: false,
@@ -60,6 +63,7 @@ pub async fn answer(gateway: Arc<Gateway>, request: Request<RequestBody>) -> Res
     way.over = true;
     let mut response = outcome.unwrap_or_else(|failure| way.failed(&failure));
     reply::stamp(&mut response, way.id.as_str(), std::mem::take(&mut way.trail));
+    reply::stamp_surface(&mut response, way.surface);
     response
 }
 
@@ -67,7 +71,7 @@ pub async fn answer(gateway: Arc<Gateway>, request: Request<RequestBody>) -> Res
 pub fn refused(gateway: &Gateway, refusal: Refusal) -> Response<RelayBody> {
     let id = gateway.request_id(&HeaderMap::new());
     let failure = Failure::Head(refusal);
-    let told = failure.told(id.as_str());
+    let told = failure.told(id.as_str(), Surface::Plain);
     gateway.books.metrics.ended("none", "none", "none", "none", told.status.as_u16(), failure.outcome());
     let mut response = reply::error(&told);
     reply::stamp(&mut response, id.as_str(), Trail::default());
@@ -80,6 +84,7 @@ struct Way {
     began: Now,
     id: RequestId,
     trail: Trail,
+    surface: Surface,
     seen: Seen,
     course: Course,
     over: bool,
@@ -101,8 +106,11 @@ impl Way {
     async fn go(&mut self, request: Request<RequestBody>) -> Result<Response<RelayBody>, Failure> {
         let live = self.gateway.live();
         let (head, body) = request.into_parts();
-        let target =
-            target::of(&head.method, head.uri.path()).map_err(|unknown| Self::no_such(&head, &unknown))?;
+        let target = target::of(&head.method, head.uri.path()).map_err(|unknown| {
+            self.surface = target::surface_at(head.uri.path());
+            Self::no_such(&head, &unknown)
+        })?;
+        self.surface = target.surface();
         if target == Target::Health {
             return Ok(reply::plain(
                 StatusCode::OK,
@@ -114,6 +122,8 @@ impl Way {
         self.seen.team = Some(caller.team_arc());
         let endpoint = match target {
             Target::Call(endpoint) => endpoint,
+            Target::Faced(_) => Endpoint::Chat,
+            Target::CountTokens => return self.count_tokens(&live, &caller, &head.headers, body).await,
             Target::Models => return Ok(json(models::list(&live.snapshot))),
             Target::Model(id) => {
                 return models::one(&live.snapshot, &id).map(json).ok_or_else(|| unknown_model(&live, &id));
@@ -123,8 +133,10 @@ impl Way {
         let in_flight = self.gateway.enter().ok_or(Failure::Busy)?;
         let limits = live.snapshot.settings.limits;
         let body = intake::body(&head.headers, body, limits.body_bytes_max).await?;
-        let mut call =
-            Call::parse(endpoint, body, usize::try_from(limits.json_depth_max).unwrap_or(usize::MAX))?;
+        let depth_max = usize::try_from(limits.json_depth_max).unwrap_or(usize::MAX);
+        let (body, face) = self.surface.translate(body, depth_max)?;
+        let mut call = Call::parse(endpoint, body, depth_max)?;
+        call.wear(face);
         call.deadline = intake::patience(&head.headers);
         let tags = intake::tags(&head.headers)?;
         self.serve(&live, caller, call, tags, &head.headers, in_flight).await
@@ -141,7 +153,7 @@ impl Way {
         mut in_flight: InFlight,
     ) -> Result<Response<RelayBody>, Failure> {
         self.seen.model = call.model.clone();
-        self.seen.endpoint = call.endpoint.name();
+        self.seen.endpoint = call.surface_name();
         let snapshot = &live.snapshot;
         let resolved = snapshot.names.resolve(&call.model).ok_or_else(|| unknown_model(live, &call.model))?;
         merge_tags(&mut tags, &call, &caller);

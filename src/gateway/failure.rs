@@ -10,6 +10,7 @@ use http::{HeaderValue, StatusCode};
 
 use crate::api::body;
 use crate::api::envelope::Envelope;
+use crate::api::face::{Said, Surface};
 use crate::providers::Class;
 use crate::upstream;
 
@@ -23,7 +24,7 @@ pub enum Failure {
     Head(Refusal),
     /// No such path.
     #[error(
-        "Unknown request URL: {method} {path}. The endpoints are POST /v1/chat/completions, /v1/completions, /v1/embeddings and GET /v1/models."
+        "Unknown request URL: {method} {path}. The endpoints are POST /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/messages, /v1/messages/count_tokens and GET /v1/models."
     )]
     UnknownPath {
         /// The method, as sent.
@@ -139,10 +140,10 @@ const CALLERS: &str = "invalid_request_error";
 const OURS: &str = "tollway_error";
 
 impl Failure {
-    /// The status and body for the caller.
-    pub fn told(&self, request_id: &str) -> Told {
+    /// The status and body for the caller, in the shape that it speaks.
+    pub fn told(&self, request_id: &str, surface: Surface) -> Told {
         if let Self::Upstream(error) = self
-            && let Some(told) = as_it_came(error)
+            && let Some(told) = as_it_came(error, request_id, surface)
         {
             return told;
         }
@@ -164,7 +165,10 @@ impl Failure {
         let exhausted = matches!(self, Self::Upstream(_)) && status != StatusCode::TOO_MANY_REQUESTS;
         let should_retry = (exhausted || matches!(self, Self::NoRoute { .. })).then_some(false);
         let allow = if let Self::WrongMethod { allowed, .. } = self { Some(*allowed) } else { None };
-        let body = Envelope::new(&message, kind, param, Some(code), Some(request_id)).body();
+        let said = Said { status, kind, param, code, message: &message, request_id };
+        let body = surface
+            .error(&said)
+            .unwrap_or_else(|| Envelope::new(&message, kind, param, Some(code), Some(request_id)).body());
         Told { status, body, retry_after, should_retry, allow, code }
     }
 
@@ -182,7 +186,7 @@ impl Failure {
 
     /// Status, type, param and code. A new variant must be given its own: no arm here catches the rest.
     #[deny(clippy::wildcard_enum_match_arm)]
-    fn shape(&self) -> (StatusCode, &'static str, Option<&'static str>, &'static str) {
+    fn shape(&self) -> (StatusCode, &'static str, Option<&str>, &'static str) {
         match self {
             Self::Head(refusal) => (
                 refusal.status(),
@@ -294,16 +298,20 @@ fn upstream_message(error: &upstream::Error) -> String {
     }
 }
 
-/// The upstream's own error, where it is one that the caller can read.
-fn as_it_came(error: &upstream::Error) -> Option<Told> {
+/// The upstream's own error, where it is one that the caller can read; a face says the same in its own shape.
+fn as_it_came(error: &upstream::Error, request_id: &str, surface: Surface) -> Option<Told> {
     let (status, _, body) = error.shared_answer()?;
     let parsed: serde_json::Value = serde_json::from_slice(body).ok()?;
-    parsed.get("error").filter(|inner| inner.is_object() || inner.is_string())?;
+    let inner = parsed.get("error").filter(|inner| inner.is_object() || inner.is_string())?;
     let status = *status;
     let retry_after = error.wait().map(whole_seconds);
     let should_retry = (status != StatusCode::TOO_MANY_REQUESTS).then_some(false);
     let code = error.reasons().first().map_or("upstream", |reason| reason.fault.class.code());
-    Some(Told { status, body: body.clone(), retry_after, should_retry, allow: None, code })
+    let message =
+        inner.get("message").unwrap_or(inner).as_str().unwrap_or("The provider refused the request.");
+    let said = Said { status, kind: CALLERS, param: None, code, message, request_id };
+    let body = surface.error(&said).unwrap_or_else(|| body.clone());
+    Some(Told { status, body, retry_after, should_retry, allow: None, code })
 }
 
 fn whole_seconds(wait: Duration) -> u64 {

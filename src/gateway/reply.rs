@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
+use crate::api::face::Surface;
 use crate::relay::RelayBody;
 use crate::units::NanoUsd;
 
@@ -98,6 +99,17 @@ pub fn error(told: &Told) -> Response<RelayBody> {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Puts on what clients of another surface look for.
+pub fn stamp_surface(response: &mut Response<RelayBody>, surface: Surface) {
+    match surface {
+        Surface::Plain => {}
+        Surface::Messages => {
+            let id = response.headers().get(REQUEST_ID).cloned();
+            response.headers_mut().extend(id.map(|id| (HeaderName::from_static("request-id"), id)));
+        }
+    }
 }
 
 /// Puts on what every response carries.

@@ -2,6 +2,7 @@
 
 use http::Method;
 
+use crate::api::face::Surface;
 use crate::routing::Endpoint;
 
 /// One of the endpoints on the traffic listener.
@@ -9,6 +10,10 @@ use crate::routing::Endpoint;
 pub enum Target {
     /// A call that is routed.
     Call(Endpoint),
+    /// A call of another shape, routed as the chat completion that it is translated to.
+    Faced(Surface),
+    /// `POST /v1/messages/count_tokens`
+    CountTokens,
     /// `GET /v1/models`
     Models,
     /// `GET /v1/models/{id}`, the id with its escapes undone.
@@ -26,6 +31,22 @@ pub enum Unknown {
     Method(&'static str),
 }
 
+impl Target {
+    /// The shape that its caller speaks.
+    pub const fn surface(&self) -> Surface {
+        match self {
+            Self::Faced(surface) => *surface,
+            Self::CountTokens => Surface::Messages,
+            Self::Call(_) | Self::Models | Self::Model(_) | Self::Health => Surface::Plain,
+        }
+    }
+}
+
+/// The shape that whoever asks for `path` will understand, where the request as such names no endpoint.
+pub fn surface_at(path: &str) -> Surface {
+    if path.starts_with("/v1/messages") { Surface::Messages } else { Surface::Plain }
+}
+
 /// The endpoint at `path` for `method`. One slash at the end is overlooked.
 pub fn of(method: &Method, path: &str) -> Result<Target, Unknown> {
     let trimmed = if path.len() > 1 { path.strip_suffix('/').unwrap_or(path) } else { path };
@@ -33,6 +54,8 @@ pub fn of(method: &Method, path: &str) -> Result<Target, Unknown> {
         "/v1/chat/completions" => (Target::Call(Endpoint::Chat), "POST"),
         "/v1/completions" => (Target::Call(Endpoint::Completions), "POST"),
         "/v1/embeddings" => (Target::Call(Endpoint::Embeddings), "POST"),
+        "/v1/messages" => (Target::Faced(Surface::Messages), "POST"),
+        "/v1/messages/count_tokens" => (Target::CountTokens, "POST"),
         "/v1/models" => (Target::Models, "GET"),
         "/health" | "/" => (Target::Health, "GET"),
         other => match other.strip_prefix("/v1/models/") {

@@ -138,11 +138,20 @@ pub(super) fn go_on(kind: Kind, way: Continuation, call: &Call, so_far: &SoFar, 
     for (name, value) in way.request_marks() {
         set(call, name, value, edits);
     }
-    if !so_far.reasoning.is_empty()
+    if ends_thinking(kind, call)
         && let Some((name, value)) = no_thinking(kind)
     {
         set(call, name, value, edits);
+        // A face's own wish, which is in nobody's words yet.
+        let wish = call.member("thinking").filter(|_| call.face.is_some() && name != "thinking");
+        edits.extend(wish.map(|(index, _)| Edit::Remove(index)));
     }
+}
+
+/// Whether a request to go on has to say that the thinking is over.
+pub(super) fn ends_thinking(kind: Kind, call: &Call) -> bool {
+    let thought = call.so_far.as_ref().is_some_and(|said| !said.reasoning.is_empty());
+    thought && no_thinking(kind).is_some()
 }
 
 fn message(way: Continuation, text: &str, reasoning: &str) -> String {

@@ -13,6 +13,7 @@ mod engines;
 mod fireworks;
 mod modelarts;
 mod openrouter;
+mod thinking;
 mod together;
 
 pub use address::is_link_local;

@@ -11,6 +11,7 @@ use crate::routing::Endpoint;
 use super::continuation::{self, Continuation};
 use super::fireworks;
 use super::kind::Kind;
+use super::thinking;
 
 /// The edits to a body, few enough to stay off the heap.
 pub type Edits = SmallVec<[Edit; 4]>;
@@ -56,6 +57,10 @@ fn edits_for(kind: Kind, way: Continuation, call: &Call, upstream_model: &str) -
     if call.stream && !call.include_usage && call.endpoint != Endpoint::Embeddings && kind != Kind::OpenRouter
     {
         edits.push(ask_for_usage(call));
+    }
+    // Who has thought already is told so below.
+    if !continuation::ends_thinking(kind, call) {
+        thinking::in_words_of(kind, call, &mut edits);
     }
     match kind {
         Kind::Fireworks => leave_out_unknown(call, &mut edits),

@@ -13,17 +13,20 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use crate::api::envelope::Envelope;
+use crate::api::face::Said;
 use crate::api::sse::Scanner;
 use crate::units::{Clock, Mono, Reported, Usage};
 use crate::upstream::Streamed;
 use crate::upstream::trial::Course;
 
 use super::account::{Account, Ended};
+use super::faced::Faced;
 use super::meter::{Flow, Meter, Out};
 use super::parts::Bill;
 use super::rescue::{Broke, Continued, Rescue, Rescued, Rescuing};
@@ -82,6 +85,7 @@ pub struct StreamBody {
     source: Source,
     events: Scanner,
     meter: Meter,
+    face: Option<Box<Faced>>,
     account: Option<Account>,
     out: VecDeque<Bytes>,
     clock: Arc<dyn Clock>,
@@ -110,10 +114,12 @@ struct Breakage {
 }
 
 impl StreamBody {
-    /// Goes on with `streamed`, whose first events were held back until now. `rescue` is for when it breaks off.
+    /// Goes on with `streamed`, whose first events were held back until now; told by `face`, if it is not the caller's shape.
+    /// `rescue` is for when it breaks off.
     pub fn new(
         streamed: Streamed,
         mut meter: Meter,
+        face: Option<Box<Faced>>,
         account: Account,
         clock: Arc<dyn Clock>,
         idle_timeout: Duration,
@@ -126,6 +132,7 @@ impl StreamBody {
             source: Source::Upstream(streamed.body),
             events: streamed.events,
             meter,
+            face,
             account: Some(account),
             out: VecDeque::new(),
             heard_at: clock.now().mono,
@@ -229,16 +236,35 @@ impl StreamBody {
         }
         match flow {
             Flow::On => self.send(out),
-            Flow::Ended => {
-                self.send(out);
-                self.finish(Ended::Well);
-            }
+            Flow::Ended => self.send_end(out),
             Flow::Broken(reason) => self.broken(reason, out),
         }
     }
 
     fn send(&mut self, out: Out) {
-        self.out.extend(out.into_iter().filter(|bytes| !bytes.is_empty()));
+        if self.face.is_some() {
+            self.tell(&out, None);
+        } else {
+            self.out.extend(out.into_iter().filter(|bytes| !bytes.is_empty()));
+        }
+    }
+
+    /// Sends the end of a stream that ended well.
+    fn send_end(&mut self, out: Out) {
+        if self.face.is_some() {
+            let bill = bill(self.account.as_ref())(self.meter.reported(), self.meter.counted());
+            self.tell(&out, Some(bill));
+        } else {
+            self.send(out);
+        }
+        self.finish(Ended::Well);
+    }
+
+    /// Puts `out` into the words of the caller's face; with a bill, the stream has ended with it.
+    fn tell(&mut self, out: &Out, ended: Option<Bill>) {
+        let Some(face) = self.face.as_mut() else { return };
+        let told = face.relay(out, ended.map(Bill::into).as_ref());
+        self.out.extend((!told.is_empty()).then_some(told));
     }
 
     /// A stream broke: somebody goes on with it, or it ends. `last_words` is the upstream's own error event, if it sent one.
@@ -265,8 +291,7 @@ impl StreamBody {
             Rescued::AtBound => {
                 let mut out = Out::new();
                 self.meter.end_at_bound(bill(self.account.as_ref()), &mut out);
-                self.send(out);
-                self.finish(Ended::Well);
+                self.send_end(out);
             }
             Rescued::Nobody => self.end_broken(reason, last_words),
         }
@@ -289,17 +314,32 @@ impl StreamBody {
 
     /// Ends a stream that broke: with the upstream's own error event if it sent one, else with ours; never with `[DONE]`.
     fn end_broken(&mut self, reason: &'static str, last_words: Out) {
-        if last_words.is_empty() {
-            let id = self.account.as_ref().map(|account| account.request_id().to_owned());
-            let message = format!(
-                "The answer broke off: {reason}. What came so far is incomplete; send the request again."
-            );
-            let event =
-                Envelope::new(&message, "upstream_error", None, Some("stream_broken"), id.as_deref()).event();
-            self.out.push_back(event);
+        if last_words.is_empty() || self.face.is_some() {
+            let event = self.break_told(reason);
+            self.out.extend((!event.is_empty()).then_some(event));
+        } else {
+            self.send(last_words);
         }
-        self.send(last_words);
         self.finish(Ended::Broken(reason));
+    }
+
+    fn break_told(&mut self, reason: &str) -> Bytes {
+        let message = format!(
+            "The answer broke off: {reason}. What came so far is incomplete; send the request again."
+        );
+        let kind = "upstream_error";
+        let id = self.account.as_ref().map(Account::request_id);
+        let Some(face) = self.face.as_mut() else {
+            return Envelope::new(&message, kind, None, Some("stream_broken"), id).event();
+        };
+        face.failed(&Said {
+            status: StatusCode::BAD_GATEWAY,
+            kind,
+            param: None,
+            code: "stream_broken",
+            message: &message,
+            request_id: id.unwrap_or_default(),
+        })
     }
 
     fn finish(&mut self, ended: Ended) {

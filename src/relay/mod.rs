@@ -3,6 +3,7 @@
 pub mod account;
 pub mod body;
 mod chunks;
+pub mod faced;
 pub mod meter;
 mod parts;
 pub mod rescue;

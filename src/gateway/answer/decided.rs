@@ -25,6 +25,30 @@ use crate::upstream::{self, Asking, Lessons};
 
 use super::Way;
 
+/// The checkpoint that the routes `eligible` have, and who asks for it.
+fn asking_of(live: &Live, caller: &Caller<'_>, eligible: &[RouteId]) -> (Arc<str>, Asking) {
+    let first = eligible.first().and_then(|id| live.snapshot.route(*id));
+    let model = first.map_or_else(|| "none".into(), |route| Arc::clone(&route.checkpoint));
+    let asking = Asking::new(caller.name(), caller.team(), &model);
+    (model, asking)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an estimate in tokens"
+)]
+fn prompt_tokens(call: &Call, bytes_per_token: f32) -> u64 {
+    (call.prompt_bytes as f32 / bytes_per_token) as u64 + 1
+}
+
+/// The prompt's length by what its asker's tokens measure.
+pub(super) fn tokens_estimated(live: &Live, caller: &Caller<'_>, call: &Call, eligible: &[RouteId]) -> u64 {
+    let (_, asking) = asking_of(live, caller, eligible);
+    prompt_tokens(call, live.upstreams.demand.bytes_per_token(asking))
+}
+
 /// A request as the tables of what was learnt know it.
 pub(super) struct Asked {
     asking: Asking,
@@ -38,19 +62,11 @@ pub(super) struct Asked {
 
 impl Asked {
     /// `call` by `caller`, for which the routes `eligible` have the model.
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "an estimate in tokens"
-    )]
     pub(super) fn of(live: &Live, caller: &Caller<'_>, call: &Call, eligible: &[RouteId], now: Mono) -> Self {
         let upstreams = &live.upstreams;
-        let first = eligible.first().and_then(|id| live.snapshot.route(*id));
-        let model = first.map_or_else(|| "none".into(), |route| Arc::clone(&route.checkpoint));
-        let asking = Asking::new(caller.name(), caller.team(), &model);
+        let (model, asking) = asking_of(live, caller, eligible);
         let bytes_per_token = upstreams.demand.bytes_per_token(asking);
-        let prompt_tokens = (call.prompt_bytes as f32 / bytes_per_token) as u64 + 1;
+        let prompt_tokens = prompt_tokens(call, bytes_per_token);
         let chain = if call.endpoint == Endpoint::Embeddings {
             Vec::new()
         } else {

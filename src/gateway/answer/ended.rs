@@ -22,7 +22,7 @@ const LEFT: u16 = 499;
 impl Way {
     /// Counts and logs a request that has no answer, and tells the caller.
     pub(super) fn failed(&self, failure: &Failure) -> Response<RelayBody> {
-        let told = failure.told(self.id.as_str());
+        let told = failure.told(self.id.as_str(), self.surface);
         self.count(told.status.as_u16(), failure.outcome());
         self.log(told.status.as_u16(), failure.outcome(), None, |line| {
             // Writing into memory cannot fail.

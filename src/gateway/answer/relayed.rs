@@ -7,6 +7,7 @@ use http::{HeaderMap, Response};
 use smallvec::SmallVec;
 
 use crate::api::body::Call;
+use crate::api::face::Start;
 use crate::gateway::auth::Caller;
 use crate::gateway::failure::Failure;
 use crate::gateway::intake::Tags;
@@ -14,6 +15,7 @@ use crate::gateway::live::Live;
 use crate::gateway::reply;
 use crate::relay::account::{Account, Answered, Ended, Who};
 use crate::relay::body::StreamBody;
+use crate::relay::faced::Faced;
 use crate::relay::meter::Meter;
 use crate::relay::{RelayBody, whole};
 use crate::routing::{Endpoint, Route};
@@ -65,7 +67,7 @@ impl Way {
             policy: Arc::clone(&policy.name),
             team: caller.team_arc(),
             key: caller.key.map_or_else(|| "".into(), |(_, key)| Arc::clone(&key.name)),
-            endpoint: call.endpoint.name(),
+            endpoint: call.surface_name(),
             stream: call.stream,
             decision: self.seen.decision.take(),
         };
@@ -76,6 +78,7 @@ impl Way {
         let (clock, metrics) = (Arc::clone(&books.clock), Arc::clone(&books.metrics));
         let mut account = Account::open(books, who, by, series, in_flight, self.began.mono);
         let prompt_tokens = call.prompt_tokens_estimated();
+        let start = Start { request_id: self.id.as_str(), at_s: self.began.wall.as_second(), prompt_tokens };
         Ok(match answer {
             Answer::Whole(answer) => {
                 let reported = whole::reported(&answer);
@@ -89,9 +92,23 @@ impl Way {
                 } else {
                     counted
                 };
-                let cost = account.bill(reported.as_ref(), counted).cost;
-                let pieces = whole::body_with_cost(&answer, reported.as_ref(), cost);
-                let response = reply::answer(&answer.headers, false, cost, RelayBody::pieces(pieces));
+                let bill = account.bill(reported.as_ref(), counted);
+                let cost = bill.cost;
+                let body = match &call.face {
+                    None => RelayBody::pieces(whole::body_with_cost(&answer, reported.as_ref(), cost)),
+                    Some(face) => {
+                        match face.whole(&answer.body, &start, &bill.into()) {
+                            Ok(told) => RelayBody::of(told),
+                            Err(untold) => {
+                                // Paid for, and of no use: the account says so, and the caller is told.
+                                account.note(reported.as_ref(), counted);
+                                account.close(Ended::Broken(untold.name()));
+                                return Ok(reply::error(&Failure::Bug.told(self.id.as_str(), self.surface)));
+                            }
+                        }
+                    }
+                };
+                let response = reply::answer(&answer.headers, false, cost, body);
                 account.note(reported.as_ref(), counted);
                 account.close(Ended::Well);
                 response
@@ -99,6 +116,7 @@ impl Way {
             Answer::Streamed(streamed) => {
                 let answer_headers = streamed.headers.clone();
                 let meter = Meter::new(call.include_usage, prompt_tokens);
+                let face = call.face.as_ref().map(|face| Box::new(Faced::new(face.writer(&start))));
                 let rescue = rescue::is_wanted(policy, &call).then(|| {
                     let kit = Kit {
                         live: Arc::clone(live),
@@ -118,7 +136,7 @@ impl Way {
                     kit.rescue()
                 });
                 let idle_timeout = policy.fallback.idle_timeout;
-                let body = StreamBody::new(*streamed, meter, account, clock, idle_timeout, rescue);
+                let body = StreamBody::new(*streamed, meter, face, account, clock, idle_timeout, rescue);
                 reply::answer(&answer_headers, true, None, RelayBody::Stream(Box::new(body)))
             }
         })
