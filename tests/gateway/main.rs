@@ -15,6 +15,7 @@
 mod bad_input;
 mod cost;
 mod fallback;
+mod faults;
 mod fidelity;
 mod hedges;
 mod isolation;
