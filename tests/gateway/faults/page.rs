@@ -13,7 +13,8 @@ const END: &str = "<!-- end -->";
 
 fn table(cases: &[Case], seen: &BTreeMap<usize, Seen>, streamed: bool, setting: Setting) -> String {
     let mut page =
-        "| fault | what the caller sees | asked | cost charged | after |\n| --- | --- | --- | --- | --- |\n".to_owned();
+        "| fault | what the caller sees | asked | cost charged | after |\n| --- | --- | --- | --- | --- |\n"
+            .to_owned();
     let chosen = || cases.iter().filter(|case| case.streamed == streamed && case.setting == setting);
     for fault in super::FAULTS {
         let mut alike: BTreeMap<&Seen, Vec<Kind>> = BTreeMap::new();

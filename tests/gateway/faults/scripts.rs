@@ -93,7 +93,7 @@ impl Fault {
             Self::Stall => "silence in the middle",
             Self::ErrorMidway => "an error event in the middle",
             Self::GarbageMidway => "an event that is no JSON in the middle",
-            Self::NoFinish => "all text, then `[DONE]` without a finish reason",
+            Self::NoFinish => "`[DONE]` in the middle, without a finish reason",
             Self::NoDone => "no `[DONE]`",
             Self::TooLong => "prompt too long for the route",
             Self::ContentFilter => "content filter",
@@ -142,7 +142,7 @@ impl Fault {
         }
     }
 
-    /// What `answer` becomes. `index` counts the requests that the fake has had.
+    /// What `answer` becomes. `index` counts the requests of this case.
     pub(super) fn befall(self, kind: Kind, answer: Reply, streamed: bool, index: usize) -> Reply {
         let half = answer.body().len() / 2;
         // OpenRouter begins without a role of its own.
@@ -234,7 +234,9 @@ fn filtered(answer: &Reply, behind: usize, streamed: bool) -> Reply {
         return Reply::json(200, whole.to_string());
     }
     let ends = tollway_test_support::data_ends(body.as_bytes());
-    let finish = ends.iter().position(|end| body[..*end].contains(r#""finish_reason":"#) && is_finished(&body[..*end]));
+    let finish = ends
+        .iter()
+        .position(|end| body[..*end].contains(r#""finish_reason":"#) && is_finished(&body[..*end]));
     let from = ends[finish.expect("a finish") - 1];
     Reply::stream([body[..ends[behind - 1]].to_owned(), filtered(&body[from..])])
 }
