@@ -70,4 +70,4 @@ setup-tests:
 
 clean: ## remove what was built
 	cargo clean
-	rm -rf tests/clients/node/node_modules
+	rm -rf tests/clients/*/node_modules

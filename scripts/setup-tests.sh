@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need, if it is missing: build tools, Redis, Prometheus, and the client packages under
-# target/clients and tests/clients/node/node_modules. Safe to run twice.
+# target/clients and tests/clients/*/node_modules. Safe to run twice.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/lib.sh"
@@ -16,27 +16,36 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-ven
 install_packages "${missing[@]}"
 
 # One environment for each line of the package in use; done again only when its list changes.
-for major in 2 3; do
-  list="$root/tests/clients/python/requirements-openai-$major.txt"
-  venv="$root/target/clients/python-$major"
+for suite in openai-2 openai-3 anthropic; do
+  list="$root/tests/clients/python/requirements-$suite.txt"
+  venv="$root/target/clients/python-${suite#openai-}"
   if ! cmp -s "$list" "$venv/installed.txt"; then
-    say "openai-python $major"
+    say "python: $suite"
     mkdir -p "$root/target/clients"
     python3 -m venv --clear "$venv"
     # The list is complete, so there is nothing to resolve.
     "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "$list" ||
-      fail "could not install the openai package for Python: is the package index within reach?"
+      fail "could not install the packages of $list: is the package index within reach?"
     cp "$list" "$venv/installed.txt"
   fi
 done
 
+# The agents bring programs of 400 MB for the machines they are made for.
+agents="$root/tests/clients/agents"
+if ! cmp -s "$agents/package-lock.json" "$agents/node_modules/installed.json"; then
+  say "coding agents"
+  (cd "$agents" && npm ci --no-audit --no-fund --loglevel=error) ||
+    fail "could not install the coding agents: is the package index within reach?"
+  cp "$agents/package-lock.json" "$agents/node_modules/installed.json"
+fi
+
 node="$root/tests/clients/node"
 if ! cmp -s "$node/package-lock.json" "$node/node_modules/installed.json"; then
-  say "openai-node"
+  say "node packages"
   # A Node of its own (100 MB) comes along only where the machine's is too old.
   omit=()
   if have node && [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 22 ]; then omit=(--omit=optional); fi
   (cd "$node" && npm ci --no-audit --no-fund --loglevel=error "${omit[@]}") ||
-    fail "could not install the openai package for Node: is the package index within reach?"
+    fail "could not install the packages for Node: is the package index within reach?"
   cp "$node/package-lock.json" "$node/node_modules/installed.json"
 fi

@@ -29,16 +29,14 @@ pub enum Face {
     Messages(messages::Face),
 }
 
-/// A provider's answer has another shape than a chat completion's, so that a face cannot tell it.
+/// A face cannot tell a provider's answer, for this reason: it ends as broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the answer has another shape than a chat completion")]
-pub struct Untold;
+#[error("{0}")]
+pub struct Untold(pub &'static str);
 
 impl Untold {
-    /// The word in records.
-    pub const fn name(self) -> &'static str {
-        "the answer had another shape than a chat completion's"
-    }
+    /// The answer, or a chunk of it, is no chat completion.
+    pub const SHAPE: Self = Self("the answer had another shape than a chat completion's");
 }
 
 /// Images in a prompt.
@@ -156,8 +154,8 @@ pub enum Writer {
 }
 
 impl Writer {
-    /// One chat chunk: the data of an event, JSON. An upstream's own error ends the stream as [`Self::failed`] does.
-    pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) {
+    /// One chat chunk: the data of an event, JSON. An upstream's own error is told as [`Self::failed`] would.
+    pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Untold> {
         match self {
             Self::Messages(writer) => writer.event(data, out),
         }

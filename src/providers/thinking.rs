@@ -156,6 +156,7 @@ mod tests {
         }
         assert_eq!(heard(Kind::OpenRouter, &with("disabled")), r#","reasoning":{"effort":"none"}"#);
         assert_eq!(heard(Kind::OpenAi, &with("disabled")), "");
+        assert_eq!(heard(Kind::OpenRouter, &with("between_tools")), r#","reasoning":{"effort":"none"}"#);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use crate::api::envelope::Envelope;
-use crate::api::face::Said;
+use crate::api::face::{Said, Untold};
 use crate::api::sse::Scanner;
 use crate::units::{Clock, Mono, Reported, Usage};
 use crate::upstream::Streamed;
@@ -242,29 +242,29 @@ impl StreamBody {
     }
 
     fn send(&mut self, out: Out) {
-        if self.face.is_some() {
-            self.tell(&out, None);
-        } else {
-            self.out.extend(out.into_iter().filter(|bytes| !bytes.is_empty()));
+        if let Err(untold) = self.tell(out, None) {
+            self.end_broken(untold.0, Out::new());
         }
     }
 
     /// Sends the end of a stream that ended well.
     fn send_end(&mut self, out: Out) {
-        if self.face.is_some() {
-            let bill = bill(self.account.as_ref())(self.meter.reported(), self.meter.counted());
-            self.tell(&out, Some(bill));
-        } else {
-            self.send(out);
+        let bill = bill(self.account.as_ref())(self.meter.reported(), self.meter.counted());
+        match self.tell(out, Some(bill)) {
+            Ok(()) => self.finish(Ended::Well),
+            Err(untold) => self.end_broken(untold.0, Out::new()),
         }
-        self.finish(Ended::Well);
     }
 
-    /// Puts `out` into the words of the caller's face; with a bill, the stream has ended with it.
-    fn tell(&mut self, out: &Out, ended: Option<Bill>) {
-        let Some(face) = self.face.as_mut() else { return };
-        let told = face.relay(out, ended.map(Bill::into).as_ref());
+    /// Sends `out`, in the words of the caller's face if it has one; with a bill, the stream has ended with it.
+    fn tell(&mut self, out: Out, ended: Option<Bill>) -> Result<(), Untold> {
+        let Some(face) = self.face.as_mut() else {
+            self.out.extend(out.into_iter().filter(|bytes| !bytes.is_empty()));
+            return Ok(());
+        };
+        let told = face.relay(&out, ended.map(Bill::into).as_ref())?;
         self.out.extend((!told.is_empty()).then_some(told));
+        Ok(())
     }
 
     /// A stream broke: somebody goes on with it, or it ends. `last_words` is the upstream's own error event, if it sent one.
@@ -318,7 +318,7 @@ impl StreamBody {
             let event = self.break_told(reason);
             self.out.extend((!event.is_empty()).then_some(event));
         } else {
-            self.send(last_words);
+            self.out.extend(last_words.into_iter().filter(|bytes| !bytes.is_empty()));
         }
         self.finish(Ended::Broken(reason));
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::api::face::{Said, Tally, Writer};
+use crate::api::face::{Said, Tally, Untold, Writer};
 use crate::api::sse::{Event, Scanner};
 
 use super::meter::Out;
@@ -21,7 +21,7 @@ impl Faced {
     }
 
     /// What becomes of `out`, which holds whole events; with a tally, the stream has ended with them.
-    pub fn relay(&mut self, out: &Out, ended: Option<&Tally>) -> Bytes {
+    pub fn relay(&mut self, out: &Out, ended: Option<&Tally>) -> Result<Bytes, Untold> {
         let bytes = match out.as_slice() {
             [one] => one.clone(),
             many => Bytes::from(many.concat()),
@@ -31,15 +31,15 @@ impl Faced {
         let mut events = Scanner::new(usize::MAX);
         events.push(bytes);
         while let Ok(Some(event)) = events.next_event() {
-            self.one(&event, &mut told);
+            self.one(&event, &mut told)?;
         }
         if let Some(event) = events.finish() {
-            self.one(&event, &mut told);
+            self.one(&event, &mut told)?;
         }
         if let Some(tally) = ended {
             self.writer.done(tally, &mut told);
         }
-        Bytes::from(told)
+        Ok(Bytes::from(told))
     }
 
     /// What is told of a break.
@@ -49,12 +49,13 @@ impl Faced {
         Bytes::from(told)
     }
 
-    fn one(&mut self, event: &Event, told: &mut Vec<u8>) {
+    fn one(&mut self, event: &Event, told: &mut Vec<u8>) -> Result<(), Untold> {
         match event.data() {
             None => self.writer.alive(told),
             Some(data) if data.starts_with(b"[DONE]") => {}
-            Some(data) => self.writer.event(&data, told),
+            Some(data) => return self.writer.event(&data, told),
         }
+        Ok(())
     }
 }
 
@@ -88,7 +89,7 @@ mod tests {
                 let mut out = Out::new();
                 let flow = meter.take(&event, |_, _| Bill::default(), &mut out);
                 let tally = Tally::default();
-                all.extend_from_slice(&faced.relay(&out, (flow == Flow::Ended).then_some(&tally)));
+                all.extend_from_slice(&faced.relay(&out, (flow == Flow::Ended).then_some(&tally)).unwrap());
             }
         }
         all

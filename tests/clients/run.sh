@@ -80,10 +80,20 @@ config() {
     for model in clients-chat clients-tools clients-embed clients/with-slash; do
       echo "      - {id: $model, model: $model, context: 131072, price: {input: 0.14, cached_input: 0.028, output: 0.28}}"
     done
+    echo "  scripted:"
+    echo "    kind: openai"
+    echo "    base_url: $scripted"
+    echo "    api_key: sk-scripted"
+    echo "    models:"
+    for model in clients-broken clients-agent; do
+      echo "      - {id: $model, model: $model, context: 131072, price: {input: 0.14, cached_input: 0.028, output: 0.28}}"
+    done
   } >"$work/$1/tollway.yaml"
 }
 
 start fake "$fake" --kind openai --models clients-chat,clients-tools,clients-embed,clients/with-slash
+start scripted python3 -u "$here/scripted.py"
+scripted=$(find_in scripted 'listening (http[^ ]+)')
 upstream=$(find_in fake 'listening (http[^ ]+)')
 
 if [ "$direct" = --direct ]; then
@@ -110,15 +120,39 @@ fi
 
 # Keys and proxies of whoever runs this must not reach the packages.
 unset OPENAI_API_KEY OPENAI_BASE_URL OPENAI_ORG_ID OPENAI_PROJECT_ID
+unset ANTHROPIC_API_KEY ANTHROPIC_AUTH_TOKEN ANTHROPIC_BASE_URL
 export NO_PROXY='*' no_proxy='*'
 
 status=0
+# python_suite NAME FILE: one suite in the environment of that name.
+python_suite() {
+  (cd "$here/python" && PYTHONDONTWRITEBYTECODE=1 "$root/target/clients/python-$1/bin/python" -m pytest -q -p no:cacheprovider "$2") || status=1
+}
 for major in 2 3; do
   say "openai-python $major"
-  (cd "$here/python" && PYTHONDONTWRITEBYTECODE=1 "$root/target/clients/python-$major/bin/python" -m pytest -q -p no:cacheprovider .) || status=1
+  python_suite "$major" test_openai.py
 done
-say "openai-node"
+say "anthropic-python"
+python_suite anthropic test_anthropic.py
+say "openai-node, anthropic-node"
 (cd "$here/node" && "$(node22 "$here/node")" --test --test-reporter=spec '*.test.mjs') || status=1
+# claude_code: one task that needs a tool, in a home of its own: a model that plays its part has it read a letter.
+claude_code() {
+  local answer
+  mkdir -p "$work/home" "$work/task"
+  echo "The word is secret-walnut." >"$work/task/letter.txt"
+  answer=$(cd "$work/task" && env -i HOME="$work/home" PATH="$PATH" NO_PROXY='*' \
+    ANTHROPIC_BASE_URL="${TOLLWAY_BASE_URL%/v1}" ANTHROPIC_AUTH_TOKEN=unused \
+    ANTHROPIC_MODEL=clients-agent ANTHROPIC_DEFAULT_HAIKU_MODEL=clients-agent \
+    CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1 DISABLE_AUTOUPDATER=1 \
+    timeout 120 "$here/agents/node_modules/.bin/claude" -p "What does $work/task/letter.txt say?" --allowedTools Read </dev/null 2>"$work/claude.log") || true
+  printf '%s\n' "$answer"
+  [ "$answer" = "The letter says secret-walnut." ]
+}
+if [ "$direct" != --direct ] && [ -x "$here/agents/node_modules/.bin/claude" ]; then
+  say "Claude Code"
+  claude_code || status=1
+fi
 if [ "$status" -ne 0 ]; then
   for log in "$work"/*.log; do
     say "last lines of $(basename "$log" .log)"

@@ -21,6 +21,7 @@ mod hedges;
 mod isolation;
 mod kill;
 mod learning;
+mod messages;
 mod outages;
 mod overload;
 mod reload;

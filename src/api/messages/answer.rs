@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::chat::{Chat, ToolCall};
-use super::{Face, SIGNATURE, Stop, Usage, made_tool_id, message_id};
+use super::{Face, SIGNATURE, Shown, Stop, Usage, made_tool_id, message_id};
 use crate::api::face::{Start, Tally, Untold};
 
 #[derive(Serialize)]
@@ -18,15 +18,15 @@ struct Message<'a> {
     role: &'static str,
     model: &'a str,
     content: Vec<Block<'a>>,
-    stop_reason: &'static str,
-    stop_sequence: Option<Cow<'a, str>>,
+    #[serde(flatten)]
+    stop: Stop<'a>,
     usage: Usage,
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Block<'a> {
-    Thinking { thinking: Cow<'a, str>, signature: &'static str },
+    Thinking { thinking: Cow<'a, str>, signature: Cow<'static, str> },
     Text { text: Cow<'a, str> },
     ToolUse { id: Cow<'a, str>, name: Cow<'a, str>, input: Box<RawValue> },
 }
@@ -34,13 +34,20 @@ enum Block<'a> {
 impl Face {
     /// `chat`, told as a message.
     pub fn whole(&self, chat: &[u8], start: &Start<'_>, tally: &Tally) -> Result<Bytes, Untold> {
-        let chat = Chat::read(chat).ok_or(Untold)?;
-        let choice = chat.first().ok_or(Untold)?;
-        let speech = choice.speech().ok_or(Untold)?;
+        let chat = Chat::read(chat).ok_or(Untold::SHAPE)?;
+        let choice = chat.first().ok_or(Untold::SHAPE)?;
+        let speech = choice.speech().ok_or(Untold::SHAPE)?;
         let mut content = Vec::new();
         let thinking = speech.thinking();
-        if !thinking.is_empty() && !self.hides_thinking {
-            content.push(Block::Thinking { thinking, signature: SIGNATURE });
+        if !thinking.is_empty() {
+            content.extend(match self.thinking {
+                Shown::Whole => Some(Block::Thinking { thinking, signature: SIGNATURE.into() }),
+                Shown::Omitted => {
+                    let signature = format!("{SIGNATURE}{thinking}").into();
+                    Some(Block::Thinking { thinking: "".into(), signature })
+                }
+                Shown::Not => None,
+            });
         }
         let refusal = speech.refusal();
         let refused = !refusal.is_empty();
@@ -61,11 +68,10 @@ impl Face {
             role: "assistant",
             model: &self.model,
             content,
-            stop_reason: stop.reason,
-            stop_sequence: stop.sequence,
+            stop,
             usage: Usage::of(tally),
         };
-        serde_json::to_vec(&message).map(Bytes::from).map_err(|_| Untold)
+        serde_json::to_vec(&message).map(Bytes::from).map_err(|_| Untold::SHAPE)
     }
 }
 
@@ -86,7 +92,10 @@ fn input(arguments: &str) -> Result<Box<RawValue>, Untold> {
     let text = if text.is_empty() { "{}" } else { text };
     let parsed = RawValue::from_string(text.to_owned()).ok().filter(|raw| raw.get().starts_with('{'));
     parsed.map_or_else(
-        || serde_json::value::to_raw_value(&Slip { unparsed_arguments: arguments }).map_err(|_| Untold),
+        || {
+            serde_json::value::to_raw_value(&Slip { unparsed_arguments: arguments })
+                .map_err(|_| Untold::SHAPE)
+        },
         Ok,
     )
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io::Write as _;
 
 use super::{SIGNATURE, made_tool_id};
+use crate::api::face::Untold;
 
 /// Most text that may wait, in bytes.
 const WAITING_BYTES_MAX: usize = 16 << 20;
@@ -13,6 +14,8 @@ const WAITING_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Blocks {
     request_id: Box<str>,
+    /// Thoughts are told without their text, which goes into their signature.
+    omits_thinking: bool,
     /// The first is being told; the others wait, in the order in which they began.
     queue: VecDeque<Block>,
     /// Each tool call by its index and the last id that it had there.
@@ -22,8 +25,7 @@ pub(super) struct Blocks {
 }
 
 /// More waits than may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TooMuchWaits;
+const TOO_MUCH_WAITS: Untold = Untold("it wrote too many tool calls at once");
 
 #[derive(Debug)]
 struct Block {
@@ -41,8 +43,14 @@ enum Kind {
 }
 
 impl Blocks {
-    pub(super) fn new(request_id: &str) -> Self {
-        Self { request_id: request_id.into(), queue: VecDeque::new(), calls: Vec::new(), at: 0 }
+    pub(super) fn new(request_id: &str, omits_thinking: bool) -> Self {
+        Self {
+            request_id: request_id.into(),
+            omits_thinking,
+            queue: VecDeque::new(),
+            calls: Vec::new(),
+            at: 0,
+        }
     }
 
     /// Whether there were tool calls.
@@ -51,7 +59,7 @@ impl Blocks {
     }
 
     /// More text.
-    pub(super) fn text(&mut self, text: &str, out: &mut Vec<u8>) -> Result<(), TooMuchWaits> {
+    pub(super) fn text(&mut self, text: &str, out: &mut Vec<u8>) -> Result<(), Untold> {
         if !matches!(self.queue.back(), Some(Block { kind: Kind::Text, .. })) {
             self.queue.push_back(Block { kind: Kind::Text, begun: false, text: String::new() });
         }
@@ -59,7 +67,7 @@ impl Blocks {
     }
 
     /// More thoughts.
-    pub(super) fn thinking(&mut self, text: &str, out: &mut Vec<u8>) -> Result<(), TooMuchWaits> {
+    pub(super) fn thinking(&mut self, text: &str, out: &mut Vec<u8>) -> Result<(), Untold> {
         if !matches!(self.queue.back(), Some(Block { kind: Kind::Thinking, .. })) {
             self.queue.push_back(Block { kind: Kind::Thinking, begun: false, text: String::new() });
         }
@@ -74,7 +82,7 @@ impl Blocks {
         name: &str,
         arguments: &str,
         out: &mut Vec<u8>,
-    ) -> Result<(), TooMuchWaits> {
+    ) -> Result<(), Untold> {
         // Together was seen to count from -1.
         let index = index.max(0);
         let known = self.calls.iter().rposition(|(at, _)| *at == index);
@@ -114,7 +122,7 @@ impl Blocks {
         }
     }
 
-    fn append(&mut self, text: &str, out: &mut Vec<u8>) -> Result<(), TooMuchWaits> {
+    fn append(&mut self, text: &str, out: &mut Vec<u8>) -> Result<(), Untold> {
         if let Some(block) = self.queue.back_mut() {
             block.text.push_str(text);
         }
@@ -122,9 +130,9 @@ impl Blocks {
         self.bounded()
     }
 
-    fn bounded(&self) -> Result<(), TooMuchWaits> {
+    fn bounded(&self) -> Result<(), Untold> {
         let waiting: usize = self.queue.iter().map(|block| block.text.len()).sum();
-        if waiting > WAITING_BYTES_MAX { Err(TooMuchWaits) } else { Ok(()) }
+        if waiting > WAITING_BYTES_MAX { Err(TOO_MUCH_WAITS) } else { Ok(()) }
     }
 
     /// Tells of the front what can be told, and goes on to the next where it is whole and another waits.
@@ -152,7 +160,7 @@ impl Blocks {
             block.begun = true;
             self.begin(&block.kind, out);
         }
-        if block.text.is_empty() {
+        if block.text.is_empty() || (self.omits_thinking && matches!(block.kind, Kind::Thinking)) {
             return;
         }
         let (kind, member) = match block.kind {
@@ -199,7 +207,8 @@ impl Blocks {
 
     fn close(&mut self, block: &Block, out: &mut Vec<u8>) {
         if matches!(block.kind, Kind::Thinking) {
-            self.delta("signature_delta", "signature", SIGNATURE, out);
+            // The text stands here only where it was held back for it.
+            self.delta("signature_delta", "signature", &format!("{SIGNATURE}{}", block.text), out);
         }
         let _ = write!(
             out,

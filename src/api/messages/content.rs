@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::read::{array, kind_of, read, refused, required, text};
+use super::SIGNATURE;
+use super::parts::{Beside, Block, Part, cannot, kind_named, part};
+use super::read::{array, kind_of, object, read, refused, required, text};
 use crate::api::body::Error;
-use crate::api::face::Images;
 use crate::api::scan::Kind;
 
 /// A chat message.
@@ -28,18 +29,6 @@ pub(super) struct ChatMessage<'a> {
 enum Content<'a> {
     Text(Cow<'a, str>),
     Parts(Vec<Part<'a>>),
-}
-
-#[derive(Debug, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Part<'a> {
-    Text { text: Cow<'a, str> },
-    ImageUrl { image_url: ImageUrl<'a> },
-}
-
-#[derive(Debug, Serialize)]
-struct ImageUrl<'a> {
-    url: Cow<'a, str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,45 +54,6 @@ struct Message<'a> {
     content: Option<&'a RawValue>,
 }
 
-/// Every field that a block of ours may have; what else it has (`cache_control`, `citations`) is for Anthropic's machines.
-#[derive(Deserialize)]
-struct Block<'a> {
-    #[serde(borrow, default, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    text: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    thinking: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    source: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    title: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    name: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    input: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    tool_use_id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    content: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    is_error: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct SourceOf<'a> {
-    #[serde(borrow, default, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    media_type: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    data: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    url: Option<&'a RawValue>,
-}
-
 /// Claude Code opens its system prompt with a line for Anthropic's billing, which differs with every request: a model has no
 /// use for it, and a prompt cache would never match again.
 const BILLING_LINE: &str = "x-anthropic-billing-header:";
@@ -116,7 +66,7 @@ pub(super) fn system(raw: &RawValue) -> Result<Option<ChatMessage<'_>>, Error> {
         let mut texts = Vec::new();
         for (at, raw) in array("system", raw)?.into_iter().enumerate() {
             let path = format!("system.{at}");
-            let block: Block<'_> = read(&path, raw, "a valid dictionary")?;
+            let block: Block<'_> = object(&path, raw)?;
             let kind = kind_named(&path, &block)?;
             if kind != "text" {
                 return Err(refused(
@@ -139,11 +89,12 @@ pub(super) fn system(raw: &RawValue) -> Result<Option<ChatMessage<'_>>, Error> {
     }))
 }
 
-/// All messages, in order.
+/// All messages, in order; those of one speaker that follow each other are one, as Anthropic has it and as some models'
+/// templates insist.
 pub(super) fn messages<'a>(
     raw: &'a RawValue,
     out: &mut Vec<ChatMessage<'a>>,
-    images: &mut Images,
+    beside: &mut Beside<'a>,
 ) -> Result<(), Error> {
     let all = array("messages", raw)?;
     if all.is_empty() {
@@ -151,15 +102,20 @@ pub(super) fn messages<'a>(
     }
     for (at, raw) in all.into_iter().enumerate() {
         let path = format!("messages.{at}");
-        let message: Message<'_> = read(&path, raw, "a valid dictionary")?;
+        let message: Message<'_> = object(&path, raw)?;
         let role_at = format!("{path}.role");
         let role = text(&role_at, required(&role_at, message.role)?)?;
         let content_at = format!("{path}.content");
         let content = required(&content_at, message.content)?;
         match &*role {
-            "user" => user(&content_at, content, "user", out, images)?,
-            // Instructions in mid-conversation.
-            "system" => user(&content_at, content, "system", out, images)?,
+            "user" => {
+                let parts = said(&content_at, content, out, beside)?;
+                spoken("user", parts, out);
+            }
+            "system" => {
+                let parts = said(&content_at, content, out, beside)?;
+                instructed(parts, out);
+            }
             "assistant" => out.push(assistant(&content_at, content)?),
             other => {
                 return Err(refused(
@@ -172,17 +128,15 @@ pub(super) fn messages<'a>(
     Ok(())
 }
 
-fn user<'a>(
+/// The parts of a message; a tool result in it becomes a message of its own, ahead of them.
+fn said<'a>(
     path: &str,
     raw: &'a RawValue,
-    role: &'static str,
     out: &mut Vec<ChatMessage<'a>>,
-    images: &mut Images,
-) -> Result<(), Error> {
+    beside: &mut Beside<'a>,
+) -> Result<Vec<Part<'a>>, Error> {
     if kind_of(raw) == Some(Kind::String) {
-        let content = Some(Content::Text(text(path, raw)?));
-        out.push(ChatMessage { role, content, ..ChatMessage::default() });
-        return Ok(());
+        return Ok(vec![Part::Text { text: text(path, raw)? }]);
     }
     let blocks = array(path, raw)?;
     if blocks.is_empty() {
@@ -191,18 +145,47 @@ fn user<'a>(
     let mut parts = Vec::new();
     for (at, raw) in blocks.into_iter().enumerate() {
         let path = format!("{path}.{at}");
-        let block: Block<'_> = read(&path, raw, "a valid dictionary")?;
+        let block: Block<'_> = object(&path, raw)?;
         if kind_named(&path, &block)? == "tool_result" {
             // What is no text goes into the message behind the results: a chat's tool message holds text only.
-            out.push(tool_result(&path, &block, &mut parts, images)?);
+            out.push(tool_result(&path, &block, &mut parts, beside)?);
         } else {
-            parts.push(part(&path, &block, images)?);
+            parts.push(part(&path, &block, beside)?);
         }
     }
-    if !parts.is_empty() {
-        out.push(ChatMessage { role, content: Some(content_of(parts)), ..ChatMessage::default() });
+    Ok(parts)
+}
+
+fn spoken<'a>(role: &'static str, parts: Vec<Part<'a>>, out: &mut Vec<ChatMessage<'a>>) {
+    if parts.is_empty() {
+        return;
     }
-    Ok(())
+    let Some(last) = out.last_mut().filter(|last| last.role == role) else {
+        out.push(ChatMessage { role, content: Some(content_of(parts)), ..ChatMessage::default() });
+        return;
+    };
+    let mut all = match last.content.take() {
+        Some(Content::Text(text)) => vec![Part::Text { text }],
+        Some(Content::Parts(parts)) => parts,
+        None => Vec::new(),
+    };
+    all.extend(parts);
+    last.content = Some(content_of(all));
+}
+
+/// Instructions amid a conversation. Many models' templates know a system message at the beginning only; so later ones are
+/// given to the user to say, in the marks that models know from coding agents.
+fn instructed<'a>(parts: Vec<Part<'a>>, out: &mut Vec<ChatMessage<'a>>) {
+    if out.iter().all(|message| message.role == "system") {
+        return spoken("system", parts, out);
+    }
+    let marked = parts.into_iter().map(|part| match part {
+        Part::Text { text } => {
+            Part::Text { text: format!("<system-reminder>\n{text}\n</system-reminder>").into() }
+        }
+        image @ Part::ImageUrl { .. } => image,
+    });
+    spoken("user", marked.collect(), out);
 }
 
 /// Text alone stays a text: not every route takes parts, and every one takes a text.
@@ -225,84 +208,11 @@ fn joined<'a>(mut texts: Vec<Cow<'a, str>>, between: &str) -> Cow<'a, str> {
     }
 }
 
-fn kind_named<'a>(path: &str, block: &Block<'a>) -> Result<Cow<'a, str>, Error> {
-    let at = format!("{path}.type");
-    text(&at, required(&at, block.kind)?)
-}
-
-/// A block of a user's message that is no tool result.
-fn part<'a>(path: &str, block: &Block<'a>, images: &mut Images) -> Result<Part<'a>, Error> {
-    let kind = kind_named(path, block)?;
-    match &*kind {
-        "text" => {
-            let at = format!("{path}.text");
-            Ok(Part::Text { text: text(&at, required(&at, block.text)?)? })
-        }
-        "image" => image(path, block, images),
-        "document" => document(path, block),
-        other => Err(cannot(path, other)),
-    }
-}
-
-fn cannot(path: &str, kind: &str) -> Error {
-    let what = format_args!("blocks of type {kind:?} cannot be served by this gateway");
-    refused(format_args!("{path}.type"), what)
-}
-
-fn image<'a>(path: &str, block: &Block<'a>, images: &mut Images) -> Result<Part<'a>, Error> {
-    let path = format!("{path}.source");
-    let source: SourceOf<'_> = read(&path, required(&path, block.source)?, "a valid dictionary")?;
-    let field = |name: &str, raw: Option<&'a RawValue>| {
-        let at = format!("{path}.{name}");
-        text(&at, required(&at, raw)?)
-    };
-    images.count += 1;
-    let url = match &*field("type", source.kind)? {
-        "base64" => {
-            let media_type = field("media_type", source.media_type)?;
-            if !media_type.starts_with("image/") {
-                let what = format_args!("Input should be an image's media type, but it is {media_type:?}");
-                return Err(refused(format_args!("{path}.media_type"), what));
-            }
-            let data = field("data", source.data)?;
-            images.bytes += data.len() as u64;
-            Cow::Owned(format!("data:{media_type};base64,{data}"))
-        }
-        "url" => field("url", source.url)?,
-        other => {
-            let what = format_args!(
-                "Input should be 'base64' or 'url', but it is {other:?}: files cannot be served"
-            );
-            return Err(refused(format_args!("{path}.type"), what));
-        }
-    };
-    Ok(Part::ImageUrl { image_url: ImageUrl { url } })
-}
-
-/// A document, where it is plain text: no chat route reads any other.
-fn document<'a>(path: &str, block: &Block<'a>) -> Result<Part<'a>, Error> {
-    let at = format!("{path}.source");
-    let source: SourceOf<'_> = read(&at, required(&at, block.source)?, "a valid dictionary")?;
-    let kind_at = format!("{at}.type");
-    let kind = text(&kind_at, required(&kind_at, source.kind)?)?;
-    if kind != "text" {
-        let what = format_args!(
-            "Documents can be served as 'text' only, but this one is {kind:?}: send the text that is in it"
-        );
-        return Err(refused(kind_at, what));
-    }
-    let data_at = format!("{at}.data");
-    let data = text(&data_at, required(&data_at, source.data)?)?;
-    let Some(title) = block.title else { return Ok(Part::Text { text: data }) };
-    let title = text(format_args!("{path}.title"), title)?;
-    Ok(Part::Text { text: format!("{title}\n\n{data}").into() })
-}
-
 fn tool_result<'a>(
     path: &str,
     block: &Block<'a>,
-    beside: &mut Vec<Part<'a>>,
-    images: &mut Images,
+    behind: &mut Vec<Part<'a>>,
+    beside: &mut Beside<'a>,
 ) -> Result<ChatMessage<'a>, Error> {
     let id_at = format!("{path}.tool_use_id");
     let id = text(&id_at, required(&id_at, block.tool_use_id)?)?;
@@ -314,9 +224,9 @@ fn tool_result<'a>(
         Some(raw) => {
             for (place, raw) in array(&at, raw)?.into_iter().enumerate() {
                 let path = format!("{at}.{place}");
-                match part(&path, &read(&path, raw, "a valid dictionary")?, images)? {
+                match part(&path, &object(&path, raw)?, beside)? {
                     Part::Text { text } => texts.push(text),
-                    image @ Part::ImageUrl { .. } => beside.push(image),
+                    image @ Part::ImageUrl { .. } => behind.push(image),
                 }
             }
         }
@@ -336,6 +246,15 @@ fn tool_result<'a>(
     })
 }
 
+/// A thought as it was, which is in its signature where it was not shown.
+fn thought<'a>(shown: Cow<'a, str>, signature: Option<&'a RawValue>) -> Cow<'a, str> {
+    let signature = signature.and_then(|raw| text("", raw).ok());
+    match signature.as_deref().and_then(|signature| signature.strip_prefix(SIGNATURE)) {
+        Some(kept) if shown.is_empty() => Cow::Owned(kept.to_owned()),
+        _ => shown,
+    }
+}
+
 fn assistant<'a>(path: &str, raw: &'a RawValue) -> Result<ChatMessage<'a>, Error> {
     let mut message = ChatMessage { role: "assistant", ..ChatMessage::default() };
     if kind_of(raw) == Some(Kind::String) {
@@ -345,14 +264,14 @@ fn assistant<'a>(path: &str, raw: &'a RawValue) -> Result<ChatMessage<'a>, Error
     let (mut texts, mut thoughts) = (Vec::new(), Vec::new());
     for (at, raw) in array(path, raw)?.into_iter().enumerate() {
         let path = format!("{path}.{at}");
-        let block: Block<'a> = read(&path, raw, "a valid dictionary")?;
+        let block: Block<'a> = object(&path, raw)?;
         let field = |name: &str, raw: Option<&'a RawValue>| {
             let at = format!("{path}.{name}");
             text(&at, required(&at, raw)?)
         };
         match &*kind_named(&path, &block)? {
             "text" => texts.push(field("text", block.text)?),
-            "thinking" => thoughts.push(field("thinking", block.thinking)?),
+            "thinking" => thoughts.push(thought(field("thinking", block.thinking)?, block.signature)),
             // Sealed by whoever wrote it, and readable by nobody else.
             "redacted_thinking" => {}
             "tool_use" => {
@@ -373,6 +292,7 @@ fn assistant<'a>(path: &str, raw: &'a RawValue) -> Result<ChatMessage<'a>, Error
     if !content.is_empty() || message.tool_calls.is_empty() {
         message.content = Some(Content::Text(content));
     }
+    thoughts.retain(|thought| !thought.is_empty());
     message.reasoning_content = (!thoughts.is_empty()).then(|| joined(thoughts, "\n").into_owned());
     Ok(message)
 }

@@ -4,6 +4,7 @@ mod answer;
 mod blocks;
 mod chat;
 mod content;
+mod parts;
 mod read;
 mod request;
 mod stream;
@@ -26,17 +27,28 @@ pub use stream::Writer;
 pub struct Face {
     /// The model as the caller wrote it: an answer repeats it.
     model: Box<str>,
-    /// The caller wants no thinking: what a model thinks all the same is not shown.
-    hides_thinking: bool,
+    thinking: Shown,
     /// Texts of `metadata` that policies may match.
     pub tags: SmallVec<[(Box<str>, Box<str>); 2]>,
     /// Images in the prompt.
     pub images: Images,
 }
 
-/// Stands where Anthropic signs a model's thoughts. Ours are not sealed, and come back as they are; some clients drop a
-/// thought without a signature.
-const SIGNATURE: &str = "unsigned";
+/// How a model's thoughts are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Shown {
+    /// As blocks of their own.
+    #[default]
+    Whole,
+    /// As blocks without text. It stands in the signature, since it must come back with the conversation.
+    Omitted,
+    /// The caller wants none: what a model thinks all the same is left out.
+    Not,
+}
+
+/// Stands where Anthropic signs a model's thoughts, before the thought itself where that is omitted. Ours are not sealed;
+/// but some clients drop a thought without a signature.
+const SIGNATURE: &str = "unsigned:";
 
 /// Tokens as Anthropic counts them: what came from a cache or went into one stands beside the input, not within it.
 #[derive(Debug, Serialize)]
@@ -45,11 +57,19 @@ struct Usage {
     cache_creation_input_tokens: u64,
     cache_read_input_tokens: u64,
     output_tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_tokens_details: Option<OutputDetails>,
     /// In dollars, to the nano-dollar.
     #[serde(skip_serializing_if = "Option::is_none")]
     cost: Option<Box<serde_json::value::RawValue>>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     estimated: bool,
+}
+
+/// What part of an answer was thinking, where the provider tells.
+#[derive(Debug, Serialize)]
+struct OutputDetails {
+    thinking_tokens: u64,
 }
 
 impl Usage {
@@ -60,6 +80,8 @@ impl Usage {
             cache_creation_input_tokens: usage.cache_write,
             cache_read_input_tokens: usage.cached,
             output_tokens: usage.completion,
+            output_tokens_details: (usage.reasoning > 0)
+                .then_some(OutputDetails { thinking_tokens: usage.reasoning }),
             // A sum of money prints as a JSON number.
             cost: tally.cost.and_then(|cost| serde_json::value::RawValue::from_string(cost.to_string()).ok()),
             estimated: tally.estimated,
@@ -68,22 +90,40 @@ impl Usage {
 }
 
 /// Why an answer ended.
+#[derive(Serialize)]
 struct Stop<'a> {
+    #[serde(rename = "stop_reason")]
     reason: &'static str,
+    #[serde(rename = "stop_sequence")]
     sequence: Option<Cow<'a, str>>,
+    #[serde(rename = "stop_details")]
+    details: Option<Refusal>,
+}
+
+/// More on a refusal than anybody but Anthropic tells.
+#[derive(Serialize)]
+struct Refusal {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    category: Option<()>,
+    explanation: Option<()>,
 }
 
 impl<'a> Stop<'a> {
     /// From chat's `finish`, and the stop text that was met where the provider tells it.
     fn of(finish: &str, met: Cow<'a, str>, has_calls: bool, refused: bool) -> Self {
-        let plain = |reason| Self { reason, sequence: None };
+        let plain = |reason| Self { reason, sequence: None, details: None };
+        let refusal = || {
+            let details = Refusal { kind: "refusal", category: None, explanation: None };
+            Self { details: Some(details), ..plain("refusal") }
+        };
         match finish {
             "length" => plain("max_tokens"),
-            "content_filter" => plain("refusal"),
+            "content_filter" => refusal(),
             // Some say `stop` after a call that they were told to make.
             _ if has_calls => plain("tool_use"),
-            _ if refused => plain("refusal"),
-            _ if !met.is_empty() => Self { reason: "stop_sequence", sequence: Some(met) },
+            _ if refused => refusal(),
+            _ if !met.is_empty() => Self { sequence: Some(met), ..plain("stop_sequence") },
             _ => plain("end_turn"),
         }
     }
@@ -132,7 +172,8 @@ fn error_kind(status: StatusCode) -> &'static str {
         413 => "request_too_large",
         429 => "rate_limit_error",
         503 | 529 => "overloaded_error",
-        504 => "timeout_error",
+        408 | 504 => "timeout_error",
+        409 => "conflict_error",
         400..=499 => "invalid_request_error",
         _ => "api_error",
     }

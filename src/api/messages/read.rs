@@ -33,6 +33,16 @@ pub(super) fn read<'a, T: Deserialize<'a>>(
     })
 }
 
+/// An object as a `T`: an array would do for serde, and not for Anthropic.
+pub(super) fn object<'a, T: Deserialize<'a>>(param: impl Display, raw: &'a RawValue) -> Result<T, Error> {
+    let expected = "a valid dictionary";
+    if kind_of(raw) == Some(Kind::Object) {
+        return read(param, raw, expected);
+    }
+    let got = kind_of(raw).map_or("something else", Kind::name);
+    Err(refused(param, format_args!("Input should be {expected}, but it is {got}")))
+}
+
 /// A text, borrowed where it has no escapes.
 pub(super) fn text(param: impl Display, raw: &RawValue) -> Result<Cow<'_, str>, Error> {
     if kind_of(raw) != Some(Kind::String) {

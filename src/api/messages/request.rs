@@ -4,10 +4,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::Face;
 use super::content;
-use super::read::{Fields, kind_of, read, refused, required, text};
+use super::parts::Beside;
+use super::read::{Fields, kind_of, object, read, refused, required, text};
 use super::tools;
+use super::{Face, Shown};
 use crate::api::body::{Error, TAGS_MAX, is_tag_text};
 use crate::api::scan::Kind;
 
@@ -21,16 +22,18 @@ pub enum Purpose {
 }
 
 /// Members that steer Anthropic's own machines, of which the answer would not be another: they end here.
-const THEIRS: [&str; 9] = [
+const THEIRS: [&str; 11] = [
     "anthropic_beta",
     "anthropic_version",
     "betas",
     "cache_control",
     "context_management",
     "diagnostics",
+    "fallbacks",
     "service_tier",
     "speed",
     "user_profile_id",
+    "workspace_id",
 ];
 
 /// Members that ask for what no chat route can give in this shape, and why.
@@ -57,8 +60,9 @@ pub fn translate(body: &[u8], depth_max: usize, purpose: Purpose) -> Result<(Byt
     face.model = text("model", model)?.into();
     chat.put("model", model);
     bound(&mut fields, purpose, &mut chat)?;
-    prompt(&mut fields, &mut chat, &mut face)?;
-    tooling(&mut fields, &mut chat)?;
+    let beside = prompt(&mut fields, &mut chat)?;
+    face.images = beside.images;
+    tooling(&mut fields, &beside, &mut chat)?;
     if let Some(raw) = fields.take("stop_sequences") {
         let stops: Vec<String> = read("stop_sequences", raw, "a list of strings")?;
         if !stops.is_empty() {
@@ -89,18 +93,22 @@ fn bound(fields: &mut Fields<'_>, purpose: Purpose, chat: &mut Object) -> Result
     Ok(())
 }
 
-fn prompt(fields: &mut Fields<'_>, chat: &mut Object, face: &mut Face) -> Result<(), Error> {
+fn prompt<'a>(fields: &mut Fields<'a>, chat: &mut Object) -> Result<Beside<'a>, Error> {
     let mut messages = Vec::new();
     if let Some(raw) = fields.take("system") {
         messages.extend(content::system(raw)?);
     }
-    content::messages(required("messages", fields.take("messages"))?, &mut messages, &mut face.images)?;
+    let mut beside = Beside::default();
+    content::messages(required("messages", fields.take("messages"))?, &mut messages, &mut beside)?;
     chat.put("messages", &messages);
-    Ok(())
+    Ok(beside)
 }
 
-fn tooling(fields: &mut Fields<'_>, chat: &mut Object) -> Result<(), Error> {
-    let tools = fields.take("tools").map(tools::tools).transpose()?.unwrap_or_default();
+fn tooling(fields: &mut Fields<'_>, beside: &Beside<'_>, chat: &mut Object) -> Result<(), Error> {
+    let tools = match fields.take("tools") {
+        Some(raw) => tools::tools(raw, &beside.tools_found)?,
+        None => Vec::new(),
+    };
     let choice = fields.take("tool_choice").map(tools::choice).transpose()?;
     if tools.is_empty() {
         return match choice {
@@ -146,6 +154,8 @@ struct Thinking<'a> {
     kind: Option<&'a RawValue>,
     #[serde(borrow, default)]
     budget_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    display: Option<&'a RawValue>,
 }
 
 /// Least budget that Anthropic takes, in tokens.
@@ -162,8 +172,19 @@ fn thinking(fields: &mut Fields<'_>, chat: &mut Object, face: &mut Face) -> Resu
         budget_tokens: Option<u64>,
     }
     let Some(raw) = fields.take("thinking") else { return Ok(()) };
-    let theirs: Thinking<'_> = read("thinking", raw, "a valid dictionary")?;
+    let theirs: Thinking<'_> = object("thinking", raw)?;
     let kind = text("thinking.type", required("thinking.type", theirs.kind)?)?;
+    if let Some(display) = theirs.display {
+        let display = text("thinking.display", display)?;
+        face.thinking = match &*display {
+            "summarized" => Shown::Whole,
+            "omitted" => Shown::Omitted,
+            other => {
+                let what = format_args!("Input should be 'summarized' or 'omitted', but it is {other:?}");
+                return Err(refused("thinking.display", what));
+            }
+        };
+    }
     let budget_at = "thinking.budget_tokens";
     let budget_tokens = match &*kind {
         "enabled" => {
@@ -175,17 +196,20 @@ fn thinking(fields: &mut Fields<'_>, chat: &mut Object, face: &mut Face) -> Resu
             Some(budget)
         }
         "disabled" => {
-            face.hides_thinking = true;
+            face.thinking = Shown::Not;
             None
         }
-        "adaptive" => None,
+        "adaptive" | "between_tools" => None,
         other => {
-            let what =
-                format_args!("Input should be 'enabled', 'disabled' or 'adaptive', but it is {other:?}");
+            let what = format_args!(
+                "Input should be 'enabled', 'disabled', 'adaptive' or 'between_tools', but it is {other:?}"
+            );
             return Err(refused("thinking.type", what));
         }
     };
-    chat.put("thinking", &Wish { kind: &kind, budget_tokens });
+    // To think between tools alone is nothing that an open model can be asked for; where Anthropic's cannot, they do not think.
+    let kind = if kind == "between_tools" { "disabled" } else { &*kind };
+    chat.put("thinking", &Wish { kind, budget_tokens });
     Ok(())
 }
 
@@ -209,7 +233,7 @@ struct Format<'a> {
 fn output(fields: &mut Fields<'_>, chat: &mut Object) -> Result<(), Error> {
     let older = fields.take("output_format").map(|raw| ("output_format", raw));
     let config: Option<OutputConfig<'_>> = match fields.take("output_config") {
-        Some(raw) => Some(read("output_config", raw, "a valid dictionary")?),
+        Some(raw) => Some(object("output_config", raw)?),
         None => None,
     };
     if let Some(effort) = config.as_ref().and_then(|config| config.effort) {
@@ -230,7 +254,7 @@ fn output(fields: &mut Fields<'_>, chat: &mut Object) -> Result<(), Error> {
     }
     let newer = config.and_then(|config| config.format).map(|raw| ("output_config.format", raw));
     let Some((path, raw)) = newer.or(older) else { return Ok(()) };
-    let format: Format<'_> = read(path, raw, "a valid dictionary")?;
+    let format: Format<'_> = object(path, raw)?;
     let kind = text(format_args!("{path}.type"), required(format_args!("{path}.type"), format.kind)?)?;
     if kind != "json_schema" {
         let what = format_args!("Input should be 'json_schema', but it is {kind:?}");

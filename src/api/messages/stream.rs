@@ -4,18 +4,17 @@ use std::io::Write as _;
 
 use http::StatusCode;
 
-use super::blocks::{Blocks, TooMuchWaits};
-use super::chat::Chat;
-use super::{Face, Stop, Usage, message_id};
-use crate::api::face::{Said, Start, Tally};
+use super::blocks::Blocks;
+use super::chat::{Chat, Speech};
+use super::{Face, Shown, Stop, Usage, message_id};
+use crate::api::face::{Said, Start, Tally, Untold};
 
 /// Turns one stream.
 #[derive(Debug)]
 pub struct Writer {
     request_id: Box<str>,
-    model: Box<str>,
+    face: Face,
     prompt_tokens: u64,
-    hides_thinking: bool,
     started: bool,
     /// Ended, well or not: nothing is told any more.
     over: bool,
@@ -30,12 +29,11 @@ impl Writer {
     pub fn new(face: &Face, start: &Start<'_>) -> Self {
         Self {
             request_id: start.request_id.into(),
-            model: face.model.clone(),
+            face: face.clone(),
             prompt_tokens: start.prompt_tokens,
-            hides_thinking: face.hides_thinking,
             started: false,
             over: false,
-            blocks: Blocks::new(start.request_id),
+            blocks: Blocks::new(start.request_id, face.thinking == Shown::Omitted),
             finish: Box::default(),
             stop_met: Box::default(),
             refused: false,
@@ -43,26 +41,24 @@ impl Writer {
     }
 
     /// One chat chunk.
-    pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) {
+    pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Untold> {
         if self.over {
-            return;
+            return Ok(());
         }
-        let Some(chat) = Chat::read(data) else {
-            return self.broken("an event had another shape than a chat chunk's", out);
-        };
+        let chat = Chat::read(data).ok_or(Untold::SHAPE)?;
         if let Some(message) = chat.fault() {
-            return self.broken(&message, out);
+            self.theirs(&message, out);
+            return Ok(());
         }
-        let Some(choice) = chat.first() else { return };
+        let Some(choice) = chat.first() else { return Ok(()) };
         self.start(out);
-        if self.speech(choice.speech(), out).is_err() {
-            return self.broken("too many tool calls were written at once", out);
-        }
+        self.speech(choice.speech(), out)?;
         let finish = choice.finish();
         if !finish.is_empty() {
             self.finish = (*finish).into();
             self.stop_met = (*choice.stop_met()).into();
         }
+        Ok(())
     }
 
     /// The upstream is still there: so are we.
@@ -83,13 +79,9 @@ impl Writer {
         let met = std::borrow::Cow::Borrowed(&*self.stop_met);
         let stop = Stop::of(&self.finish, met, self.blocks.has_calls(), self.refused);
         // Writing into memory cannot fail, here and below.
-        let _ = write!(
-            out,
-            "event: message_delta\ndata: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":\"{}\",\"stop_sequence\":",
-            stop.reason
-        );
-        let _ = serde_json::to_writer(&mut *out, &stop.sequence);
-        out.extend_from_slice(b"},\"usage\":");
+        out.extend_from_slice(b"event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":");
+        let _ = serde_json::to_writer(&mut *out, &stop);
+        out.extend_from_slice(b",\"usage\":");
         let _ = serde_json::to_writer(&mut *out, &Usage::of(tally));
         out.extend_from_slice(b"}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
     }
@@ -103,7 +95,8 @@ impl Writer {
         }
     }
 
-    fn broken(&mut self, message: &str, out: &mut Vec<u8>) {
+    /// The provider's own words for a fault of its.
+    fn theirs(&mut self, message: &str, out: &mut Vec<u8>) {
         let id = self.request_id.clone();
         let said = Said {
             status: StatusCode::BAD_GATEWAY,
@@ -116,14 +109,10 @@ impl Writer {
         self.failed(&said, out);
     }
 
-    fn speech(
-        &mut self,
-        speech: Option<&super::chat::Speech<'_>>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), TooMuchWaits> {
+    fn speech(&mut self, speech: Option<&Speech<'_>>, out: &mut Vec<u8>) -> Result<(), Untold> {
         let Some(speech) = speech else { return Ok(()) };
         let thinking = speech.thinking();
-        if !thinking.is_empty() && !self.hides_thinking {
+        if !thinking.is_empty() && self.face.thinking != Shown::Not {
             self.blocks.thinking(&thinking, out)?;
         }
         let refusal = speech.refusal();
@@ -149,11 +138,11 @@ impl Writer {
         );
         let _ = serde_json::to_writer(&mut *out, &message_id(&self.request_id));
         out.extend_from_slice(b",\"type\":\"message\",\"role\":\"assistant\",\"model\":");
-        let _ = serde_json::to_writer(&mut *out, &*self.model);
+        let _ = serde_json::to_writer(&mut *out, &*self.face.model);
         // What is known of the counts by now is our own estimate; `message_delta` tells them as they are charged.
         let _ = write!(
             out,
-            ",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"usage\":{{\"input_tokens\":{},\
+            ",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"stop_details\":null,\"usage\":{{\"input_tokens\":{},\
              \"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":0,\"output_tokens\":0}}}}}}\n\n",
             self.prompt_tokens
         );

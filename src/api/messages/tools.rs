@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::read::{array, read, refused, required, text};
+use super::read::{array, object, read, refused, required, text};
 use crate::api::body::Error;
 
 /// A tool as chat knows it.
@@ -38,14 +38,16 @@ struct Theirs<'a> {
     input_schema: Option<&'a RawValue>,
     #[serde(borrow, default)]
     strict: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    defer_loading: Option<&'a RawValue>,
 }
 
-/// All tools. Those that Anthropic itself runs or defines are refused: nobody here would answer to their name.
-pub(super) fn tools(raw: &RawValue) -> Result<Vec<Tool<'_>>, Error> {
+/// All tools, but those whose loading is deferred and that are not among the `found`. Those that Anthropic itself runs or defines are refused: nobody here would answer to their name.
+pub(super) fn tools<'a>(raw: &'a RawValue, found: &[Cow<'_, str>]) -> Result<Vec<Tool<'a>>, Error> {
     let mut tools = Vec::new();
     for (at, raw) in array("tools", raw)?.into_iter().enumerate() {
         let path = format!("tools.{at}");
-        let theirs: Theirs<'_> = read(&path, raw, "a valid dictionary")?;
+        let theirs: Theirs<'_> = object(&path, raw)?;
         if let Some(kind) = theirs.kind {
             let kind_at = format!("{path}.type");
             let kind = text(&kind_at, kind)?;
@@ -59,12 +61,15 @@ pub(super) fn tools(raw: &RawValue) -> Result<Vec<Tool<'_>>, Error> {
         let name_at = format!("{path}.name");
         let name = text(&name_at, required(&name_at, theirs.name)?)?;
         let parameters = required(format_args!("{path}.input_schema"), theirs.input_schema)?;
-        let strict = match theirs.strict {
-            Some(raw) => Some(read(format_args!("{path}.strict"), raw, "a valid boolean")?),
-            None => None,
+        let flag = |name: &str, raw: Option<&'a RawValue>| match raw {
+            Some(raw) => read(format_args!("{path}.{name}"), raw, "a valid boolean"),
+            None => Ok(false),
         };
         // A wish for less than strictness needs no word, and some routes know none for it.
-        let strict = strict.filter(|strict| *strict);
+        let strict = flag("strict", theirs.strict)?.then_some(true);
+        if flag("defer_loading", theirs.defer_loading)? && !found.contains(&name) {
+            continue;
+        }
         let function = Function { name, description: theirs.description, parameters, strict };
         tools.push(Tool { kind: "function", function });
     }
@@ -105,7 +110,7 @@ struct TheirChoice<'a> {
 
 /// The choice, and whether one call at a time was asked for.
 pub(super) fn choice(raw: &RawValue) -> Result<(Choice<'_>, bool), Error> {
-    let theirs: TheirChoice<'_> = read("tool_choice", raw, "a valid dictionary")?;
+    let theirs: TheirChoice<'_> = object("tool_choice", raw)?;
     let kind = text("tool_choice.type", required("tool_choice.type", theirs.kind)?)?;
     let choice = match &*kind {
         "auto" => Choice::Word("auto"),

@@ -102,7 +102,7 @@ impl Way {
                             Err(untold) => {
                                 // Paid for, and of no use: the account says so, and the caller is told.
                                 account.note(reported.as_ref(), counted);
-                                account.close(Ended::Broken(untold.name()));
+                                account.close(Ended::Broken(untold.0));
                                 return Ok(reply::error(&Failure::Bug.told(self.id.as_str(), self.surface)));
                             }
                         }

@@ -9,6 +9,8 @@ export const direct = env.TOLLWAY_DIRECT === '1';
 export const chatModel = env.TOLLWAY_CHAT_MODEL ?? 'clients-chat';
 // Models of a fake provider, which answers with the first word of the request that starts with `tok-`.
 export const toolsModel = env.TOLLWAY_TOOLS_MODEL ?? 'clients-tools';
+// A model whose stream breaks off, behind a gateway.
+export const brokenModel = 'clients-broken';
 export const embeddingsModel = env.TOLLWAY_EMBEDDINGS_MODEL ?? 'clients-embed';
 export const slashModel = env.TOLLWAY_SLASH_MODEL ?? 'clients/with-slash';
 // A second gateway, which wants this key.

@@ -9,6 +9,8 @@ DIRECT = os.environ.get("TOLLWAY_DIRECT") == "1"
 CHAT_MODEL = os.environ.get("TOLLWAY_CHAT_MODEL", "clients-chat")
 # Models of a fake provider, which answers with the first word of the request that starts with `tok-`.
 TOOLS_MODEL = os.environ.get("TOLLWAY_TOOLS_MODEL", "clients-tools")
+# A model whose stream breaks off, behind a gateway.
+BROKEN_MODEL = "clients-broken"
 EMBEDDINGS_MODEL = os.environ.get("TOLLWAY_EMBEDDINGS_MODEL", "clients-embed")
 SLASH_MODEL = os.environ.get("TOLLWAY_SLASH_MODEL", "clients/with-slash")
 # A second gateway, which wants this key.

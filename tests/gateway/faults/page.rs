@@ -57,7 +57,7 @@ pub(super) fn same_or_bless(cases: &[Case], seen: &BTreeMap<usize, Seen>) {
     }
     let differ = |old: &str, new: &str| {
         let old: Vec<&str> = old.lines().collect();
-        new.lines().filter(|line| !old.contains(line)).map(|line| format!("{line}\n")).collect::<String>()
+        new.lines().filter(|line| !old.contains(line)).fold(String::new(), |text, line| text + line + "\n")
     };
     panic!(
         "docs/faults.md is not what was seen: UPDATE=1 cargo test --test gateway faults writes it anew. New:\n{}Old:\n{}",

@@ -190,7 +190,7 @@ impl Fault {
             }
             Self::TooLong => too_long(kind),
             Self::ContentFilter => filtered(&answer, behind, streamed),
-            Self::Flapping if index % 2 == 0 => Reply::error(500, "server_error", "down"),
+            Self::Flapping if index.is_multiple_of(2) => Reply::error(500, "server_error", "down"),
             Self::Flapping => answer,
         }
     }

@@ -13,6 +13,7 @@
 //! | [`Redis`] | a real Redis that can be killed and paused |
 //! | [`alloc`] | an allocator that counts |
 //! | [`Client`] | plain HTTP/1.1, chunk by chunk, which also says how an answer ended |
+//! | [`Message`] | a stream of Anthropic's Messages put together, by the SDKs' rules |
 //! | [`Price`], [`Usage`] | cost by hand, in whole pico-dollars |
 //!
 //! Fakes run on a thread of their own, so a test may turn its own clock or block without stopping them.
@@ -38,6 +39,7 @@ mod dialect;
 mod fixture;
 mod gate;
 mod gateway;
+mod message;
 mod metrics;
 mod prebuilt;
 mod price;
@@ -57,6 +59,7 @@ pub use dialect::{Dialect, Kind};
 pub use fixture::Fixture;
 pub use gate::{Gate, Pause};
 pub use gateway::Gateway;
+pub use message::Message;
 pub use metrics::Metrics;
 pub use prebuilt::Prebuilt;
 pub use price::{Price, Usage};

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{START, face, tally};
+use super::{START, face, tally, translated, with};
 use crate::api::face::Said;
 
 fn told(chat: &Value) -> Value {
@@ -24,15 +24,15 @@ fn a_whole_answer() {
         json!({
             "id": "msg_req-1", "type": "message", "role": "assistant", "model": "m",
             "content": [
-                {"type": "thinking", "thinking": "Hm.", "signature": "unsigned"},
+                {"type": "thinking", "thinking": "Hm.", "signature": "unsigned:"},
                 {"type": "text", "text": "I look."},
                 {"type": "tool_use", "id": "call_1", "name": "f", "input": {"a": 1}},
                 {"type": "tool_use", "id": "toolu_req-1_1", "name": "g", "input": {}},
                 {"type": "tool_use", "id": "call_3", "name": "h", "input": {"unparsed_arguments": "{\"a\":"}},
             ],
-            "stop_reason": "tool_use", "stop_sequence": null,
+            "stop_reason": "tool_use", "stop_sequence": null, "stop_details": null,
             "usage": {"input_tokens": 5, "cache_creation_input_tokens": 1, "cache_read_input_tokens": 4,
-                "output_tokens": 5, "cost": 0.000_740_080},
+                "output_tokens": 5, "output_tokens_details": {"thinking_tokens": 2}, "cost": 0.000_740_080},
         })
     );
 }
@@ -64,6 +64,11 @@ fn why_an_answer_ended() {
         ended(json!({"finish_reason": "stop", "message": {"refusal": "No."}})),
         ("refusal".into(), Value::Null)
     );
+    let filtered =
+        told(&json!({"choices": [{"finish_reason": "content_filter", "message": {"content": ""}}]}));
+    assert_eq!(filtered["content"], json!([]));
+    let details = json!({"type": "refusal", "category": null, "explanation": null});
+    assert_eq!(filtered["stop_details"], details);
 }
 
 #[test]
@@ -75,6 +80,30 @@ fn thoughts_are_hidden_from_who_wants_none() {
     let told = face.whole(chat.to_string().as_bytes(), &START, &tally()).unwrap();
     let told: Value = serde_json::from_slice(&told).unwrap();
     assert_eq!(told["content"], json!([{"type": "text", "text": "x"}]));
+}
+
+#[test]
+fn an_omitted_thought_stands_in_its_signature_and_comes_back_from_it() {
+    let chat =
+        json!({"choices": [{"message": {"content": "x", "reasoning": "Hm."}, "finish_reason": "stop"}]});
+    let face = face(&json!({"thinking": {"type": "adaptive", "display": "omitted"}}));
+    let told = face.whole(chat.to_string().as_bytes(), &START, &tally()).unwrap();
+    let content = serde_json::from_slice::<Value>(&told).unwrap()["content"].clone();
+    assert_eq!(content[0], json!({"type": "thinking", "thinking": "", "signature": "unsigned:Hm."}));
+
+    let mut out = Vec::new();
+    let mut writer = crate::api::messages::Writer::new(&face, &START);
+    for delta in [json!({"reasoning": "Hm"}), json!({"reasoning": "."}), json!({"content": "x"})] {
+        let chunk = json!({"choices": [{"delta": delta}]}).to_string();
+        writer.event(chunk.as_bytes(), &mut out).unwrap();
+    }
+    writer.done(&tally(), &mut out);
+    let streamed = tollway_test_support::Message::whole(&tollway_test_support::events(&out));
+    assert_eq!(streamed["content"], content);
+
+    let messages = json!([{"role": "user", "content": "?"}, {"role": "assistant", "content": content}]);
+    let (chat, _) = translated(&with(&json!({"messages": messages}))).unwrap();
+    assert_eq!(chat["messages"][1], json!({"role": "assistant", "content": "x", "reasoning_content": "Hm."}));
 }
 
 #[test]
@@ -91,7 +120,7 @@ fn errors_have_anthropics_types() {
         (401, "authentication_error"),
         (403, "permission_error"),
         (404, "not_found_error"),
-        (408, "invalid_request_error"),
+        (408, "timeout_error"),
         (413, "request_too_large"),
         (429, "rate_limit_error"),
         (500, "api_error"),

@@ -60,11 +60,22 @@ fn text_and_images() {
 }
 
 #[test]
+fn documents_of_text_and_search_results_are_text() {
+    let content = json!([
+        {"type": "document", "title": "A", "source": {"type": "text", "media_type": "text/plain", "data": "b"}},
+        {"type": "search_result", "title": "C", "source": "https://d", "content": [{"type": "text", "text": "e"}],
+            "citations": {"enabled": false}},
+    ]);
+    let messages = of_messages(&json!([{"role": "user", "content": content}]));
+    assert_eq!(messages[0]["content"], "A\n\nb\n\nC\nhttps://d\n\ne");
+}
+
+#[test]
 fn a_turn_with_tools_and_thoughts_goes_there_as_it_came_back() {
     let messages = json!([
         {"role": "user", "content": "Weather in Rome and Oslo?"},
         {"role": "assistant", "content": [
-            {"type": "thinking", "thinking": "Two calls.", "signature": "unsigned"},
+            {"type": "thinking", "thinking": "Two calls.", "signature": "unsigned:"},
             {"type": "redacted_thinking", "data": "xyz"},
             {"type": "text", "text": "I look."},
             {"type": "tool_use", "id": "call_1", "name": "weather", "input": {"city": "Rome", "n": 18_446_744_073_709_551_615_u64}},
@@ -123,6 +134,53 @@ fn tools_and_which_to_call() {
 }
 
 #[test]
+fn a_deferred_tool_is_loaded_once_a_search_has_found_it() {
+    let tool = |name: &str, deferred: bool| json!({"name": name, "input_schema": {"type": "object"}, "defer_loading": deferred});
+    let tools = json!([tool("search", false), tool("fetch", true), tool("other", true)]);
+    let names = |chat: Value| -> Vec<String> {
+        let tools = chat["tools"].as_array().unwrap().iter();
+        tools.map(|tool| tool["function"]["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(chat(&with(&json!({"tools": tools})))), ["search"]);
+    let messages = json!([
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "search", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c",
+            "content": [{"type": "tool_reference", "tool_name": "fetch"}]}]},
+    ]);
+    let chat = chat(&with(&json!({"tools": tools, "messages": messages})));
+    assert_eq!(chat["messages"][2]["content"], "The tool fetch can be called from now on.");
+    assert_eq!(names(chat), ["search", "fetch"]);
+}
+
+#[test]
+fn messages_of_one_speaker_are_one_and_late_instructions_are_the_users_to_say() {
+    let messages = json!([
+        {"role": "system", "content": "First."},
+        {"role": "user", "content": "a"},
+        {"role": "system", "content": [{"type": "text", "text": "Be kind."}]},
+        {"role": "user", "content": [
+            {"type": "image", "source": {"type": "url", "url": "u"}}, {"type": "text", "text": "b"}]},
+        {"role": "assistant", "content": "c"},
+        {"role": "system", "content": "d"},
+    ]);
+    let chat = chat(&with(&json!({"system": "Zeroth.", "messages": messages})));
+    assert_eq!(
+        chat["messages"],
+        json!([
+            {"role": "system", "content": "Zeroth.\n\nFirst."},
+            {"role": "user", "content": [
+                {"type": "text", "text": "a\n\n<system-reminder>\nBe kind.\n</system-reminder>"},
+                {"type": "image_url", "image_url": {"url": "u"}},
+                {"type": "text", "text": "b"},
+            ]},
+            {"role": "assistant", "content": "c"},
+            {"role": "user", "content": "<system-reminder>\nd\n</system-reminder>"},
+        ])
+    );
+}
+
+#[test]
 fn the_other_members() {
     let request = with(&json!({
         "stop_sequences": ["END"], "temperature": 0.5, "top_p": 0.9, "top_k": 40, "stream": true,
@@ -155,6 +213,7 @@ fn what_cannot_be_served_is_refused_by_its_path() {
         (json!({"model": null}), "model", "Field required"),
         (json!({"messages": []}), "messages", "at least one"),
         (json!({"messages": [{"role": "tool", "content": "x"}]}), "messages.0.role", "'user' or 'assistant'"),
+        (json!({"messages": [["user", "x"]]}), "messages.0", "valid dictionary, but it is an array"),
         (json!({"messages": [{"role": "user"}]}), "messages.0.content", "Field required"),
         (
             json!({"messages": [{"role": "user", "content": 7}]}),
@@ -168,7 +227,7 @@ fn what_cannot_be_served_is_refused_by_its_path() {
             "messages.0.content.0.source.type",
             "send the text",
         ),
-        (user(json!({"type": "search_result"})), "messages.0.content.0.type", "search_result"),
+        (user(json!({"type": "server_tool_use"})), "messages.0.content.0.type", "server_tool_use"),
         (
             user(json!({"type": "image", "source": {"type": "file", "file_id": "f"}})),
             "messages.0.content.0.source.type",
@@ -189,6 +248,16 @@ fn what_cannot_be_served_is_refused_by_its_path() {
         (json!({"tool_choice": {"type": "any"}}), "tool_choice", "while providing tools"),
         (json!({"thinking": {"type": "enabled"}}), "thinking.budget_tokens", "Field required"),
         (json!({"thinking": {"type": "enabled", "budget_tokens": 9}}), "thinking.budget_tokens", "1024"),
+        (
+            json!({"thinking": {"type": "adaptive", "display": "x"}}),
+            "thinking.display",
+            "'summarized' or 'omitted'",
+        ),
+        (
+            user(json!({"type": "search_result", "citations": {"enabled": true}})),
+            "messages.0.content.0.citations.enabled",
+            "citations",
+        ),
         (json!({"thinking": {"type": "hard"}}), "thinking.type", "adaptive"),
         (json!({"mcp_servers": [{"type": "url"}]}), "mcp_servers", "as tools"),
         (json!({"container": "c"}), "container", "code execution"),

@@ -3,85 +3,25 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use tollway_test_support::{Event, Message};
 
 use super::{START, face, tally};
 use crate::api::face::Said;
 use crate::api::messages::{Purpose, Writer, translate};
 
-/// The events that `chunks` become, as (name, data); every name is checked against the `type` in its data.
-fn events(chunks: &[Value]) -> Vec<(String, Value)> {
+/// The events that `chunks` become.
+fn events(chunks: &[Value]) -> Vec<Event> {
     let mut writer = Writer::new(&face(&json!({})), &START);
     let mut out = Vec::new();
     for chunk in chunks {
-        writer.event(chunk.to_string().as_bytes(), &mut out);
+        writer.event(chunk.to_string().as_bytes(), &mut out).unwrap();
     }
     writer.done(&tally(), &mut out);
-    named(&out)
+    tollway_test_support::events(&out)
 }
 
-fn named(out: &[u8]) -> Vec<(String, Value)> {
-    let text = std::str::from_utf8(out).unwrap();
-    let events = text.split_terminator("\n\n").map(|event| {
-        let (name, data) = event.strip_prefix("event: ").unwrap().split_once("\ndata: ").unwrap();
-        let data: Value = serde_json::from_str(data).unwrap_or_else(|error| panic!("{data}: {error}"));
-        assert_eq!(data["type"], name);
-        (name.to_owned(), data)
-    });
-    events.collect()
-}
-
-/// The message that a client puts together from `events`, by the rules that Anthropic's SDKs follow, and none broken.
-fn put_together(events: &[(String, Value)]) -> Value {
-    let mut message = Value::Null;
-    let mut open: Option<(usize, String)> = None;
-    let mut stopped = false;
-    for (name, data) in events {
-        assert!(!stopped, "{name} after message_stop");
-        let index = data["index"].as_u64().map(|index| usize::try_from(index).unwrap());
-        match &**name {
-            "message_start" => message = data["message"].clone(),
-            "content_block_start" => {
-                assert!(open.is_none(), "a block begins within another");
-                let content = message["content"].as_array_mut().unwrap();
-                assert_eq!(index, Some(content.len()));
-                content.push(data["content_block"].clone());
-                open = Some((content.len() - 1, String::new()));
-            }
-            "content_block_delta" => {
-                let (at, json) = open.as_mut().expect("a delta outside of any block");
-                assert_eq!(index, Some(*at));
-                let (delta, block) = (&data["delta"], &mut message["content"][*at]);
-                for (kind, member) in
-                    [("text_delta", "text"), ("thinking_delta", "thinking"), ("signature_delta", "signature")]
-                {
-                    if delta["type"] == kind {
-                        let longer =
-                            block[member].as_str().unwrap().to_owned() + delta[member].as_str().unwrap();
-                        block[member] = longer.into();
-                    }
-                }
-                json.push_str(delta["partial_json"].as_str().unwrap_or_default());
-            }
-            "content_block_stop" => {
-                let (at, json) = open.take().expect("no block is open");
-                assert_eq!(index, Some(at));
-                if !json.is_empty() {
-                    message["content"][at]["input"] = serde_json::from_str(&json).unwrap_or(json!(json));
-                }
-            }
-            "message_delta" => {
-                assert!(open.is_none());
-                message["stop_reason"] = data["delta"]["stop_reason"].clone();
-                message["stop_sequence"] = data["delta"]["stop_sequence"].clone();
-                message["usage"] = data["usage"].clone();
-            }
-            "message_stop" => stopped = true,
-            "ping" => {}
-            other => panic!("{other}"),
-        }
-    }
-    assert!(stopped, "it never stopped");
-    message
+fn names(events: &[Event]) -> Vec<&str> {
+    events.iter().filter_map(|event| event.name.as_deref()).collect()
 }
 
 fn delta(delta: &Value) -> Value {
@@ -113,9 +53,8 @@ fn a_stream_has_its_events_in_order() {
         finish("tool_calls"),
         json!({"choices": [], "usage": {"prompt_tokens": 10}}),
     ]);
-    let names: Vec<&str> = events.iter().map(|(name, _)| &**name).collect();
     assert_eq!(
-        names,
+        names(&events),
         [
             "message_start",
             "content_block_start",
@@ -134,19 +73,19 @@ fn a_stream_has_its_events_in_order() {
             "message_stop",
         ]
     );
-    assert_eq!(events[0].1["message"]["usage"]["input_tokens"], 12);
+    assert_eq!(events[0].json().unwrap()["message"]["usage"]["input_tokens"], 12);
     assert_eq!(
-        put_together(&events),
+        Message::whole(&events),
         json!({
             "id": "msg_req-1", "type": "message", "role": "assistant", "model": "m",
             "content": [
-                {"type": "thinking", "thinking": "Hm.", "signature": "unsigned"},
+                {"type": "thinking", "thinking": "Hm.", "signature": "unsigned:"},
                 {"type": "text", "text": "I \"look\"."},
                 {"type": "tool_use", "id": "call_1", "name": "f", "input": {"a": 1}},
             ],
-            "stop_reason": "tool_use", "stop_sequence": null,
+            "stop_reason": "tool_use", "stop_sequence": null, "stop_details": null,
             "usage": {"input_tokens": 5, "cache_creation_input_tokens": 1, "cache_read_input_tokens": 4,
-                "output_tokens": 5, "cost": 0.000_740_080},
+                "output_tokens": 5, "output_tokens_details": {"thinking_tokens": 2}, "cost": 0.000_740_080},
         })
     );
 }
@@ -157,16 +96,19 @@ fn a_second_call_is_told_as_it_comes_once_the_first_is_whole() {
     let mut out = Vec::new();
     for chunk in [call(0, "a", "f", "{\"x\":\"}\"}"), call(1, "b", "g", ""), call(1, "", "", "{\"y\":")] {
         out.clear();
-        writer.event(chunk.to_string().as_bytes(), &mut out);
+        writer.event(chunk.to_string().as_bytes(), &mut out).unwrap();
     }
-    assert_eq!(named(&out)[0].1["delta"], json!({"type": "input_json_delta", "partial_json": "{\"y\":"}));
+    assert_eq!(
+        tollway_test_support::events(&out)[0].json().unwrap()["delta"],
+        json!({"type": "input_json_delta", "partial_json": "{\"y\":"})
+    );
 }
 
 #[test]
 fn a_new_id_at_a_known_index_is_a_new_call_and_an_index_may_be_negative() {
     let events =
         events(&[call(-1, "a", "f", "{}"), call(-1, "b", "f", "{}"), call(-1, "", "", " "), finish("stop")]);
-    let message = put_together(&events);
+    let message = Message::whole(&events);
     let ids: Vec<&Value> = message["content"].as_array().unwrap().iter().map(|block| &block["id"]).collect();
     assert_eq!((json!(ids), &message["stop_reason"]), (json!(["a", "b"]), &json!("tool_use")));
 }
@@ -184,18 +126,15 @@ fn r08_a_fault_is_told_once_and_nothing_follows_it() {
     for last in [r#"{"error":{"message":"worker died","code":500}}"#, r#"{"choices":7}"#] {
         let mut writer = Writer::new(&face(&json!({})), &START);
         let mut out = Vec::new();
-        writer.event(delta(&json!({"content": "a"})).to_string().as_bytes(), &mut out);
-        writer.event(last.as_bytes(), &mut out);
+        writer.event(delta(&json!({"content": "a"})).to_string().as_bytes(), &mut out).unwrap();
+        assert_eq!(writer.event(last.as_bytes(), &mut out).is_ok(), last.contains("error"));
         writer.failed(&said, &mut out);
-        writer.event(finish("stop").to_string().as_bytes(), &mut out);
+        writer.event(finish("stop").to_string().as_bytes(), &mut out).unwrap();
         writer.alive(&mut out);
         writer.done(&tally(), &mut out);
-        let events = named(&out);
-        let (name, data) = events.last().unwrap();
-        assert_eq!(
-            (&**name, &data["error"]["type"], &data["request_id"]),
-            ("error", &json!("api_error"), &json!("req-1"))
-        );
+        let events = tollway_test_support::events(&out);
+        let data = Message::read(&events).error.unwrap();
+        assert_eq!((&data["error"]["type"], &data["request_id"]), (&json!("api_error"), &json!("req-1")));
         assert_eq!(events.len(), 4, "{events:?}");
     }
 }
@@ -205,8 +144,7 @@ fn a_ping_for_every_sign_of_life() {
     let mut writer = Writer::new(&face(&json!({})), &START);
     let mut out = Vec::new();
     writer.alive(&mut out);
-    let names: Vec<String> = named(&out).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names, ["message_start", "ping"]);
+    assert_eq!(names(&tollway_test_support::events(&out)), ["message_start", "ping"]);
 }
 
 /// A call's deltas: its arguments cut at any character.
@@ -250,7 +188,7 @@ proptest! {
         }
         chunks.extend(calls.into_iter().flat_map(|call| call.into_iter().rev()));
         chunks.push(finish("tool_calls"));
-        let message = put_together(&events(&chunks));
+        let message = Message::whole(&events(&chunks));
         let mut expected = Vec::new();
         if !text.is_empty() {
             expected.push(json!({"type": "text", "text": text}));
@@ -267,7 +205,7 @@ proptest! {
         let _ = translate(&bytes, 128, Purpose::Answer);
         let mut out = Vec::new();
         let mut writer = Writer::new(&face(&json!({})), &START);
-        writer.event(&bytes, &mut out);
+        let _ = writer.event(&bytes, &mut out);
         let _ = face(&json!({})).whole(&Bytes::from(bytes), &START, &tally());
     }
 }
