@@ -26,6 +26,8 @@ mod outages;
 mod overload;
 mod reload;
 mod rescue;
+#[cfg(feature = "embedded-engine")]
+mod rescue_engine;
 mod rescue_refused;
 mod shadow;
 mod stopping;
