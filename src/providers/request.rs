@@ -22,6 +22,18 @@ pub fn body_for(kind: Kind, way: Continuation, call: &Call, upstream_model: &str
     splice(&call.body, &call.members, &edits_for(kind, way, call, upstream_model))
 }
 
+/// The same for a call without a stream that is asked for as one.
+pub fn body_as_stream(kind: Kind, way: Continuation, call: &Call, upstream_model: &str) -> Pieces {
+    let mut edits = edits_for(kind, way, call, upstream_model);
+    let usage = (!call.stream && kind != Kind::OpenRouter).then(|| ask_for_usage(call));
+    edits.extend(usage);
+    edits.push(match call.member("stream") {
+        Some((index, _)) => Edit::Replace(index, Bytes::from_static(b"true")),
+        None => Edit::Append(Bytes::from_static(b"\"stream\":true")),
+    });
+    splice(&call.body, &call.members, &edits)
+}
+
 /// The path below a provider's base URL.
 pub const fn path_of(endpoint: Endpoint) -> &'static str {
     match endpoint {

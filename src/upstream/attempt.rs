@@ -20,6 +20,7 @@ use crate::routing::Endpoint;
 
 use super::answer::{Answer, Streamed, Whole};
 use super::connect::{Client, RequestBody};
+use super::gather::gather;
 
 /// Largest whole answer taken, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -115,8 +116,10 @@ impl Target {
         failed
     }
 
-    fn request(&self, call: &Call, upstream_model: &str, caller_headers: &HeaderMap) -> Request<RequestBody> {
-        let body = request::body_for(self.kind, self.continuation, call, upstream_model);
+    fn request(&self, asking: &Asking<'_>) -> Request<RequestBody> {
+        let Asking { call, upstream_model, caller_headers, gathered, .. } = *asking;
+        let body_for = if gathered.is_some() { request::body_as_stream } else { request::body_for };
+        let body = body_for(self.kind, self.continuation, call, upstream_model);
         let mut sent = Request::new(RequestBody::new(body));
         *sent.method_mut() = Method::POST;
         *sent.uri_mut() = self.uri(call).clone();
@@ -143,7 +146,7 @@ pub struct Failed {
 }
 
 impl Failed {
-    fn of(class: Class, message: impl Into<String>) -> Self {
+    pub(super) fn of(class: Class, message: impl Into<String>) -> Self {
         Self {
             fault: Fault { class, retry_after: None, message: message.into() },
             answer: None,
@@ -152,28 +155,52 @@ impl Failed {
     }
 }
 
-/// Sends `call` to `target` and waits until there is an answer worth showing, for at most `patience`.
-pub async fn attempt(
-    client: &Client,
-    target: &Target,
-    call: &Call,
-    upstream_model: &str,
-    caller_headers: &HeaderMap,
-    patience: Duration,
-) -> Result<Answer, Failed> {
-    let sent = target.request(call, upstream_model, caller_headers);
-    match tokio::time::timeout(patience, answered(client, target.kind, call, sent)).await {
-        Ok(outcome) => outcome.map_err(|failed| target.without_key(failed)),
-        Err(_) => Err(Failed::of(Class::Timeout, format!("no answer within {patience:?}"))),
-    }
+/// What is asked, and how long it may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// The request.
+    pub call: &'a Call,
+    /// What the route calls the model.
+    pub upstream_model: &'a str,
+    /// The request's head, of which a few fields go on.
+    pub caller_headers: &'a HeaderMap,
+    /// How long until there is an answer worth showing.
+    pub patience: Duration,
+    /// For an answer that is no stream and is asked for as one: how long it may be silent once it has begun, and how long
+    /// it may take in all.
+    pub gathered: Option<(Duration, Duration)>,
+}
+
+/// Asks `target` and waits until there is an answer worth showing.
+pub async fn attempt(client: &Client, target: &Target, asking: Asking<'_>) -> Result<Answer, Failed> {
+    let sent = target.request(&asking);
+    let began = tokio::time::Instant::now();
+    let answer = tokio::time::timeout(asking.patience, answered(client, target.kind, &asking, sent)).await;
+    let answer = match (answer, asking.gathered) {
+        (Ok(Ok(Answer::Streamed(streamed))), Some((idle, left))) => {
+            let gathering = gather(target.kind, asking.call.endpoint, *streamed, idle);
+            match tokio::time::timeout_at(began + left, gathering).await {
+                Ok(gathered) => gathered,
+                Err(_) => Err(late(left)),
+            }
+        }
+        (Ok(outcome), _) => outcome,
+        (Err(_), _) => Err(late(asking.patience)),
+    };
+    answer.map_err(|failed| target.without_key(failed))
+}
+
+fn late(after: Duration) -> Failed {
+    Failed::of(Class::Timeout, format!("no answer within {after:?}"))
 }
 
 async fn answered(
     client: &Client,
     kind: Kind,
-    call: &Call,
+    asking: &Asking<'_>,
     sent: Request<RequestBody>,
 ) -> Result<Answer, Failed> {
+    let call = asking.call;
     let response = client.request(sent).await.map_err(|error| Failed::of(Class::Connect, chain(&error)))?;
     let status = response.status();
     if !status.is_success() {
@@ -184,9 +211,9 @@ async fn answered(
     }
     let is_stream = content_type(response.headers()).starts_with("text/event-stream");
     match (call.stream, is_stream) {
-        (true, true) => first_content(kind, response).await,
+        (_, true) if call.stream || asking.gathered.is_some() => first_content(kind, response).await,
         // An error object where a stream was due, or a whole answer: neither is what the caller waits for.
-        (true, false) => {
+        (true, _) => {
             let (parts, body) = response.into_parts();
             let body = collect(body, content_length(&parts.headers), ERROR_BYTES_MAX).await?;
             Err(inside(kind, &body, "a whole answer came where a stream was asked for"))
@@ -234,7 +261,7 @@ fn fault_of_whole(chunk: &Chunk, endpoint: Endpoint) -> Option<&'static str> {
 }
 
 /// A fault that came under status 200.
-fn inside(kind: Kind, body: &Bytes, otherwise: &str) -> Failed {
+pub(super) fn inside(kind: Kind, body: &Bytes, otherwise: &str) -> Failed {
     let has_error = chunk::read(body).is_ok_and(|chunk| chunk.error.is_some());
     if has_error {
         let mut fault = fault::read_inside(kind, body);
@@ -329,7 +356,7 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// An error and what caused it, in one line for the log.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

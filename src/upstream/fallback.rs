@@ -23,7 +23,7 @@ use crate::routing::learn::prefix::Held;
 use crate::routing::learn::retries::RetryBudget;
 use crate::routing::learn::route::AttemptId;
 use crate::routing::pursuit::{Pursuit, Step};
-use crate::routing::{Candidate, Decision, Policy, RequestFacts, Route, RouteId};
+use crate::routing::{Candidate, Decision, Endpoint, Policy, RequestFacts, Route, RouteId};
 use crate::telemetry::Metrics;
 use crate::units::{Clock, Mono, PicoUsd};
 
@@ -381,6 +381,10 @@ impl Upstreams {
         is_hedge: bool,
     ) -> Option<Trial<'a>> {
         let (route, target, health) = self.parts(errand, candidate.route)?;
+        let fallback = &errand.policy.fallback;
+        let as_stream = errand.policy.stream_upstream
+            && !errand.call.stream
+            && errand.call.endpoint != Endpoint::Embeddings;
         Some(Trial {
             route,
             target,
@@ -389,7 +393,8 @@ impl Upstreams {
             headers: errand.headers,
             reading: candidate.reading(),
             prompt_cost: self.prompt_cost(errand, route, candidate),
-            patience: Patience::of(errand.call, errand.policy.fallback.first_token_timeout, left),
+            patience: Patience::of(errand.call, as_stream, fallback.first_token_timeout, left),
+            gathered: as_stream.then_some((fallback.idle_timeout, left)),
             beaten: Some(beaten),
             course: Some(errand.course),
             hedge_of: is_hedge.then_some(&*errand.policy.name),

@@ -31,6 +31,7 @@ mod rescue_engine;
 mod rescue_refused;
 mod shadow;
 mod stopping;
+mod stream_upstream;
 
 use serde_json::{Value, json};
 use tollway_test_support::{Config, Dialect, FakeProvider, Gateway, Kind, Model, Price, Provider, Response};
