@@ -108,6 +108,7 @@ const PURE: &[&str] = &[
     "src/units/money.rs",
     "src/units/tokens.rs",
     "src/api/prefix.rs",
+    "src/api/responses/",
     "src/upstream/sizes.rs",
     "src/relay/meter.rs",
     "src/ledger/settle.rs",
@@ -389,6 +390,10 @@ fn the_catalogue_of_errors_has_every_code() {
             (before.ends_with("Some(") && after.starts_with("), id"))
                 || ((of_error || alone) && after.starts_with(','))
         }));
+    }
+    for (page, before_it) in [("refusal", "code: "), ("request", "code: "), ("writer", "break_off(")] {
+        let page = read(&format!("src/api/responses/{page}.rs"));
+        codes.extend(literals(&page, |before, _| before.ends_with(before_it)));
     }
     assert!(codes.len() > 40, "too few codes found: {codes:?}");
     let page = read("docs/errors.md");

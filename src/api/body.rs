@@ -59,6 +59,16 @@ pub enum Error {
         /// What is wrong and what to do.
         message: Box<str>,
     },
+    /// Another API of OpenAI's would refuse it, or this gateway does not serve it there; with OpenAI's code.
+    #[error("{message}")]
+    Unserved {
+        /// Which member, by its path; empty where it is none.
+        param: Box<str>,
+        /// OpenAI's code.
+        code: &'static str,
+        /// What is wrong and what to do.
+        message: Box<str>,
+    },
 }
 
 impl Error {
@@ -67,7 +77,9 @@ impl Error {
         match self {
             Self::NotJson(_) | Self::NotAnObject(_) => None,
             Self::Missing(param) | Self::WrongType { param, .. } | Self::Invalid { param, .. } => Some(param),
-            Self::Untranslated { param, .. } => Some(&**param).filter(|param| !param.is_empty()),
+            Self::Untranslated { param, .. } | Self::Unserved { param, .. } => {
+                Some(&**param).filter(|param| !param.is_empty())
+            }
         }
     }
 
@@ -78,6 +90,7 @@ impl Error {
             Self::Missing(_) => "missing_required_parameter",
             Self::WrongType { .. } => "invalid_type",
             Self::Invalid { .. } | Self::Untranslated { .. } => "invalid_value",
+            Self::Unserved { code, .. } => code,
         }
     }
 }

@@ -10,7 +10,7 @@ use http::StatusCode;
 use crate::units::{NanoUsd, Usage};
 
 use super::body::Error;
-use super::messages;
+use super::{messages, responses};
 
 /// The shape that a caller speaks, known by the path: what errors look like, before anything else is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,6 +20,8 @@ pub enum Surface {
     Plain,
     /// Anthropic's Messages.
     Messages,
+    /// OpenAI's Responses, whose errors are the plain ones.
+    Responses,
 }
 
 /// A request of another shape, as far as its answer needs to know of it.
@@ -27,6 +29,8 @@ pub enum Surface {
 pub enum Face {
     /// Anthropic's Messages.
     Messages(messages::Face),
+    /// OpenAI's Responses.
+    Responses(responses::Face),
 }
 
 /// A face cannot tell a provider's answer, for this reason: it ends as broken.
@@ -97,13 +101,17 @@ impl Surface {
                 let (chat, face) = messages::translate(&body, depth_max, messages::Purpose::Answer)?;
                 Ok((chat, Some(Box::new(Face::Messages(face)))))
             }
+            Self::Responses => {
+                let (chat, face) = responses::translate(&body, depth_max)?;
+                Ok((chat, Some(Box::new(Face::Responses(face)))))
+            }
         }
     }
 
     /// The body of an error in this shape; `None` for the plain one, whose errors `api/envelope` writes.
     pub fn error(self, said: &Said<'_>) -> Option<Bytes> {
         match self {
-            Self::Plain => None,
+            Self::Plain | Self::Responses => None,
             Self::Messages => Some(messages::error(said)),
         }
     }
@@ -114,6 +122,7 @@ impl Face {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Messages(_) => "messages",
+            Self::Responses(_) => "responses",
         }
     }
 
@@ -121,13 +130,15 @@ impl Face {
     pub fn tags(&self) -> &[(Box<str>, Box<str>)] {
         match self {
             Self::Messages(face) => &face.tags,
+            Self::Responses(_) => &[],
         }
     }
 
     /// The images in its prompt, whose bytes tell nothing of their tokens.
-    pub const fn images(&self) -> Images {
+    pub fn images(&self) -> Images {
         match self {
             Self::Messages(face) => face.images,
+            Self::Responses(face) => face.images(),
         }
     }
 
@@ -135,6 +146,7 @@ impl Face {
     pub fn writer(&self, start: &Start<'_>) -> Writer {
         match self {
             Self::Messages(face) => Writer::Messages(Box::new(messages::Writer::new(face, start))),
+            Self::Responses(face) => Writer::Responses(Box::new(responses::Writer::new(face, start))),
         }
     }
 
@@ -142,6 +154,7 @@ impl Face {
     pub fn whole(&self, chat: &[u8], start: &Start<'_>, tally: &Tally) -> Result<Bytes, Untold> {
         match self {
             Self::Messages(face) => face.whole(chat, start, tally),
+            Self::Responses(face) => face.whole(chat, start, tally),
         }
     }
 }
@@ -151,6 +164,8 @@ impl Face {
 pub enum Writer {
     /// Anthropic's Messages.
     Messages(Box<messages::Writer>),
+    /// OpenAI's Responses.
+    Responses(Box<responses::Writer>),
 }
 
 impl Writer {
@@ -158,6 +173,7 @@ impl Writer {
     pub fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Untold> {
         match self {
             Self::Messages(writer) => writer.event(data, out),
+            Self::Responses(writer) => writer.event(data, out),
         }
     }
 
@@ -165,6 +181,7 @@ impl Writer {
     pub fn alive(&mut self, out: &mut Vec<u8>) {
         match self {
             Self::Messages(writer) => writer.alive(out),
+            Self::Responses(writer) => writer.alive(out),
         }
     }
 
@@ -172,6 +189,7 @@ impl Writer {
     pub fn done(&mut self, tally: &Tally, out: &mut Vec<u8>) {
         match self {
             Self::Messages(writer) => writer.done(tally, out),
+            Self::Responses(writer) => writer.done(tally, out),
         }
     }
 
@@ -179,6 +197,7 @@ impl Writer {
     pub fn failed(&mut self, said: &Said<'_>, out: &mut Vec<u8>) {
         match self {
             Self::Messages(writer) => writer.failed(said, out),
+            Self::Responses(writer) => writer.failed(said, out),
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod envelope;
 pub mod face;
 pub mod messages;
 pub mod prefix;
+pub mod responses;
 pub mod scan;
 pub mod splice;
 pub mod sse;

@@ -128,6 +128,9 @@ impl Way {
             Target::Model(id) => {
                 return models::one(&live.snapshot, &id).map(json).ok_or_else(|| unknown_model(&live, &id));
             }
+            Target::Response(id) => {
+                return Err(Failure::UnknownResponse { id: id.chars().take(PATH_BYTES_SHOWN).collect() });
+            }
             Target::Health => return Err(Failure::Bug),
         };
         let in_flight = self.gateway.enter().ok_or(Failure::Busy)?;

@@ -24,7 +24,7 @@ pub enum Failure {
     Head(Refusal),
     /// No such path.
     #[error(
-        "Unknown request URL: {method} {path}. The endpoints are POST /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/messages, /v1/messages/count_tokens and GET /v1/models."
+        "Unknown request URL: {method} {path}. The endpoints are POST /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses, /v1/messages, /v1/messages/count_tokens and GET /v1/models."
     )]
     UnknownPath {
         /// The method, as sent.
@@ -85,6 +85,14 @@ pub enum Failure {
     UnknownModel {
         /// Says so, with the nearest names.
         message: String,
+    },
+    /// A response given earlier is asked for.
+    #[error(
+        "Response with id '{id}' not found. This gateway keeps no responses: keep what you received, and send the whole conversation in 'input'."
+    )]
+    UnknownResponse {
+        /// As sent, cut to a bound.
+        id: String,
     },
     /// The key may not use it.
     #[error(
@@ -212,6 +220,7 @@ impl Failure {
             Self::Body(error) => (StatusCode::BAD_REQUEST, CALLERS, error.param(), error.code()),
             Self::TagsHeader => (StatusCode::BAD_REQUEST, CALLERS, Some("x-tollway-tags"), "invalid_value"),
             Self::UnknownModel { .. } => (StatusCode::NOT_FOUND, CALLERS, Some("model"), "model_not_found"),
+            Self::UnknownResponse { .. } => (StatusCode::NOT_FOUND, CALLERS, None, "response_not_found"),
             Self::ModelForbidden { .. } => {
                 (StatusCode::FORBIDDEN, CALLERS, Some("model"), "model_not_allowed")
             }

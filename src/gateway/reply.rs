@@ -104,7 +104,7 @@ pub fn error(told: &Told) -> Response<RelayBody> {
 /// Puts on what clients of another surface look for.
 pub fn stamp_surface(response: &mut Response<RelayBody>, surface: Surface) {
     match surface {
-        Surface::Plain => {}
+        Surface::Plain | Surface::Responses => {}
         Surface::Messages => {
             let id = response.headers().get(REQUEST_ID).cloned();
             response.headers_mut().extend(id.map(|id| (HeaderName::from_static("request-id"), id)));

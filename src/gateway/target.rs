@@ -18,6 +18,8 @@ pub enum Target {
     Models,
     /// `GET /v1/models/{id}`, the id with its escapes undone.
     Model(String),
+    /// A response that was given earlier, by the id in the path: nothing is kept, so there is none.
+    Response(String),
     /// `GET /health`, `HEAD /`: alive, without a key.
     Health,
 }
@@ -37,7 +39,9 @@ impl Target {
         match self {
             Self::Faced(surface) => *surface,
             Self::CountTokens => Surface::Messages,
-            Self::Call(_) | Self::Models | Self::Model(_) | Self::Health => Surface::Plain,
+            Self::Call(_) | Self::Models | Self::Model(_) | Self::Response(_) | Self::Health => {
+                Surface::Plain
+            }
         }
     }
 }
@@ -54,17 +58,34 @@ pub fn of(method: &Method, path: &str) -> Result<Target, Unknown> {
         "/v1/chat/completions" => (Target::Call(Endpoint::Chat), "POST"),
         "/v1/completions" => (Target::Call(Endpoint::Completions), "POST"),
         "/v1/embeddings" => (Target::Call(Endpoint::Embeddings), "POST"),
+        "/v1/responses" => (Target::Faced(Surface::Responses), "POST"),
         "/v1/messages" => (Target::Faced(Surface::Messages), "POST"),
         "/v1/messages/count_tokens" => (Target::CountTokens, "POST"),
         "/v1/models" => (Target::Models, "GET"),
         "/health" | "/" => (Target::Health, "GET"),
         other => match other.strip_prefix("/v1/models/") {
             Some(id) if !id.is_empty() => (Target::Model(percent_decoded(id).ok_or(Unknown::Path)?), "GET"),
-            _ => return Err(Unknown::Path),
+            _ => return response_at(method, other),
         },
     };
     let fits = method.as_str() == wanted || (wanted == "GET" && method == Method::HEAD);
     if fits { Ok(target) } else { Err(Unknown::Method(wanted)) }
+}
+
+/// What asks for a response that was given earlier.
+fn response_at(method: &Method, path: &str) -> Result<Target, Unknown> {
+    let rest = path.strip_prefix("/v1/responses/").ok_or(Unknown::Path)?;
+    let (id, wanted) = match rest.split_once('/') {
+        None => (rest, if method == Method::DELETE { "DELETE" } else { "GET" }),
+        Some((id, "input_items")) => (id, "GET"),
+        Some((id, "cancel")) => (id, "POST"),
+        Some(_) => return Err(Unknown::Path),
+    };
+    if !id.starts_with("resp_") {
+        return Err(Unknown::Path);
+    }
+    let id = percent_decoded(id).ok_or(Unknown::Path)?;
+    if method.as_str() == wanted { Ok(Target::Response(id)) } else { Err(Unknown::Method(wanted)) }
 }
 
 /// Undoes percent escapes; `None` where one is malformed or the result is not UTF-8.
@@ -105,6 +126,22 @@ mod tests {
         assert_eq!(of(&Method::GET, "/v1/chat/completions"), Err(Unknown::Method("POST")));
         assert_eq!(of(&Method::POST, "/v1/models"), Err(Unknown::Method("GET")));
         assert_eq!(of(&Method::HEAD, "/"), Ok(Target::Health));
+    }
+
+    #[test]
+    fn an_earlier_response_is_known_for_what_it_is() {
+        let one = Ok(Target::Response("resp_1".into()));
+        assert_eq!(of(&Method::POST, "/v1/responses"), Ok(Target::Faced(Surface::Responses)));
+        assert_eq!(of(&Method::GET, "/v1/responses"), Err(Unknown::Method("POST")));
+        for method in [Method::GET, Method::DELETE] {
+            assert_eq!(of(&method, "/v1/responses/resp_1"), one);
+        }
+        assert_eq!(of(&Method::POST, "/v1/responses/resp_1/cancel"), one);
+        assert_eq!(of(&Method::GET, "/v1/responses/resp_1/input_items"), one);
+        assert_eq!(of(&Method::POST, "/v1/responses/resp_1"), Err(Unknown::Method("GET")));
+        for other in ["/v1/responses/compact", "/v1/responses/resp_1/x", "/v1/responses/resp_1/cancel/x"] {
+            assert_eq!(of(&Method::POST, other), Err(Unknown::Path), "{other}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::api::body::Call;
-use crate::api::splice::Edit;
+use crate::api::splice::{Edit, Member};
 
 use super::kind::Kind;
 use super::request::Edits;
@@ -25,9 +25,10 @@ pub(super) fn in_words_of(kind: Kind, call: &Call, edits: &mut Edits) {
     let Some((at, member)) = call.member("thinking") else { return };
     let Ok(wish) = serde_json::from_slice::<Wish<'_>>(&call.body[member.value.clone()]) else { return };
     let thinks = wish.kind != "disabled";
-    let effort = call.member("reasoning_effort").map(|(at, _)| at);
-    // Not to think, and how hard to: the first is meant.
-    if let Some(effort) = effort.filter(|_| !thinks) {
+    let effort = call.member("reasoning_effort");
+    // Not to think, and how hard to: the first is meant. OpenAI's own word for it is an effort.
+    let is_word = |effort: &Member| kind == Kind::OpenAi && &call.body[effort.value.clone()] == b"\"none\"";
+    if let Some((effort, _)) = effort.filter(|(_, effort)| !thinks && !is_word(effort)) {
         edits.push(Edit::Remove(effort));
     }
     let effort = effort.is_some() && thinks;
@@ -95,6 +96,28 @@ mod tests {
         let rest =
             heard.strip_prefix(r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"x"}]"#);
         rest.unwrap_or_else(|| panic!("{heard}")).strip_suffix('}').unwrap().to_owned()
+    }
+
+    #[test]
+    fn an_effort_of_none_is_a_wish_not_to_think() {
+        let heard = |kind| {
+            let body = Bytes::from_static(br#"{"model":"m","input":"x","reasoning":{"effort":"none"}}"#);
+            let (chat, face) = Surface::Responses.translate(body, 64).unwrap();
+            let mut call = Call::parse(Endpoint::Chat, chat, 64).unwrap();
+            call.wear(face);
+            String::from_utf8(body_for(kind, Continuation::None, &call, "m").concat()).unwrap()
+        };
+        for (kind, words) in [
+            (Kind::OpenAi, r#""reasoning_effort":"none""#),
+            (Kind::DeepSeek, r#""thinking":{"type":"disabled"}"#),
+            (Kind::OpenRouter, r#""reasoning":{"effort":"none"}"#),
+            (Kind::DashScope, r#""enable_thinking":false"#),
+        ] {
+            let heard = heard(kind);
+            assert!(heard.contains(words), "{heard}");
+            assert_eq!(heard.matches("none").count(), words.matches("none").count(), "{heard}");
+            assert_eq!(heard.matches("thinking").count(), words.matches("thinking").count(), "{heard}");
+        }
     }
 
     #[test]

@@ -262,9 +262,10 @@ impl StreamBody {
             self.out.extend(out.into_iter().filter(|bytes| !bytes.is_empty()));
             return Ok(());
         };
-        let told = face.relay(&out, ended.map(Bill::into).as_ref())?;
-        self.out.extend((!told.is_empty()).then_some(told));
-        Ok(())
+        let mut told = Vec::new();
+        let all = face.relay(&out, ended.map(Bill::into).as_ref(), &mut told);
+        self.out.extend((!told.is_empty()).then(|| Bytes::from(told)));
+        all
     }
 
     /// A stream broke: somebody goes on with it, or it ends. `last_words` is the upstream's own error event, if it sent one.
@@ -314,11 +315,13 @@ impl StreamBody {
 
     /// Ends a stream that broke: with the upstream's own error event if it sent one, else with ours; never with `[DONE]`.
     fn end_broken(&mut self, reason: &'static str, last_words: Out) {
-        if last_words.is_empty() || self.face.is_some() {
+        let has_told = !last_words.is_empty();
+        // A face that could tell no more tells of the break all the same.
+        let all = self.tell(last_words, None);
+        // A face tells of one break only, in the upstream's words where it had some.
+        if !has_told || all.is_err() || self.face.is_some() {
             let event = self.break_told(reason);
             self.out.extend((!event.is_empty()).then_some(event));
-        } else {
-            self.out.extend(last_words.into_iter().filter(|bytes| !bytes.is_empty()));
         }
         self.finish(Ended::Broken(reason));
     }

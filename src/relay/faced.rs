@@ -20,26 +20,26 @@ impl Faced {
         Self { writer }
     }
 
-    /// What becomes of `out`, which holds whole events; with a tally, the stream has ended with them.
-    pub fn relay(&mut self, out: &Out, ended: Option<&Tally>) -> Result<Bytes, Untold> {
+    /// Appends to `told` what becomes of `out`, which holds whole events; with a tally, the stream has ended with them.
+    /// What was told before something could not be told stays told.
+    pub fn relay(&mut self, out: &Out, ended: Option<&Tally>, told: &mut Vec<u8>) -> Result<(), Untold> {
         let bytes = match out.as_slice() {
             [one] => one.clone(),
             many => Bytes::from(many.concat()),
         };
-        let mut told = Vec::new();
         // The meter gives whole events, of which none is longer than the scanner before it took.
         let mut events = Scanner::new(usize::MAX);
         events.push(bytes);
         while let Ok(Some(event)) = events.next_event() {
-            self.one(&event, &mut told)?;
+            self.one(&event, told)?;
         }
         if let Some(event) = events.finish() {
-            self.one(&event, &mut told)?;
+            self.one(&event, told)?;
         }
         if let Some(tally) = ended {
-            self.writer.done(tally, &mut told);
+            self.writer.done(tally, told);
         }
-        Ok(Bytes::from(told))
+        Ok(())
     }
 
     /// What is told of a break.
@@ -89,7 +89,7 @@ mod tests {
                 let mut out = Out::new();
                 let flow = meter.take(&event, |_, _| Bill::default(), &mut out);
                 let tally = Tally::default();
-                all.extend_from_slice(&faced.relay(&out, (flow == Flow::Ended).then_some(&tally)).unwrap());
+                faced.relay(&out, (flow == Flow::Ended).then_some(&tally), &mut all).unwrap();
             }
         }
         all

@@ -131,10 +131,11 @@ python_suite() {
 for major in 2 3; do
   say "openai-python $major"
   python_suite "$major" test_openai.py
+  python_suite "$major" test_responses.py
 done
 say "anthropic-python"
 python_suite anthropic test_anthropic.py
-say "openai-node, anthropic-node"
+say "openai-node, ai, anthropic-node"
 (cd "$here/node" && "$(node22 "$here/node")" --test --test-reporter=spec '*.test.mjs') || status=1
 # claude_code: one task that needs a tool, in a home of its own: a model that plays its part has it read a letter.
 claude_code() {
@@ -152,6 +153,10 @@ claude_code() {
 if [ "$direct" != --direct ] && [ -x "$here/agents/node_modules/.bin/claude" ]; then
   say "Claude Code"
   claude_code || status=1
+fi
+if [ -x "$here/agents/node_modules/.bin/codex" ]; then
+  say "Codex CLI"
+  (cd "$here/agents" && "$(node22 "$here/node")" --test --test-reporter=spec codex.test.mjs) || status=1
 fi
 if [ "$status" -ne 0 ]; then
   for log in "$work"/*.log; do

@@ -29,6 +29,7 @@ mod rescue;
 #[cfg(feature = "embedded-engine")]
 mod rescue_engine;
 mod rescue_refused;
+mod responses;
 mod shadow;
 mod stopping;
 mod stream_upstream;

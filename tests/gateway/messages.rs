@@ -319,6 +319,15 @@ async fn r31_usage_is_judged_and_a_message_says_what_was_charged() {
                 .sum();
             assert_eq!(line["prompt_tokens"], prompt, "{report}: cached parts stand beside the input");
             assert!(prompt > 0 && prompt <= 100, "{report}: {usage}");
+
+            // The same answer to a chat is charged the same.
+            let mut chat = request(&json!({"stream": stream}));
+            chat.as_object_mut().unwrap().remove("max_tokens");
+            gateway.chat(&chat).send().await.bytes().await;
+            let chat: Value = serde_json::from_str(&gateway.logged("\"endpoint\":\"chat\"").await).unwrap();
+            for member in ["usage", "completion_tokens", "cached_tokens"] {
+                assert_eq!(chat[member], line[member], "{report}: {member}");
+            }
         }
     }
 }

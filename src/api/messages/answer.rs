@@ -61,7 +61,7 @@ impl Face {
         for (place, call) in calls.iter().enumerate() {
             content.push(tool_use(call, place, start)?);
         }
-        let stop = Stop::of(&choice.finish(), choice.stop_met(), !calls.is_empty(), refused);
+        let stop = Stop::of(self, &choice.finish(), choice.stop_met(), !calls.is_empty(), refused);
         let message = Message {
             id: message_id(start.request_id),
             kind: "message",

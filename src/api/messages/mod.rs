@@ -28,6 +28,8 @@ pub struct Face {
     /// The model as the caller wrote it: an answer repeats it.
     model: Box<str>,
     thinking: Shown,
+    /// Texts at which the caller wants the answer to stop.
+    stops: Vec<Box<str>>,
     /// Texts of `metadata` that policies may match.
     pub tags: SmallVec<[(Box<str>, Box<str>); 2]>,
     /// Images in the prompt.
@@ -110,8 +112,9 @@ struct Refusal {
 }
 
 impl<'a> Stop<'a> {
-    /// From chat's `finish`, and the stop text that was met where the provider tells it.
-    fn of(finish: &str, met: Cow<'a, str>, has_calls: bool, refused: bool) -> Self {
+    /// From chat's `finish`, and the stop text that was met where the provider tells it: a text of the caller's counts, and
+    /// no end mark of the model's own.
+    fn of(face: &Face, finish: &str, met: Cow<'a, str>, has_calls: bool, refused: bool) -> Self {
         let plain = |reason| Self { reason, sequence: None, details: None };
         let refusal = || {
             let details = Refusal { kind: "refusal", category: None, explanation: None };
@@ -123,7 +126,9 @@ impl<'a> Stop<'a> {
             // Some say `stop` after a call that they were told to make.
             _ if has_calls => plain("tool_use"),
             _ if refused => refusal(),
-            _ if !met.is_empty() => Self { sequence: Some(met), ..plain("stop_sequence") },
+            _ if face.stops.iter().any(|stop| **stop == *met) => {
+                Self { sequence: Some(met), ..plain("stop_sequence") }
+            }
             _ => plain("end_turn"),
         }
     }

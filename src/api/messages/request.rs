@@ -64,9 +64,9 @@ pub fn translate(body: &[u8], depth_max: usize, purpose: Purpose) -> Result<(Byt
     face.images = beside.images;
     tooling(&mut fields, &beside, &mut chat)?;
     if let Some(raw) = fields.take("stop_sequences") {
-        let stops: Vec<String> = read("stop_sequences", raw, "a list of strings")?;
-        if !stops.is_empty() {
-            chat.put("stop", &stops);
+        face.stops = read("stop_sequences", raw, "a list of strings")?;
+        if !face.stops.is_empty() {
+            chat.put("stop", &face.stops);
         }
     }
     for name in ["stream", "temperature", "top_p", "top_k"] {

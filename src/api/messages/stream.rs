@@ -77,7 +77,7 @@ impl Writer {
         self.start(out);
         self.blocks.finish(out);
         let met = std::borrow::Cow::Borrowed(&*self.stop_met);
-        let stop = Stop::of(&self.finish, met, self.blocks.has_calls(), self.refused);
+        let stop = Stop::of(&self.face, &self.finish, met, self.blocks.has_calls(), self.refused);
         // Writing into memory cannot fail, here and below.
         out.extend_from_slice(b"event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":");
         let _ = serde_json::to_writer(&mut *out, &stop);

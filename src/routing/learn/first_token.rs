@@ -22,8 +22,12 @@ const BASE_LEAST_S: f64 = 0.05;
 const PER_TOKEN_LEAST_S: f64 = 0.005e-3;
 /// How much of its weight a sample keeps at each further one.
 const MEMORY: f64 = 0.9985;
-/// How much of the level's movement is taken out before a and b are fitted; the rest lets them follow what lasts.
-const LEVEL_TAKEN_OUT: f32 = 0.9;
+/// How much of the level's movement is taken out before line and luck are fitted. The rest lets them follow what lasts; were
+/// all of it taken out, line, level and luck could each make up for the other two, and drift apart until short prompts say
+/// the wrong thing of long ones.
+const LEVEL_TAKEN_OUT: f32 = 0.7;
+/// The same for line and luck of hardware of our own, whose line does not move and which has next to no luck.
+const OWN_LEVEL_TAKEN_OUT: [f32; 2] = [0.9, 1.0];
 /// Samples after which half of that is taken out: before, what is taken for a level may be a bad first guess.
 const SETTLES: f32 = 30.0;
 /// How much of its weight a first guess keeps at each sample that contradicts it.
@@ -233,9 +237,11 @@ impl FirstToken {
         let (expected, struck) = self.parts(uncached);
         let ratio = (time_s / expected) as f32;
         let level = self.level.mean_log();
-        self.shape.seen(luck(ratio * (-level).exp(), struck));
+        let [of_line, of_luck] =
+            if self.waits.is_some() { OWN_LEVEL_TAKEN_OUT } else { [LEVEL_TAKEN_OUT; 2] };
+        self.shape.seen(luck(ratio * (-level * of_luck).exp(), struck));
         self.samples += 1.0;
-        let taken_out = LEVEL_TAKEN_OUT * self.samples / (self.samples + SETTLES);
+        let taken_out = of_line * self.samples / (self.samples + SETTLES);
         let usual = time_s * f64::from((-level * taken_out).exp());
         // One call in the tail does not bend the line; while little is known, what looks like a tail may be the rule.
         let usual = usual.min((3.0 + 30.0 / f64::from(self.samples)) * expected);
@@ -399,6 +405,23 @@ mod tests {
         let before = first.per_token_s;
         (0..4_u8).for_each(|second| first.heard(f64::from(second), 60.0, 0.3));
         assert!(first.base_s < 0.6 && (first.per_token_s / before - 1.0).abs() < 0.05, "{first:?}");
+    }
+
+    #[test]
+    fn short_prompts_alone_say_nothing_wrong_of_long_ones() {
+        let (base, per_token) = (0.5, 0.04e-3);
+        // Long prompts for a while, and then for hours none, as where another route is preferred for them.
+        for (long_until, long_each) in [(240, 3), (100, 10)] {
+            let mut first = FirstToken::default();
+            let mut off = 0.0;
+            for (i, luck) in (0_u32..).zip(lucks().take(2_000)) {
+                let tokens = if i < long_until && i % long_each == 0 { 100_000.0 } else { 60.0 };
+                let expected = base + per_token * tokens;
+                first.heard(f64::from(i) * 15.0, tokens, base * (luck - 1.0) + expected);
+                off += (first.now_s(100_000.0) / (base + per_token * 100_000.0)).ln().abs() / 2_000.0;
+            }
+            assert!(off < 0.1, "{long_until}: off by {off} on average");
+        }
     }
 
     #[test]

@@ -11,6 +11,9 @@ use super::load::GROWTH;
 
 /// How long rates and caps of others count after they were last said.
 pub const WORD_LASTS: Duration = Duration::from_secs(5);
+/// In this time a cap grows e-fold, and by how many times that at most.
+const FORGETS: Duration = Duration::from_mins(1);
+const GROWN_MOST: f64 = 30.0;
 /// Two refusals this near to each other are one limit's; clocks of replicas are told apart no better.
 const SAME_REFUSAL: Duration = Duration::from_secs(1);
 
@@ -36,6 +39,16 @@ pub struct Cap {
     pub tokens: f64,
     /// When the provider refused.
     pub refused_at: Mono,
+}
+
+impl Cap {
+    /// The most it seems to take at `now`, in uncached prompt tokens a second. A refusal tells of a moment: how much a bucket
+    /// held after what came before. So the cap grows as time passes; to be refused once more costs a tenth of a second, to
+    /// keep away from a route that would take it may cost its price over and over.
+    pub fn at(self, now: Mono) -> f64 {
+        let grown = now.since(self.refused_at).as_secs_f64() / FORGETS.as_secs_f64();
+        self.tokens * grown.min(GROWN_MOST).exp()
+    }
 }
 
 /// From when until when a route is left alone.

@@ -231,7 +231,8 @@ impl RouteMind {
                 self.count_failure(now, retry_after)
             }
             Failing::Limited => {
-                let uncached = self.take(id).map_or(0.0, |waiting| waiting.reading.expected());
+                // It may be that the cache would have failed, and that the provider counted so.
+                let uncached = self.take(id).map_or(0.0, |waiting| waiting.reading.miss);
                 self.load.beside(self.others.rate(now));
                 self.load.refused(now, uncached, retry_after);
                 Change::None
@@ -343,7 +344,7 @@ impl RouteMind {
             abandoned_billed: Abandoned::default(),
             heard: if self.heard_at.is_some_and(|at| now.since(at) > FORGOTTEN) { 0 } else { self.heard },
             rate: (self.load.rate(now) + self.others.rate(now)) as f32,
-            cap: self.others.cap_beside(now, self.load.cap_refused()).map(|cap| cap.tokens as f32),
+            cap: self.others.cap_beside(now, self.load.cap_refused()).map(|cap| cap.at(now) as f32),
             queued_tokens: if queues { self.queued(now) as f32 } else { 0.0 },
             waiting: u32::try_from(self.waiting.len()).unwrap_or(u32::MAX),
             running: self.running,

@@ -42,12 +42,19 @@ fn why_an_answer_ended() {
     let ended = |choice: Value| {
         let mut choice = choice;
         choice["message"]["content"] = json!("x");
-        let message = told(&json!({"choices": [choice]}));
+        let chat = json!({"choices": [choice]}).to_string();
+        let stopping = face(&json!({"stop_sequences": ["END"]}));
+        let message = stopping.whole(chat.as_bytes(), &START, &tally()).unwrap();
+        let message: Value = serde_json::from_slice(&message).unwrap();
         (message["stop_reason"].as_str().unwrap().to_owned(), message["stop_sequence"].clone())
     };
     assert_eq!(ended(json!({"finish_reason": "stop"})), ("end_turn".into(), Value::Null));
     assert_eq!(
         ended(json!({"finish_reason": "eos", "stop_reason": 151_645})),
+        ("end_turn".into(), Value::Null)
+    );
+    assert_eq!(
+        ended(json!({"finish_reason": "stop", "matched_stop": "<|im_end|>"})),
         ("end_turn".into(), Value::Null)
     );
     assert_eq!(ended(json!({"finish_reason": "length"})), ("max_tokens".into(), Value::Null));

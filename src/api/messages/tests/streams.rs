@@ -140,6 +140,18 @@ fn r08_a_fault_is_told_once_and_nothing_follows_it() {
 }
 
 #[test]
+fn what_waits_is_bounded() {
+    let mut writer = Writer::new(&face(&json!({})), &START);
+    let mut out = Vec::new();
+    let mut told = |chunk: Value| writer.event(chunk.to_string().as_bytes(), &mut out);
+    told(call(0, "a", "f", "{\"never\":\"ends")).unwrap();
+    told(call(1, "b", "g", "{\"long\":\"")).unwrap();
+    let megabyte = "x".repeat(1 << 20);
+    let taken = (0..32).take_while(|_| told(call(1, "", "", &megabyte)).is_ok()).count();
+    assert_eq!(taken, 15, "what is beyond 16 MiB breaks the stream");
+}
+
+#[test]
 fn a_ping_for_every_sign_of_life() {
     let mut writer = Writer::new(&face(&json!({})), &START);
     let mut out = Vec::new();

@@ -66,6 +66,9 @@ impl Ask {
     }
 
     pub(super) fn content(&self, dialect: &Dialect) -> Content {
+        if let Some((name, arguments)) = self.ordered() {
+            return Content::Tool { name, arguments: pieces(&arguments) };
+        }
         if let Some(name) = self.tool() {
             let arguments = pieces(&json!({"port": "Cádiz", "token": self.token}).to_string());
             return Content::Tool { name, arguments };
@@ -128,6 +131,13 @@ impl Ask {
             return None;
         }
         self.list("tools").first()?["function"]["name"].as_str().map(str::to_owned)
+    }
+
+    /// The call that the last message orders word for word: `call NAME ARGUMENTS`, the arguments to the end of the text.
+    fn ordered(&self) -> Option<(String, String)> {
+        let last = self.list("messages").last().filter(|message| message["role"] == "user")?;
+        let (name, arguments) = last["content"].as_str()?.strip_prefix("call ")?.split_once(' ')?;
+        Some((name.to_owned(), arguments.to_owned()))
     }
 
     fn schema(&self) -> Option<&Value> {

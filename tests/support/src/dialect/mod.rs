@@ -2,7 +2,8 @@
 //!
 //! Every number in an answer follows from the request, so that a test can work out the cost by hand:
 //! [`Dialect::usage`] says what an answer to a body will report. Every text begins with the first word of the body that
-//! starts with `tok-`, so that an answer that reached the wrong caller is seen.
+//! starts with `tok-`, so that an answer that reached the wrong caller is seen. A user who says `call NAME ARGUMENTS` gets
+//! that call of a tool, word for word.
 
 mod ask;
 mod body;
