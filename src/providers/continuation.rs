@@ -27,36 +27,29 @@ pub enum Continuation {
 }
 
 impl Continuation {
-    /// Those that a configuration may name, in the order in which tables show them.
-    pub const ALL: [Self; 5] = [Self::None, Self::Prefill, Self::FinalMessage, Self::Prefix, Self::Partial];
-
-    /// The word in the configuration.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Prefill => "prefill",
-            Self::FinalMessage => "continue_final_message",
-            Self::Prefix => "prefix",
-            Self::Partial => "partial",
-        }
-    }
-
-    /// What providers of this kind are known to do. Together, Fireworks and others promise nothing.
+    /// What providers of this kind are known to do. The others promise nothing, or, as OpenRouter, leave it to hosts of which some
+    /// begin anew.
     pub const fn of(kind: Kind) -> Self {
         match kind {
-            Kind::OpenRouter => Self::Prefill,
             Kind::DeepSeek => Self::Prefix,
             Kind::DashScope => Self::Partial,
             Kind::Vllm | Kind::Sglang | Kind::Local => Self::FinalMessage,
-            Kind::Together | Kind::Fireworks | Kind::Hunyuan | Kind::ModelArts | Kind::OpenAi => Self::None,
+            Kind::OpenRouter
+            | Kind::Together
+            | Kind::Fireworks
+            | Kind::Hunyuan
+            | Kind::ModelArts
+            | Kind::OpenAi => Self::None,
         }
     }
 
-    /// Whether it can go on with an answer to such a call. The text of a completion only makes its prompt longer, which
-    /// everybody understands.
-    pub const fn serves(self, endpoint: Endpoint) -> bool {
+    /// Whether `upstream_model` can go on in this way with an answer to such a call. The text of a completion only makes its
+    /// prompt longer, which everybody understands.
+    pub fn serves(self, endpoint: Endpoint, upstream_model: &str) -> bool {
         match endpoint {
-            Endpoint::Chat => !matches!(self, Self::None),
+            // Alibaba has it for its own models.
+            Endpoint::Chat if self == Self::Partial => upstream_model.starts_with("qwen"),
+            Endpoint::Chat => self != Self::None,
             Endpoint::Completions => true,
             Endpoint::Embeddings => false,
         }

@@ -55,15 +55,36 @@ pub(crate) struct Pair {
 }
 
 pub(crate) fn served(name: &str, kind: Kind, fake: &FakeProvider, price: &str, cases: usize) -> Provider {
+    served_as("", name, kind, fake, price, cases)
+}
+
+/// The same with ids that begin with `models`.
+fn served_as(
+    models: &str,
+    name: &str,
+    kind: Kind,
+    fake: &FakeProvider,
+    price: &str,
+    cases: usize,
+) -> Provider {
     (0..cases).fold(Provider::fake(name, kind, fake), |provider, case| {
         let price = Price::per_million(price, price, price);
-        provider.model(Model::new(&format!("m-{case}"), &format!("c-{case}")).price(price))
+        provider.model(Model::new(&format!("{models}m-{case}"), &format!("c-{case}")).price(price))
     })
 }
 
 pub(crate) fn case_of(request: &Received) -> usize {
     let model = request.json()["model"].as_str().unwrap().to_owned();
-    model.strip_prefix("m-").unwrap().split('-').next().unwrap().parse().unwrap()
+    model
+        .strip_prefix("qwen-")
+        .unwrap_or(&model)
+        .strip_prefix("m-")
+        .unwrap()
+        .split('-')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 const POLICY: &str = "policy: p\nroutes: [first, second]\nin_order: true\nprobe: off\n\
@@ -79,7 +100,9 @@ impl Pair {
     ) -> Self {
         let fakes = [FakeProvider::start().await, FakeProvider::speaking(second).await];
         fakes[0].on(move |request| broken(case_of(request), first.answer(request)));
-        let mut going_on = served("second", kinds[1], &fakes[1], PRICES[1], cases);
+        // Alibaba goes on with its own models only.
+        let models = if more.contains("dashscope") { "qwen-" } else { "" };
+        let mut going_on = served_as(models, "second", kinds[1], &fakes[1], PRICES[1], cases);
         for line in more.lines() {
             going_on = going_on.with(line);
         }
@@ -232,7 +255,7 @@ async fn each_dialect_goes_on_in_its_own_way() {
         (Kind::OpenAi, "kind: sglang", "continue_final_message", false),
         (Kind::OpenAi, "kind: dashscope", "partial", false),
         (Kind::DeepSeek, "", "prefix", false),
-        (Kind::OpenRouter, "", "", true),
+        (Kind::OpenRouter, prefill, "", true),
         (Kind::Together, prefill, "", true),
         (Kind::Fireworks, prefill, "", true),
     ];
@@ -269,9 +292,13 @@ async fn a_repeated_beginning_is_not_told_again() {
     let second = Dialect::new(Kind::OpenRouter).tokens(TOKENS).prefills().echoes();
     let whole = uncut(&first);
     // From 24 bytes on it is told apart from text that says the same twice.
-    let pair = Pair::of([first, second], [Kind::OpenAi, Kind::OpenRouter], "", 7, |case, reply| {
-        reply.cut_after_events(1 + 5 + case, Break::Close)
-    })
+    let pair = Pair::of(
+        [first, second],
+        [Kind::OpenAi, Kind::OpenRouter],
+        "continuation: prefill",
+        7,
+        |case, reply| reply.cut_after_events(1 + 5 + case, Break::Close),
+    )
     .await;
     for case in 0..7 {
         assert_eq!(heard(&pair.events(case).await).text, whole, "case {case}");
@@ -403,4 +430,29 @@ async fn a_stream_in_another_shape_goes_on_as_well() {
             (&json!("end_turn"), &json!(TOKENS))
         );
     }
+}
+
+#[tokio::test]
+async fn responses_go_on_as_well() {
+    let dialect = Dialect::new(Kind::OpenAi).tokens(TOKENS);
+    let whole = uncut(&dialect);
+    let pair =
+        Pair::of([dialect.clone(), dialect], [Kind::OpenAi, Kind::OpenAi], "kind: vllm", 1, |_, reply| {
+            reply.cut_after_events(6, Break::Reset)
+        })
+        .await;
+    let body = json!({"model": "c-0", "stream": true, "input": "say tok-7 twice"});
+    let events = pair.gateway.post("/v1/responses", body.to_string()).send().await.events().await;
+    let chunks: Vec<Value> = events.iter().filter_map(Event::json).collect();
+    let text: String = chunks
+        .iter()
+        .filter(|chunk| chunk["type"] == "response.output_text.delta")
+        .filter_map(|chunk| chunk["delta"].as_str())
+        .collect();
+    assert_eq!(text, whole);
+    let last = chunks.last().unwrap();
+    assert_eq!(
+        (&last["type"], &last["response"]["usage"]["output_tokens"]),
+        (&json!("response.completed"), &json!(TOKENS))
+    );
 }

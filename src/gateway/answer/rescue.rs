@@ -171,9 +171,11 @@ impl Kit {
         let held = self.asked.held.iter().copied().chain(std::iter::repeat(Held::default()));
         let all = resolved.routes.iter().copied().zip(held);
         all.filter(|(id, _)| {
-            let same = snapshot.route(*id).is_some_and(|route| route.checkpoint == from.checkpoint);
-            let can = snapshot.provider_of(*id).is_some_and(|p| p.continuation.serves(self.call.endpoint));
-            same && (can || is_blank) && !self.broken.contains(id)
+            let (Some(route), Some(provider)) = (snapshot.route(*id), snapshot.provider_of(*id)) else {
+                return false;
+            };
+            let can = provider.continuation.serves(self.call.endpoint, &route.upstream_model);
+            route.checkpoint == from.checkpoint && (can || is_blank) && !self.broken.contains(id)
         })
         .collect()
     }
