@@ -28,6 +28,7 @@ mod reload;
 mod rescue;
 #[cfg(feature = "embedded-engine")]
 mod rescue_engine;
+mod rescue_faces;
 mod rescue_refused;
 mod responses;
 mod shadow;
