@@ -16,7 +16,7 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-ven
 install_packages "${missing[@]}"
 
 # One environment for each line of the package in use; done again only when its list changes.
-for suite in openai-2 openai-3 anthropic; do
+for suite in openai-2 openai-3 anthropic routers; do
   list="$root/tests/clients/python/requirements-$suite.txt"
   venv="$root/target/clients/python-${suite#openai-}"
   if ! cmp -s "$list" "$venv/installed.txt"; then

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
+use crate::gateway::steering::{self, Steering};
 use crate::gateway::target::percent_decoded;
 use crate::relay::RelayBody;
 use crate::routing::{Endpoint, Explanation, RequestFacts, select};
@@ -18,6 +19,7 @@ struct Query {
     endpoint: Endpoint,
     key: String,
     tags: Vec<(String, String)>,
+    wish: Option<String>,
 }
 
 impl Admin {
@@ -28,11 +30,19 @@ impl Admin {
         };
         let live = self.gateway.live();
         let snapshot = &live.snapshot;
-        let Some(resolved) = snapshot.names.resolve(&query.model) else {
+        let wish = query.wish.as_deref();
+        let call = match steering::call_of(snapshot, query.endpoint, &query.model, wish) {
+            Ok(call) => call,
+            Err(problem) => {
+                return error(StatusCode::BAD_REQUEST, "invalid_value", &format!("wish: {problem}"));
+            }
+        };
+        let asker = RequestFacts { endpoint: query.endpoint, ..RequestFacts::default() };
+        if Steering::by(snapshot, &call, &asker).is_none() {
             let near = snapshot.names.nearest(&query.model, 3).join(", ");
             let message = format!("The model {:?} does not exist here. Nearest: {near}.", query.model);
             return error(StatusCode::NOT_FOUND, "model_not_found", &message);
-        };
+        }
         let key = snapshot.keys.iter().find(|key| *key.name == *query.key);
         if key.is_none() && !query.key.is_empty() {
             return error(
@@ -45,17 +55,24 @@ impl Admin {
             query.tags.iter().map(|(name, value)| (&**name, &**value)).collect();
         tags.extend(key.iter().flat_map(|key| key.tags.iter().map(|(name, value)| (&**name, &**value))));
         let facts = RequestFacts {
-            model: &query.model,
             endpoint: query.endpoint,
-            eligible: resolved.routes,
             prompt_tokens: query.prompt_tokens,
             output_tokens_max: query.max_tokens,
             key: &query.key,
             team: key.map_or("default", |key| &*key.team),
             tags: &tags,
             models_allowed: key.map_or(&[][..], |key| &key.models),
-            may_hedge: true,
             ..RequestFacts::default()
+        };
+        let Some(steering) = Steering::by(snapshot, &call, &facts) else {
+            return error(StatusCode::NOT_FOUND, "no_policy", "No policy matches such a request.");
+        };
+        let facts = RequestFacts {
+            model: steering.model,
+            eligible: &steering.eligible,
+            wants: steering.wants(),
+            may_hedge: steering.may_hedge(),
+            ..facts
         };
         let now = self.gateway.books.clock.now();
         let policies = &snapshot.policies;
@@ -81,6 +98,7 @@ impl Query {
             endpoint: Endpoint::Chat,
             key: String::new(),
             tags: Vec::new(),
+            wish: None,
         };
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -93,12 +111,11 @@ impl Query {
                 "prompt_tokens" => query.prompt_tokens = number()?,
                 "max_tokens" => query.max_tokens = Some(number()?),
                 "key" => query.key = value,
+                "wish" => query.wish = Some(value),
                 "endpoint" => {
-                    let known = [Endpoint::Chat, Endpoint::Completions, Endpoint::Embeddings];
-                    query.endpoint =
-                        known.into_iter().find(|endpoint| endpoint.name() == value).ok_or_else(|| {
-                            format!("endpoint: {value:?} is none of chat, completions, embeddings")
-                        })?;
+                    query.endpoint = Endpoint::from_name(&value).ok_or_else(|| {
+                        format!("endpoint: {value:?} is none of chat, completions, embeddings, rerank")
+                    })?;
                 }
                 "tag" => {
                     let (tag, value) =
@@ -107,7 +124,7 @@ impl Query {
                 }
                 other => {
                     return Err(format!(
-                        "{other:?} is not known here; there are model, prompt_tokens, max_tokens, endpoint, key, tag"
+                        "{other:?} is not known here; there are model, prompt_tokens, max_tokens, endpoint, key, tag, wish"
                     ));
                 }
             }

@@ -12,6 +12,7 @@ use super::continued::SoFar;
 use super::face::Face;
 use super::scan::{self, Fault, Kind, Scanner, Span};
 use super::splice::Member;
+use super::wishes::Wishes;
 
 /// Longest model name a caller may write, in bytes.
 pub const MODEL_NAME_BYTES_MAX: usize = 256;
@@ -122,6 +123,8 @@ pub struct Call {
     pub deadline: Option<Duration>,
     /// What was said already, where another route has to go on.
     pub so_far: Option<Arc<SoFar>>,
+    /// Who should serve it, where the caller says; most do not.
+    pub wishes: Option<Box<Wishes>>,
     /// What turns the answer into the caller's own shape, where that is not this endpoint's.
     pub face: Option<Box<Face>>,
 }
@@ -160,6 +163,7 @@ impl Call {
             tags: found.tags,
             deadline: None,
             so_far: None,
+            wishes: found.wishes,
             face: None,
             body,
         })
@@ -200,6 +204,7 @@ struct Found {
     prompt_bytes: u64,
     needs: Capabilities,
     tags: SmallVec<[(Box<str>, Box<str>); 2]>,
+    wishes: Option<Box<Wishes>>,
 }
 
 struct Reading<'a> {
@@ -209,6 +214,8 @@ struct Reading<'a> {
     found: Found,
     has_model: bool,
     has_prompt: bool,
+    query_bytes: u64,
+    documents: u64,
 }
 
 impl<'a> Reading<'a> {
@@ -217,9 +224,19 @@ impl<'a> Reading<'a> {
             Endpoint::Chat => Capabilities::CHAT,
             Endpoint::Completions => Capabilities::COMPLETIONS,
             Endpoint::Embeddings => Capabilities::EMBEDDINGS,
+            Endpoint::Rerank => Capabilities::RERANK,
         };
         let found = Found { needs, ..Found::default() };
-        Self { endpoint, body, members: Vec::with_capacity(16), found, has_model: false, has_prompt: false }
+        Self {
+            endpoint,
+            body,
+            members: Vec::with_capacity(16),
+            found,
+            has_model: false,
+            has_prompt: false,
+            query_bytes: 0,
+            documents: 0,
+        }
     }
 
     /// Reads one member, the scanner standing at its value.
@@ -234,6 +251,16 @@ impl<'a> Reading<'a> {
             "messages" if self.endpoint == Endpoint::Chat => self.messages(scanner)?,
             "prompt" if self.endpoint == Endpoint::Completions => self.prompt(scanner, "prompt")?,
             "input" if self.endpoint == Endpoint::Embeddings => self.prompt(scanner, "input")?,
+            "query" if self.endpoint == Endpoint::Rerank => self.query(scanner)?,
+            "documents" if self.endpoint == Endpoint::Rerank => self.documents(scanner)?,
+            "top_n" if self.endpoint == Endpoint::Rerank => {
+                if whole_number(scanner, self.body, "top_n")? == Some(0) {
+                    return Err(Error::Invalid { param: "top_n", reason: "it must be at least 1" });
+                }
+            }
+            "return_documents" if self.endpoint == Endpoint::Rerank => {
+                boolean(scanner, self.body, "return_documents")?;
+            }
             "stream" => self.found.stream = boolean(scanner, self.body, "stream")?,
             "stream_options" => self.stream_options(scanner)?,
             "max_tokens" => self.output_bound(scanner, "max_tokens")?,
@@ -254,6 +281,9 @@ impl<'a> Reading<'a> {
                 }
             }
             "metadata" => self.metadata(scanner)?,
+            other if Wishes::is_member(other) => {
+                self.found.wishes.get_or_insert_default().member(scanner, self.body, other)?;
+            }
             _ => {
                 scanner.value()?;
             }
@@ -273,17 +303,7 @@ impl<'a> Reading<'a> {
             return Err(Error::WrongType { param: "model", expected: "a string", got: got.name() });
         }
         let model = scan::text_of(self.body, &span);
-        if model.is_empty() {
-            return Err(Error::Invalid {
-                param: "model",
-                reason: "it is empty; name a model, GET /v1/models lists them",
-            });
-        }
-        if model.len() > MODEL_NAME_BYTES_MAX || model.chars().any(|c| c.is_control() || is_bidi_mark(c)) {
-            let reason =
-                "a model name has at most 256 bytes and no control characters; GET /v1/models lists them";
-            return Err(Error::Invalid { param: "model", reason });
-        }
+        check_model_name("model", &model)?;
         self.found.model = model.into();
         self.has_model = true;
         Ok(())
@@ -336,6 +356,48 @@ impl<'a> Reading<'a> {
             return Err(Error::Invalid { param, reason: "it is empty; give at least one text" });
         }
         self.prompt_of(span);
+        Ok(())
+    }
+
+    /// What documents are ranked by: text, or an object where a model takes more than text.
+    fn query(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Error> {
+        let got = scanner.kind()?;
+        let span = scanner.value()?;
+        match got {
+            Kind::String if span.len() == 2 => {
+                Err(Error::Invalid { param: "query", reason: "it is empty; say what to rank by" })
+            }
+            Kind::String | Kind::Object => {
+                self.query_bytes = span.len() as u64;
+                Ok(())
+            }
+            _ => {
+                let expected = "a string or an object";
+                Err(Error::WrongType { param: "query", expected, got: got.name() })
+            }
+        }
+    }
+
+    fn documents(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Error> {
+        let (param, expected) = ("documents", "an array of strings or objects");
+        let start = scanner.offset();
+        let got = scanner.kind()?;
+        if got != Kind::Array {
+            return Err(Error::WrongType { param, expected, got: got.name() });
+        }
+        let mut items = scanner.enter_array()?;
+        while items.next(scanner)? {
+            let got = scanner.kind()?;
+            if !matches!(got, Kind::String | Kind::Object) {
+                return Err(Error::WrongType { param, expected, got: got.name() });
+            }
+            scanner.value()?;
+            self.documents += 1;
+        }
+        if self.documents == 0 {
+            return Err(Error::Invalid { param, reason: "it is empty; give at least one document" });
+        }
+        self.prompt_of(start..scanner.offset());
         Ok(())
     }
 
@@ -477,16 +539,29 @@ impl<'a> Reading<'a> {
         refuse_duplicates(self.body, self.members.iter().map(|member| &member.key))
     }
 
-    fn finish(self) -> Result<(Found, Vec<Member>), Error> {
+    fn finish(mut self) -> Result<(Found, Vec<Member>), Error> {
         if !self.has_model {
-            return Err(Error::Missing("model"));
+            // A list of models is enough for OpenRouter.
+            let first = self.found.wishes.as_ref().and_then(|wishes| wishes.models.first());
+            self.found.model = first.cloned().ok_or(Error::Missing("model"))?;
         }
+        self.found.include_usage |= self.found.wishes.as_ref().is_some_and(|wishes| wishes.include_usage);
         if !self.has_prompt {
             return Err(Error::Missing(match self.endpoint {
                 Endpoint::Chat => "messages",
                 Endpoint::Completions => "prompt",
                 Endpoint::Embeddings => "input",
+                Endpoint::Rerank => "documents",
             }));
+        }
+        if self.endpoint == Endpoint::Rerank {
+            if self.query_bytes == 0 {
+                return Err(Error::Missing("query"));
+            }
+            // A reranker reads the query with every document.
+            let queries = self.query_bytes.saturating_mul(self.documents);
+            self.found.prompt_bytes = self.found.prompt_bytes.saturating_add(queries);
+            self.found.stream = false;
         }
         Ok((self.found, self.members))
     }
@@ -501,11 +576,25 @@ pub fn is_tag_text(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_graphic() && !b"\"'\\,=<>{}".contains(&b))
 }
 
+/// Refuses what cannot be a model's name in `param`.
+pub(super) fn check_model_name(param: &'static str, model: &str) -> Result<(), Error> {
+    if model.is_empty() {
+        let reason = "it is empty; name a model, GET /v1/models lists them";
+        return Err(Error::Invalid { param, reason });
+    }
+    if model.len() > MODEL_NAME_BYTES_MAX || model.chars().any(|c| c.is_control() || is_bidi_mark(c)) {
+        let reason =
+            "a model name has at most 256 bytes and no control characters; GET /v1/models lists them";
+        return Err(Error::Invalid { param, reason });
+    }
+    Ok(())
+}
+
 fn is_bidi_mark(character: char) -> bool {
     matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-fn refuse_duplicates<'k>(body: &[u8], keys: impl Iterator<Item = &'k Span>) -> Result<(), Error> {
+pub(super) fn refuse_duplicates<'k>(body: &[u8], keys: impl Iterator<Item = &'k Span>) -> Result<(), Error> {
     let mut sorted: SmallVec<[(std::borrow::Cow<'_, str>, usize); 24]> =
         keys.map(|span| (scan::text_of(body, span), span.start)).collect();
     sorted.sort_unstable();
@@ -513,7 +602,7 @@ fn refuse_duplicates<'k>(body: &[u8], keys: impl Iterator<Item = &'k Span>) -> R
     duplicate.map_or(Ok(()), |pair| Err(Error::NotJson(Fault::DuplicateKey { at: pair[1].1 })))
 }
 
-fn boolean(scanner: &mut Scanner<'_>, body: &[u8], param: &'static str) -> Result<bool, Error> {
+pub(super) fn boolean(scanner: &mut Scanner<'_>, body: &[u8], param: &'static str) -> Result<bool, Error> {
     let got = scanner.kind()?;
     let span = scanner.value()?;
     match got {

@@ -24,7 +24,7 @@ pub struct Chunk {
     pub usage: Option<Span>,
     /// Span of a top-level `error` that is neither null nor false.
     pub error: Option<Span>,
-    /// Number of items in `data` (embeddings).
+    /// Number of items in `data` (embeddings) or `results` (rerank).
     pub data_count: usize,
     /// Span of `id`, `created` and `model`, for a chunk of our own in the same stream.
     pub id: Option<Span>,
@@ -57,7 +57,7 @@ pub fn read(text: &[u8]) -> Result<Chunk, Fault> {
         let raw = &text[key.start + 1..key.end - 1];
         match raw {
             b"choices" => chunk.choices(&mut scanner, text)?,
-            b"data" => chunk.data(&mut scanner)?,
+            b"data" | b"results" => chunk.data(&mut scanner)?,
             b"usage" => {
                 let is_object = scanner.kind()? == Kind::Object;
                 let span = scanner.value()?;

@@ -28,7 +28,7 @@ impl SoFar {
 impl Call {
     /// Why another route could not go on with a broken answer to this call; `None`: it could.
     pub fn cannot_go_on(&self) -> Option<&'static str> {
-        if !self.stream || self.endpoint == Endpoint::Embeddings {
+        if !self.stream || !self.endpoint.writes() {
             return Some("it is no stream");
         }
         if self.needs.0.covers(Capabilities::MANY_CHOICES) {

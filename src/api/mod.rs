@@ -13,3 +13,4 @@ pub mod scan;
 pub mod splice;
 pub mod sse;
 pub mod usage;
+pub mod wishes;

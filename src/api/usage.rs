@@ -51,6 +51,8 @@ impl Reading<'_> {
         match &*name {
             "prompt_tokens" => self.reported.usage.prompt = self.count(scanner)?,
             "completion_tokens" => self.reported.usage.completion = self.count(scanner)?,
+            "total_tokens" => self.reported.total = self.lenient(scanner)?,
+            "search_units" => self.reported.searches = self.count(scanner)?,
             "cached_tokens" => self.flat_cached = self.count(scanner)?,
             "prompt_cache_hit_tokens" => self.hit_cached = self.count(scanner)?,
             "reasoning_tokens" => self.reasoning(scanner)?,
@@ -99,6 +101,14 @@ impl Reading<'_> {
         let tokens = self.count(scanner)?;
         self.reported.usage.reasoning = self.reported.usage.reasoning.max(tokens);
         Ok(())
+    }
+
+    /// A count that no bill of text rests on: what is odd about it spoils nothing.
+    fn lenient(&mut self, scanner: &mut Scanner<'_>) -> Result<u64, Fault> {
+        let odd = self.reported.odd;
+        let count = self.count(scanner)?;
+        self.reported.odd = odd;
+        Ok(count)
     }
 
     /// A count; missing, null and 0 are all 0, and so is what no count can be, which is marked.
@@ -159,7 +169,10 @@ mod tests {
     fn what_we_write_we_read() {
         let usage = Usage { prompt: 10, cached: 4, cache_write: 1, completion: 5, reasoning: 2 };
         let text = write(&usage, Some(NanoUsd(1_234)), true);
-        assert_eq!(usage_of(&text), Reported { usage, cost: Some(PicoUsd(1_234_000)), odd: false });
+        assert_eq!(
+            usage_of(&text),
+            Reported { usage, cost: Some(PicoUsd(1_234_000)), total: 15, ..Reported::default() }
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::config::{Location, Problems, Snapshot, Snapshots};
+use crate::gateway::steering::{self, Steering};
 use crate::routing::{Endpoint, Explanation, RequestFacts};
 use crate::units::{Clock, Now, SystemClock};
 
@@ -37,8 +38,11 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "NAME")]
     pub key: Option<String>,
     /// Which API is called
-    #[arg(long, default_value = "chat", value_name = "chat|completions|embeddings", value_parser = endpoint)]
+    #[arg(long, default_value = "chat", value_name = "chat|completions|embeddings|rerank", value_parser = endpoint)]
     pub endpoint: Endpoint,
+    /// Members of the request's body that steer, as JSON: `{"provider": {"only": ["deepseek"]}}`
+    #[arg(long, value_name = "JSON")]
+    pub wish: Option<String>,
     /// Ask a running gateway at its admin address, so that what it has seen of the routes counts
     #[arg(long, value_name = "URL", conflicts_with_all = ["config", "policies", "at"])]
     pub url: Option<String>,
@@ -83,6 +87,9 @@ pub enum Error {
         /// Providers that offer it.
         offered_by: Vec<String>,
     },
+    /// The wishes cannot be read.
+    #[error("--wish: {0}")]
+    Wish(String),
     /// There is no such key.
     #[error("there is no key named {0:?} in the configuration")]
     Key(String),
@@ -139,9 +146,12 @@ fn from_files(args: &ExplainArgs) -> Result<Explanation, Error> {
 pub fn explain(args: &ExplainArgs, snapshot: &Snapshot, now: Now) -> Result<Explanation, Error> {
     let model = &args.model;
     let near = || snapshot.names.nearest(model, 3).into_iter().map(str::to_owned).collect();
-    let resolved =
-        snapshot.names.resolve(model).ok_or_else(|| Error::Model { model: model.clone(), near: near() })?;
-    if resolved.routes.is_empty() {
+    let call =
+        steering::call_of(snapshot, args.endpoint, model, args.wish.as_deref()).map_err(Error::Wish)?;
+    if let Some(resolved) = snapshot.names.resolve(model)
+        && resolved.routes.is_empty()
+        && args.wish.is_none()
+    {
         let offered_by = resolved.offered_by.iter().map(ToString::to_string).collect();
         return Err(Error::Unusable { model: model.clone(), offered_by });
     }
@@ -153,17 +163,23 @@ pub fn explain(args: &ExplainArgs, snapshot: &Snapshot, now: Now) -> Result<Expl
     let mut tags: Vec<(&str, &str)> = args.tags.iter().map(|(name, value)| (&**name, &**value)).collect();
     tags.extend(key.iter().flat_map(|key| key.tags.iter().map(|(name, value)| (&**name, &**value))));
     let facts = RequestFacts {
-        model,
         endpoint: args.endpoint,
-        eligible: resolved.routes,
         prompt_tokens: args.prompt_tokens,
         output_tokens_max: args.max_tokens,
         key: named,
         team: key.map_or("default", |key| &*key.team),
         tags: &tags,
         models_allowed: key.map_or(&[][..], |key| &key.models),
-        may_hedge: true,
         ..RequestFacts::default()
+    };
+    let steering = Steering::by(snapshot, &call, &facts)
+        .ok_or_else(|| Error::Model { model: model.clone(), near: near() })?;
+    let facts = RequestFacts {
+        model: steering.model,
+        eligible: &steering.eligible,
+        wants: steering.wants(),
+        may_hedge: steering.may_hedge(),
+        ..facts
     };
     let now = Now { wall: args.at.unwrap_or(now.wall), ..now };
     Explanation::decided(&snapshot.routes, &snapshot.policies, &facts, &(), now).ok_or(Error::NoPolicy)
@@ -185,6 +201,7 @@ fn path(args: &ExplainArgs) -> String {
         ("endpoint", args.endpoint.name().to_owned()),
     ];
     query.extend(args.max_tokens.map(|tokens| ("max_tokens", tokens.to_string())));
+    query.extend(args.wish.as_ref().map(|wish| ("wish", wish.clone())));
     query.extend(args.key.as_ref().map(|key| ("key", key.clone())));
     query.extend(args.tags.iter().map(|(key, value)| ("tag", format!("{key}={value}"))));
     let query: Vec<String> =
@@ -204,10 +221,7 @@ fn nearest(near: &[String]) -> String {
 }
 
 fn endpoint(text: &str) -> Result<Endpoint, String> {
-    [Endpoint::Chat, Endpoint::Completions, Endpoint::Embeddings]
-        .into_iter()
-        .find(|endpoint| endpoint.name() == text)
-        .ok_or_else(|| "write chat, completions or embeddings".to_owned())
+    Endpoint::from_name(text).ok_or_else(|| "write chat, completions, embeddings or rerank".to_owned())
 }
 
 fn tag(text: &str) -> Result<(String, String), String> {

@@ -108,6 +108,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Bounds on requests.
     pub limits: Limits,
+    /// Pages of other origins that may call; `None`: none may.
+    pub cors: Option<Cors>,
     /// The log.
     pub log: Log,
     /// The engine on this machine.
@@ -151,11 +153,24 @@ pub enum Auth {
     Open,
 }
 
+/// Pages of other origins that may call from a browser.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cors {
+    /// Their origins, as browsers spell them.
+    pub origins: Vec<Arc<str>>,
+    /// Whether any may.
+    pub any: bool,
+    /// How long a browser may keep the answer to a preflight.
+    pub max_age: Duration,
+}
+
 /// Bounds on requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Longest request body, in bytes.
     pub body_bytes_max: u64,
+    /// Whether request bodies may be compressed.
+    pub compressed_bodies: bool,
     /// Longest header block of a request, in bytes.
     pub header_bytes_max: u64,
     /// Deepest nesting of a JSON body.

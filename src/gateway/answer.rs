@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use smallvec::SmallVec;
 
 use crate::api::body::Call;
@@ -27,12 +27,14 @@ use crate::upstream::fallback::Errand;
 use crate::upstream::trial::Course;
 
 use super::auth::{self, Caller, Stranger};
+use super::cors;
 use super::failure::Failure;
 use super::framing::{Refusal, RequestBody};
 use super::intake::{self, Tags};
 use super::live::{Gateway, Live};
 use super::models;
 use super::reply::{self, Trail};
+use super::steering::{self, Steering};
 use super::target::{self, Target, Unknown};
 use decided::{Asked, Promise, nobody};
 use relayed::Gathered;
@@ -53,6 +55,19 @@ pub async fn answer(gateway: Arc<Gateway>, request: Request<RequestBody>) -> Res
         over: false,
         gateway,
     };
+    // Only browsers send an origin.
+    let live = request.headers().contains_key(header::ORIGIN).then(|| way.gateway.live());
+    let cors = live.as_ref().and_then(|live| live.snapshot.settings.cors.as_ref());
+    let origin = cors::allowed(cors, request.headers());
+    let preflight = cors.filter(|_| origin.is_some());
+    if let Some(mut answer) =
+        preflight.and_then(|cors| cors::preflight(cors, request.method(), request.headers()))
+    {
+        way.over = true;
+        reply::stamp(&mut answer, way.id.as_str(), Trail::default(), None);
+        cors::stamp(&mut answer, origin);
+        return answer;
+    }
     // Boxed, so that what the way needs until it has an answer is given back then: hyper keeps the room for this future as
     // long as the connection lives, and a stream may stand idle for minutes.
     let outcome = AssertUnwindSafe(Box::pin(way.go(request))).catch_unwind().await;
@@ -62,8 +77,10 @@ pub async fn answer(gateway: Arc<Gateway>, request: Request<RequestBody>) -> Res
     });
     way.over = true;
     let mut response = outcome.unwrap_or_else(|failure| way.failed(&failure));
-    reply::stamp(&mut response, way.id.as_str(), std::mem::take(&mut way.trail));
+    let took = way.gateway.books.clock.now().mono.since(way.began.mono);
+    reply::stamp(&mut response, way.id.as_str(), std::mem::take(&mut way.trail), Some(took));
     reply::stamp_surface(&mut response, way.surface);
+    cors::stamp(&mut response, origin);
     response
 }
 
@@ -74,7 +91,7 @@ pub fn refused(gateway: &Gateway, refusal: Refusal) -> Response<RelayBody> {
     let told = failure.told(id.as_str(), Surface::Plain);
     gateway.books.metrics.ended("none", "none", "none", "none", told.status.as_u16(), failure.outcome());
     let mut response = reply::error(&told);
-    reply::stamp(&mut response, id.as_str(), Trail::default());
+    reply::stamp(&mut response, id.as_str(), Trail::default(), None);
     response
 }
 
@@ -124,9 +141,14 @@ impl Way {
             Target::Call(endpoint) => endpoint,
             Target::Faced(_) => Endpoint::Chat,
             Target::CountTokens => return self.count_tokens(&live, &caller, &head.headers, body).await,
-            Target::Models => return Ok(json(models::list(&live.snapshot))),
+            Target::Models => {
+                let list = models::list(&live.snapshot, &head.headers, self.began.wall);
+                return Ok(varied(json(list)));
+            }
             Target::Model(id) => {
-                return models::one(&live.snapshot, &id).map(json).ok_or_else(|| unknown_model(&live, &id));
+                return models::one(&live.snapshot, &id, self.began.wall)
+                    .map(json)
+                    .ok_or_else(|| unknown_model(&live, &id));
             }
             Target::Response(id) => {
                 return Err(Failure::UnknownResponse { id: id.chars().take(PATH_BYTES_SHOWN).collect() });
@@ -135,7 +157,7 @@ impl Way {
         };
         let in_flight = self.gateway.enter().ok_or(Failure::Busy)?;
         let limits = live.snapshot.settings.limits;
-        let body = intake::body(&head.headers, body, limits.body_bytes_max).await?;
+        let body = intake::body(&head.headers, body, limits).await?;
         let depth_max = usize::try_from(limits.json_depth_max).unwrap_or(usize::MAX);
         let (body, face) = self.surface.translate(body, depth_max)?;
         let mut call = Call::parse(endpoint, body, depth_max)?;
@@ -150,7 +172,7 @@ impl Way {
         &mut self,
         live: &Arc<Live>,
         caller: Caller<'_>,
-        call: Call,
+        mut call: Call,
         mut tags: Tags,
         headers: &HeaderMap,
         mut in_flight: InFlight,
@@ -158,18 +180,14 @@ impl Way {
         self.seen.model = call.model.clone();
         self.seen.endpoint = call.surface_name();
         let snapshot = &live.snapshot;
-        let resolved = snapshot.names.resolve(&call.model).ok_or_else(|| unknown_model(live, &call.model))?;
+        steering::complete(snapshot, &mut call);
         merge_tags(&mut tags, &call, &caller);
         let tag_pairs: SmallVec<[(&str, &str); 8]> =
             tags.iter().map(|(name, value)| (&**name, &**value)).collect();
         let limit = patience(&call, snapshot.settings.limits.request_timeout);
         let now = self.gateway.books.clock.now();
-        let asked = Asked::of(live, &caller, &call, resolved.routes, now.mono);
         let facts = RequestFacts {
-            model: &call.model,
             endpoint: call.endpoint,
-            eligible: resolved.routes,
-            prompt_tokens: asked.prompt_tokens,
             output_tokens_max: call.output_tokens_max,
             needs: call.needs,
             key: caller.name(),
@@ -177,10 +195,22 @@ impl Way {
             tags: &tag_pairs,
             deadline: Some(limit),
             models_allowed: caller.key.map_or(&[][..], |(_, key)| &key.models),
+            ..RequestFacts::default()
+        };
+        let steering = Steering::of(live, &call, headers, &facts, now.mono)
+            .ok_or_else(|| unknown_model(live, &call.model))?;
+        let asked = Asked::of(live, &caller, &call, &steering.eligible, now.mono);
+        let facts = RequestFacts {
+            model: steering.model,
+            eligible: &steering.eligible,
+            prompt_tokens: asked.prompt_tokens,
+            wants: steering.wants(),
             held: &asked.held,
             // A whole answer has no first token to see, and of several choices only one could be raced.
-            may_hedge: call.stream && !call.needs.0.covers(Capabilities::MANY_CHOICES),
-            ..RequestFacts::default()
+            may_hedge: call.stream
+                && !call.needs.0.covers(Capabilities::MANY_CHOICES)
+                && steering.may_hedge(),
+            ..facts
         };
         let (policy_at, policy) = policy_for(live, &facts)?;
         let facts = RequestFacts { learned: asked.learned(live, policy, &facts, now.mono), ..facts };
@@ -192,7 +222,7 @@ impl Way {
             metrics.client_retry(&policy.name);
         }
         let mut decision = Decision::default();
-        self.decide(live, (policy_at, policy), &facts, resolved.kind, &mut decision)?;
+        self.decide(live, (policy_at, policy), &facts, steering.kind, &mut decision)?;
         let promise = asked.promise(live, policy, &facts, &decision, self.began.mono);
         asked.weighed(live, &facts, &decision, now.mono);
         let late = || promise.iter().for_each(Promise::late);
@@ -216,6 +246,7 @@ impl Way {
                     promise.answered(served.answered);
                 }
                 asked.served(live, &served);
+                steering.served(live, &served, asked.prompt_tokens);
                 let lessons = asked.lessons(live, policy, &call, &served).ok_or(Failure::Bug)?;
                 drop(tag_pairs);
                 let gathered = Gathered {
@@ -310,6 +341,12 @@ fn no_key(stranger: Stranger) -> Failure {
         Stranger::NoKey => Failure::NoKey,
         Stranger::WrongKey => Failure::WrongKey,
     }
+}
+
+/// The list has another shape for another client.
+fn varied(mut response: Response<RelayBody>) -> Response<RelayBody> {
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("user-agent"));
+    response
 }
 
 fn json(body: Bytes) -> Response<RelayBody> {

@@ -24,7 +24,7 @@ pub enum Failure {
     Head(Refusal),
     /// No such path.
     #[error(
-        "Unknown request URL: {method} {path}. The endpoints are POST /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses, /v1/messages, /v1/messages/count_tokens and GET /v1/models."
+        "Unknown request URL: {method} {path}. The endpoints are POST /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/rerank, /v1/responses, /v1/messages, /v1/messages/count_tokens and GET /v1/models."
     )]
     UnknownPath {
         /// The method, as sent.
@@ -54,8 +54,24 @@ pub enum Failure {
     #[error("Unsupported Content-Type. Send the body as application/json.")]
     ContentType,
     /// Compressed.
-    #[error("Compressed request bodies are not accepted. Send the body without Content-Encoding.")]
+    #[error(
+        "Compressed request bodies are not accepted. Send the body without Content-Encoding, or ask whoever runs this gateway to set limits.compressed_bodies."
+    )]
     CompressedBody,
+    /// Compressed in a way that is not known here.
+    #[error("This Content-Encoding is not known here. Send gzip or deflate, or the body as it is.")]
+    UnknownCoding,
+    /// Compressed, and not what it says, or not to its end.
+    #[error("The compressed request body could not be unpacked. Send it whole, or without Content-Encoding.")]
+    BadCompression,
+    /// It would unpack to far more than anybody writes.
+    #[error(
+        "The request body unpacks to more than {ratio_max} times its size. Send it without Content-Encoding."
+    )]
+    Bomb {
+        /// The most times its size that is unpacked.
+        ratio_max: u64,
+    },
     /// Too long.
     #[error(
         "The request body is larger than {bytes_max} bytes. Shorten it, or ask whoever runs this gateway to raise limits.body_bytes_max."
@@ -108,6 +124,14 @@ pub enum Failure {
         /// Each route and why.
         reasons: String,
     },
+    /// Somebody might serve it, but for what the request itself says of who may.
+    #[error(
+        "No route is left by what the request says of who may serve it. Change its `provider` field. {reasons}"
+    )]
+    Unwanted {
+        /// Each route and why.
+        reasons: String,
+    },
     /// Everyone who could serve it asked us to wait.
     #[error("Every route that could serve this request is at its provider's rate limit. Try again in {}.", seconds_in_words(.wait))]
     AllLimited {
@@ -134,8 +158,8 @@ pub struct Told {
     pub status: StatusCode,
     /// The body, JSON.
     pub body: Bytes,
-    /// Seconds to wait, where waiting helps.
-    pub retry_after: Option<u64>,
+    /// How long to wait, where waiting helps.
+    pub retry_after: Option<Duration>,
     /// Whether the client should try by itself; `None`: it knows.
     pub should_retry: Option<bool>,
     /// The method to use instead.
@@ -143,6 +167,9 @@ pub struct Told {
     /// The code, also in the log and the metrics.
     pub code: &'static str,
 }
+
+/// The wait where nobody knows better.
+const MOMENT: Duration = Duration::from_secs(1);
 
 const CALLERS: &str = "invalid_request_error";
 const OURS: &str = "tollway_error";
@@ -161,12 +188,12 @@ impl Failure {
             other => other.to_string(),
         };
         let retry_after = match self {
-            Self::AllLimited { wait } => Some(whole_seconds(*wait)),
+            Self::AllLimited { wait } => Some(*wait),
             Self::Upstream(error) => {
-                error.wait().map(whole_seconds).or((status == StatusCode::SERVICE_UNAVAILABLE).then_some(1))
+                error.wait().or((status == StatusCode::SERVICE_UNAVAILABLE).then_some(MOMENT))
             }
-            Self::Busy | Self::NoRoute { .. } => Some(1),
-            Self::Head(Refusal::Connections) => Some(1),
+            Self::Busy | Self::NoRoute { .. } => Some(MOMENT),
+            Self::Head(Refusal::Connections) => Some(MOMENT),
             _ => None,
         };
         // Every route has been tried: a client that tries again by itself would only repeat the whole chain.
@@ -214,6 +241,11 @@ impl Failure {
             Self::CompressedBody => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, CALLERS, None, "unsupported_content_encoding")
             }
+            Self::UnknownCoding => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, CALLERS, None, "unknown_content_encoding")
+            }
+            Self::BadCompression => (StatusCode::BAD_REQUEST, CALLERS, None, "bad_compression"),
+            Self::Bomb { .. } => (StatusCode::PAYLOAD_TOO_LARGE, CALLERS, None, "request_expands_too_much"),
             Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, CALLERS, None, "request_too_large"),
             Self::BodyFault(_) => (StatusCode::BAD_REQUEST, CALLERS, None, "bad_request_body"),
             Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, CALLERS, None, "request_too_slow"),
@@ -225,6 +257,7 @@ impl Failure {
                 (StatusCode::FORBIDDEN, CALLERS, Some("model"), "model_not_allowed")
             }
             Self::NoRoute { .. } => (StatusCode::SERVICE_UNAVAILABLE, OURS, None, "no_route"),
+            Self::Unwanted { .. } => (StatusCode::NOT_FOUND, CALLERS, Some("provider"), "no_allowed_route"),
             Self::AllLimited { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "requests", None, "rate_limit_exceeded")
             }
@@ -313,7 +346,7 @@ fn as_it_came(error: &upstream::Error, request_id: &str, surface: Surface) -> Op
     let parsed: serde_json::Value = serde_json::from_slice(body).ok()?;
     let inner = parsed.get("error").filter(|inner| inner.is_object() || inner.is_string())?;
     let status = *status;
-    let retry_after = error.wait().map(whole_seconds);
+    let retry_after = error.wait();
     let should_retry = (status != StatusCode::TOO_MANY_REQUESTS).then_some(false);
     let code = error.reasons().first().map_or("upstream", |reason| reason.fault.class.code());
     let message =
@@ -337,6 +370,12 @@ fn seconds_in_words(wait: &Duration) -> String {
 impl Told {
     /// `retry-after` as a header value.
     pub fn retry_after_value(&self) -> Option<HeaderValue> {
-        self.retry_after.map(|seconds| HeaderValue::from(seconds.max(1)))
+        self.retry_after.map(|wait| HeaderValue::from(whole_seconds(wait).max(1)))
+    }
+
+    /// `retry-after-ms` as a header value: the same to the millisecond, which the official clients prefer.
+    pub fn retry_after_ms_value(&self) -> Option<HeaderValue> {
+        let ms = |wait: Duration| u64::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
+        self.retry_after.map(|wait| HeaderValue::from(ms(wait).max(1)))
     }
 }

@@ -1,5 +1,7 @@
 //! A request's body and the few headers that steer: taken in under limits, refused before they are read whole.
 
+mod unpack;
+
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -9,16 +11,40 @@ use http_body_util::BodyExt as _;
 use smallvec::SmallVec;
 
 use crate::api::body::{TAGS_MAX, is_tag_text};
+use crate::config::Limits;
 
 use super::failure::Failure;
 use super::framing::{BodyError, RequestBody};
+use unpack::Unpacker;
 
 /// Tags as policies see them.
 pub type Tags = SmallVec<[(Box<str>, Box<str>); 4]>;
 
-/// The body, if it is JSON, not compressed, and at most `bytes_max` long.
-pub async fn body(headers: &HeaderMap, mut body: RequestBody, bytes_max: u64) -> Result<Bytes, Failure> {
-    check_type(headers)?;
+/// The body, if it is JSON, within its bounds, and compressed only where `limits` let it be.
+pub async fn body(headers: &HeaderMap, body: RequestBody, limits: Limits) -> Result<Bytes, Failure> {
+    let packed = check_type(headers, limits.compressed_bodies)?;
+    match packed {
+        None => plain(body, limits.body_bytes_max).await,
+        Some(coding) => {
+            let unpacker = Unpacker::new(coding, limits.body_bytes_max).ok_or(Failure::UnknownCoding)?;
+            // Boxed: few requests need the room.
+            Box::pin(unpacked(body, unpacker, limits.body_bytes_max)).await
+        }
+    }
+}
+
+async fn unpacked(mut body: RequestBody, mut unpacker: Unpacker, bytes_max: u64) -> Result<Bytes, Failure> {
+    if body.size_hint().lower() > bytes_max {
+        return Err(Failure::BodyTooLarge { bytes_max });
+    }
+    while let Some(frame) = body.frame().await {
+        let Ok(bytes) = frame.map_err(unread)?.into_data() else { continue };
+        unpacker.take(&bytes)?;
+    }
+    unpacker.finish()
+}
+
+async fn plain(mut body: RequestBody, bytes_max: u64) -> Result<Bytes, Failure> {
     if body.size_hint().lower() > bytes_max {
         return Err(Failure::BodyTooLarge { bytes_max });
     }
@@ -54,18 +80,25 @@ fn unread(error: BodyError) -> Failure {
     }
 }
 
-fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
-    if let Some(coding) = headers.get(header::CONTENT_ENCODING)
-        && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
-    {
+/// The coding that a body of these headers is compressed with, if it is and may be.
+fn check_type(headers: &HeaderMap, may_be_packed: bool) -> Result<Option<&[u8]>, Failure> {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let coding = codings.next().map(HeaderValue::as_bytes);
+    let coding = coding.filter(|coding| !coding.eq_ignore_ascii_case(b"identity"));
+    if coding.is_some() && !may_be_packed {
         return Err(Failure::CompressedBody);
     }
+    if codings.next().is_some() {
+        return Err(Failure::UnknownCoding);
+    }
     // A body without a type is taken for what this API speaks.
-    let Some(stated) = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes) else { return Ok(()) };
+    let Some(stated) = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes) else {
+        return Ok(coding);
+    };
     let essence = stated.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
     let is_json = essence.eq_ignore_ascii_case(b"application/json")
         || (essence.len() > 5 && essence[essence.len() - 5..].eq_ignore_ascii_case(b"+json"));
-    if is_json { Ok(()) } else { Err(Failure::ContentType) }
+    if is_json { Ok(coding) } else { Err(Failure::ContentType) }
 }
 
 /// Tags from `x-tollway-tags: tier=interactive,feature=search`.

@@ -22,7 +22,7 @@ use crate::upstream::attempt::Target;
 use crate::upstream::connect::{self, Client, LOCAL_HOST, LinkLocalHosts};
 use crate::upstream::fallback::Upstreams;
 use crate::upstream::health::Archive;
-use crate::upstream::{Demand, Prefixes, RouteHealth};
+use crate::upstream::{Demand, Prefixes, RouteHealth, Stays};
 
 use super::decisions::Decisions;
 use super::price_watch::PriceWatch;
@@ -48,6 +48,7 @@ struct Lasting {
     budgets: Archive<Mutex<RetryBudget>>,
     demand: Arc<Demand>,
     prefixes: Arc<Prefixes>,
+    stays: Arc<Stays>,
     attempts: Arc<AtomicU64>,
     news: Arc<Notify>,
 }
@@ -82,6 +83,7 @@ impl Gateway {
             budgets: Archive::default(),
             demand: Arc::default(),
             prefixes: Arc::default(),
+            stays: Arc::default(),
             attempts: Arc::default(),
             news: Arc::default(),
         };
@@ -161,6 +163,7 @@ impl Live {
                 .of(routes.map(|route| (&route.checkpoint, ())), |(), _| Mutex::default()),
             demand: Arc::clone(&lasting.demand),
             prefixes: Arc::clone(&lasting.prefixes),
+            stays: Arc::clone(&lasting.stays),
             metrics: Arc::clone(&books.metrics),
             clock: Arc::clone(&books.clock),
             attempts: Arc::clone(&lasting.attempts),

@@ -2,12 +2,14 @@
 //!
 //! `listener` accepts and hands over, `framing` decides what is one request and what is refused before anybody sees it,
 //! `answer` is the way itself, a line a step; `failure` is the one map from what went wrong to a status.
-//! `decisions` keeps the last decisions for whoever asks why.
+//! `cors` answers browsers. `steering` has the names and wishes of a request meet the configuration. `decisions` keeps the last decisions for whoever
+//! asks why.
 //! `probes` asks routes that nothing was heard of, `fleet` shares what is known of them with other replicas; `tls` holds the certificate in force, and `tasks` is the only place that
 //! starts tasks.
 
 pub mod answer;
 pub mod auth;
+pub mod cors;
 pub mod decisions;
 pub mod failure;
 pub mod fleet;
@@ -19,6 +21,7 @@ pub mod models;
 mod price_watch;
 pub mod probes;
 pub mod reply;
+pub mod steering;
 pub mod target;
 pub mod tasks;
 pub mod tls;

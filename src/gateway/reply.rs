@@ -1,5 +1,7 @@
 //! Responses: the headers every one carries, an answer's own, and an error's.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::api::face::Surface;
@@ -13,6 +15,8 @@ const POLICY: HeaderName = HeaderName::from_static("x-tollway-policy");
 const ROUTE: HeaderName = HeaderName::from_static("x-tollway-route");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-tollway-attempts");
 const COST: HeaderName = HeaderName::from_static("x-tollway-cost-usd");
+const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Headers of an upstream's answer that go on to the caller; every other stops here.
@@ -85,6 +89,9 @@ pub fn error(told: &Told) -> Response<RelayBody> {
     if let Some(wait) = told.retry_after_value() {
         headers.insert(header::RETRY_AFTER, wait);
     }
+    if let Some(wait) = told.retry_after_ms_value() {
+        headers.insert(RETRY_AFTER_MS, wait);
+    }
     if let Some(should) = told.should_retry {
         headers.insert(SHOULD_RETRY, HeaderValue::from_static(if should { "true" } else { "false" }));
     }
@@ -112,11 +119,17 @@ pub fn stamp_surface(response: &mut Response<RelayBody>, surface: Surface) {
     }
 }
 
-/// Puts on what every response carries.
-pub fn stamp(response: &mut Response<RelayBody>, request_id: &str, trail: Trail) {
+/// Puts on what every response carries; `took` is the time from the request's arrival to here.
+pub fn stamp(response: &mut Response<RelayBody>, request_id: &str, trail: Trail, took: Option<Duration>) {
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, id);
+    }
+    // Of a provider that tells its own time, that stands.
+    if let Some(took) = took
+        && !headers.contains_key(PROCESSING_MS)
+    {
+        headers.insert(PROCESSING_MS, HeaderValue::from(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)));
     }
     let nobody = || HeaderValue::from_static("none");
     headers.insert(POLICY, trail.policy.unwrap_or_else(nobody));

@@ -58,6 +58,7 @@ pub fn of(method: &Method, path: &str) -> Result<Target, Unknown> {
         "/v1/chat/completions" => (Target::Call(Endpoint::Chat), "POST"),
         "/v1/completions" => (Target::Call(Endpoint::Completions), "POST"),
         "/v1/embeddings" => (Target::Call(Endpoint::Embeddings), "POST"),
+        "/v1/rerank" => (Target::Call(Endpoint::Rerank), "POST"),
         "/v1/responses" => (Target::Faced(Surface::Responses), "POST"),
         "/v1/messages" => (Target::Faced(Surface::Messages), "POST"),
         "/v1/messages/count_tokens" => (Target::CountTokens, "POST"),

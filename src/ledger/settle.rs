@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::pricing::{Charge, PriceCard};
-use crate::units::{NanoUsd, Reported, Usage};
+use crate::units::{NanoUsd, PicoUsd, Reported, Usage};
 
 /// What a charge rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +75,15 @@ pub fn settle(
         let charge = Charge { request: stated, ..Charge::default() };
         return Settlement { usage: report.usage, charge: Some(charge), source: Source::Stated };
     }
-    let silent = report.usage.prompt == 0 || (report.usage.completion == 0 && counted.completion > 0);
+    // Who bills searches need not count tokens; the fee is one for each.
+    let by_card = |usage: &Usage| {
+        let mut charge = by_card(usage)?;
+        let searches = i128::from(report.searches.max(1));
+        charge.request = PicoUsd(charge.request.0.saturating_mul(searches));
+        Some(charge)
+    };
+    let silent = (report.usage.prompt == 0 && report.searches == 0)
+        || (report.usage.completion == 0 && counted.completion > 0);
     if report.odd || silent {
         // Whatever was credible stands; what was not is counted by us. The larger of the two is charged.
         let usage = Usage {
@@ -97,7 +105,7 @@ pub fn settle(
 mod tests {
     use super::*;
     use crate::pricing::{PriceEntry, Rates, Version};
-    use crate::units::{PicoUsd, TokenPrice};
+    use crate::units::TokenPrice;
 
     fn card() -> PriceCard {
         let entry =
@@ -143,7 +151,7 @@ mod tests {
         let reported = Reported {
             usage: Usage { prompt: 5, ..Usage::default() },
             cost: Some(PicoUsd(6_930_000)),
-            odd: false,
+            ..Reported::default()
         };
         let settlement = settled(Some(reported), Usage::default());
         assert_eq!((settlement.cost(), settlement.source), (Some(NanoUsd(6_930)), Source::Stated));

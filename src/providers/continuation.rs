@@ -51,7 +51,7 @@ impl Continuation {
             Endpoint::Chat if self == Self::Partial => upstream_model.starts_with("qwen"),
             Endpoint::Chat => self != Self::None,
             Endpoint::Completions => true,
-            Endpoint::Embeddings => false,
+            Endpoint::Embeddings | Endpoint::Rerank => false,
         }
     }
 

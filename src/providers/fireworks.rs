@@ -55,6 +55,11 @@ pub(super) const FIELDS: &[&str] = &[
     "user",
     "encoding_format",
     "dimensions",
+    "query",
+    "documents",
+    "top_n",
+    "return_documents",
+    "task",
 ];
 
 pub(super) fn class(view: &View) -> Option<Class> {

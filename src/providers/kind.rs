@@ -69,6 +69,26 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
+    /// Names by which callers may mean a provider of this kind, whatever its own: OpenRouter's slugs. A kind that anybody may
+    /// run has none.
+    pub const fn slugs(self) -> &'static [&'static str] {
+        match self {
+            Self::OpenRouter => &["openrouter"],
+            Self::Together => &["together"],
+            Self::Fireworks => &["fireworks"],
+            Self::DeepSeek => &["deepseek"],
+            Self::DashScope => &["dashscope", "alibaba"],
+            Self::Hunyuan => &["hunyuan", "tencent"],
+            Self::ModelArts => &["modelarts", "huawei"],
+            Self::OpenAi | Self::Vllm | Self::Sglang | Self::Local => &[],
+        }
+    }
+
+    /// Whether it reads and honours a caller's routing fields itself.
+    pub const fn passes_wishes_on(self) -> bool {
+        matches!(self, Self::OpenRouter)
+    }
+
     /// Where its API lives; `None`: only the operator knows.
     pub const fn base_url(self) -> Option<&'static str> {
         match self {
@@ -139,7 +159,8 @@ impl Kind {
         }
     }
 
-    /// What it can do beyond plain chat; a route of a model that only chats loses `EMBEDDINGS` again.
+    /// What it can do beyond plain chat; a route of a model that only chats loses `EMBEDDINGS` and `RERANK`
+    /// again.
     pub const fn capabilities(self) -> Capabilities {
         match self {
             // `n` is dropped without a word.

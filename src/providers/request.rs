@@ -6,11 +6,13 @@ use smallvec::SmallVec;
 use crate::api::body::Call;
 use crate::api::scan::{self, Kind as JsonKind, Scanner, Span};
 use crate::api::splice::{Edit, Member, Pieces, splice};
+use crate::api::wishes;
 use crate::routing::Endpoint;
 
 use super::continuation::{self, Continuation};
 use super::fireworks;
 use super::kind::Kind;
+use super::steering;
 use super::thinking;
 
 /// The edits to a body, few enough to stay off the heap.
@@ -40,6 +42,7 @@ pub const fn path_of(endpoint: Endpoint) -> &'static str {
         Endpoint::Chat => "/chat/completions",
         Endpoint::Completions => "/completions",
         Endpoint::Embeddings => "/embeddings",
+        Endpoint::Rerank => "/rerank",
     }
 }
 
@@ -61,13 +64,18 @@ pub const fn forwarded_headers(kind: Kind) -> &'static [&'static str] {
 
 fn edits_for(kind: Kind, way: Continuation, call: &Call, upstream_model: &str) -> Edits {
     let mut edits = Edits::new();
-    if *call.model != *upstream_model
-        && let Some((index, _)) = call.member("model")
-    {
-        edits.push(Edit::Replace(index, json_string(upstream_model)));
+    match call.member("model") {
+        Some((index, _)) if *call.model != *upstream_model => {
+            edits.push(Edit::Replace(index, json_string(upstream_model)));
+        }
+        Some(_) => {}
+        // Only `models` said it.
+        None => edits.push(Edit::Append([b"\"model\":", &*json_string(upstream_model)].concat().into())),
     }
-    if call.stream && !call.include_usage && call.endpoint != Endpoint::Embeddings && kind != Kind::OpenRouter
-    {
+    if let Some(wishes) = &call.wishes {
+        steering::edit(kind, call, wishes, &mut edits);
+    }
+    if call.stream && !call.include_usage && call.endpoint.writes() && kind != Kind::OpenRouter {
         edits.push(ask_for_usage(call));
     }
     // Who has thought already is told so below.
@@ -110,6 +118,10 @@ fn leave_out_unknown(call: &Call, edits: &mut Edits) {
     let both_bounds = call.member("max_tokens").is_some() && call.member("max_completion_tokens").is_some();
     for (index, member) in call.members.iter().enumerate() {
         let name = scan::text_of(&call.body, &member.key);
+        // What steers was seen to before.
+        if wishes::MEMBERS.contains(&&*name) {
+            continue;
+        }
         if !fireworks::FIELDS.contains(&&*name) || (both_bounds && name == "max_tokens") {
             edits.push(Edit::Remove(index));
         }
@@ -142,7 +154,7 @@ fn integer_logprobs(call: &Call, edits: &mut Edits) {
     edits.push(Edit::Replace(index, alternatives));
 }
 
-fn members_of(object: &Bytes) -> Option<Vec<Member>> {
+pub(super) fn members_of(object: &Bytes) -> Option<Vec<Member>> {
     let mut scanner = Scanner::new(object, scan::DEPTH_LIMIT);
     if scanner.kind().ok()? != JsonKind::Object {
         return None;

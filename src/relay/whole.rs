@@ -9,10 +9,18 @@ use crate::upstream::Whole;
 
 use super::chunks;
 
-/// What the provider reported in `whole`, if it did.
-pub fn reported(whole: &Whole) -> Option<Reported> {
+/// What the provider reported in `whole`, if it did. Of an answer that nobody `writes`, all tokens are the prompt's, and some
+/// report no more than their sum.
+pub fn reported(whole: &Whole, writes: bool) -> Option<Reported> {
     let span = whole.chunk.usage.clone()?;
-    Some(usage::read(&whole.body[span]).unwrap_or(Reported { odd: true, ..Reported::default() }))
+    let mut reported =
+        usage::read(&whole.body[span]).unwrap_or(Reported { odd: true, ..Reported::default() });
+    if !writes {
+        let usage = &mut reported.usage;
+        usage.prompt = if usage.prompt == 0 { reported.total } else { usage.prompt };
+        usage.completion = 0;
+    }
+    Some(reported)
 }
 
 /// The body as the caller gets it.

@@ -10,8 +10,8 @@
 //! | latency | at its ceiling | λ × first token ÷ target |
 //! | throughput | at its ceiling | λ × time per token ÷ 20 ms; a rate below `slo.tokens_per_second` counts as late |
 //!
-//! The target is `slo.ttft`, or 1 s. With `in_order` the place in the policy's `routes` comes first, then the caller's own
-//! `provider.order`. What is still equal goes by name, so that the same facts give the same decision.
+//! The target is `slo.ttft`, or 1 s. The caller's order of models comes first; then, with `in_order`, the place in the policy's
+//! `routes`; then the caller's own `provider.order` and the speeds it prefers. What is still equal goes by name, so that the same facts give the same decision.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ pub fn decide_into(
             continue;
         }
         let rates = route.price.as_ref().map(|card| card.rates(facts.prompt_tokens, now.wall));
-        if let Some(why) = filter::lasting(route, rates, policy, facts) {
+        if let Some(why) = filter::lasting(route, place, rates, policy, facts) {
             decision.excluded.push(Excluded { route: id, why });
             continue;
         }
@@ -233,6 +233,7 @@ fn rank(
         key(one)
             .cmp(&key(other))
             .then(one.score_usd.total_cmp(&other.score_usd))
+            .then_with(|| other.stays.cmp(&one.stays))
             .then_with(|| soonest(one).cmp(&soonest(other)))
             .then_with(|| names(one).cmp(&names(other)))
             .then_with(|| one.route.cmp(&other.route))
@@ -247,7 +248,7 @@ fn rank(
     }
     let best_key = key(first);
     let mut best = (first.score_usd, 0, None);
-    let backups = backups(decision, observe, &terms);
+    let backups = backups(decision, first.place.model, observe, &terms);
     for (at, candidate) in decision.order.iter().enumerate() {
         if key(candidate) != best_key {
             break;
@@ -281,15 +282,20 @@ fn rank(
     }
 }
 
-/// The two best to ask second, were they asked with half of the time gone.
+/// The two best to ask second, were they asked with half of the time gone. Another model is a replacement for this one, not
+/// for its slowness.
 fn backups<'d>(
     decision: &'d Decision,
+    model: u8,
     observe: &(impl Observe + ?Sized),
     terms: &Terms,
 ) -> [Option<Backup<'d>>; 2] {
     let mut best: [Option<(f64, usize)>; 2] = [None; 2];
     for (at, candidate) in decision.order.iter().enumerate() {
         let offer = &candidate.offer;
+        if candidate.place.model != model {
+            continue;
+        }
         // Whatever its chance, it is not among the two.
         if best[1].is_some_and(|(known, _)| offer.cost_usd() >= known) {
             continue;
@@ -377,9 +383,9 @@ fn nobody(decision: &Decision) -> Degraded {
     let any = |codes: &[&str]| decision.excluded.iter().any(|one| codes.contains(&one.why.code()));
     if any(&["rate_limited", "over_cap", "full", "queue"]) {
         Degraded::Limited
-    } else if any(&["price_over"]) {
+    } else if any(&["price_over", "wish_price"]) {
         Degraded::Price
-    } else if any(&["region", "retention", "quantization"]) {
+    } else if any(&["region", "retention", "quantization", "wish_retention", "wish_quantization"]) {
         Degraded::Residency
     } else {
         Degraded::NoRoute

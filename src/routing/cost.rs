@@ -3,7 +3,7 @@
 use crate::pricing::{PriceCard, Rates};
 use crate::units::PicoUsd;
 
-use super::facts::{Endpoint, RequestFacts};
+use super::facts::RequestFacts;
 use super::policy::Policy;
 
 /// An expected cost, by what is paid once the prompt is read and what is paid for the answer. Fees are in both.
@@ -45,7 +45,7 @@ pub fn expected(card: &PriceCard, rates: &Rates, tokens: ExpectedTokens) -> Expe
 
 /// How long the answer is taken to be: as learnt, else the policy's assumption; the caller's bound where that is lower.
 pub fn output_tokens(policy: &Policy, facts: &RequestFacts<'_>) -> u64 {
-    if facts.endpoint == Endpoint::Embeddings {
+    if !facts.endpoint.writes() {
         return 0;
     }
     let usual = facts.learned.output_tokens.unwrap_or(policy.output_tokens_assumed);

@@ -1,19 +1,22 @@
 //! A decision: the order of attempts, who was left out and why. One value for the log, `explain` and the admin page.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::units::{PicoUsd, TokenPrice};
+use crate::units::PicoUsd;
 
+pub use super::exclusion::Exclusion;
 use super::learn::first_token::Reading;
 use super::plan::Offer;
-use super::route::{Capabilities, RouteId};
+use super::route::RouteId;
 
 /// A route that may serve, with what the choice rested on.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what a ranking looks at; they exclude nothing of each other"
+)]
 pub struct Candidate {
     /// Which.
     pub route: RouteId,
@@ -39,8 +42,10 @@ pub struct Candidate {
     pub waits: bool,
     /// What the ranking rests on.
     pub(super) offer: Offer,
-    /// Place by the policy's and by the caller's order, if they count.
-    pub(super) place: (u16, u16),
+    /// Place by lists that come before the score, if they count.
+    pub(super) place: Place,
+    /// Whether the conversation was served there so far: of equals it comes first.
+    pub(super) stays: bool,
     /// Place among the eligible routes.
     pub(super) eligible: u16,
     /// Whether it is asked only because nothing else is left: its breaker is open, or the operator has to act first.
@@ -73,75 +78,17 @@ impl Candidate {
     }
 }
 
-/// Why a route is not among the candidates.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Exclusion {
-    /// The policy's `routes` does not name it.
-    NotInPolicy,
-    /// The caller's own routing fields rule it out (`provider.only`, `provider.ignore`, …).
-    NotWanted,
-    /// Only a pin (`provider/model`) may choose it.
-    PinOnly,
-    /// No price is known and the policy does not allow that.
-    Unpriced,
-    /// Input or output price over the ceiling.
-    PriceOver {
-        /// `input` or `output`.
-        which: &'static str,
-        /// The price in force.
-        price: TokenPrice,
-        /// The ceiling.
-        max: TokenPrice,
-    },
-    /// Region not allowed, or not known.
-    Region(Option<Arc<str>>),
-    /// Keeps more than allowed, or nobody knows.
-    Retention,
-    /// Quantisation not allowed, or not known.
-    Quantization(Option<Arc<str>>),
-    /// Prompt and answer do not fit.
-    ContextTooSmall {
-        /// What it takes.
-        tokens_max: u64,
-        /// What the request needs.
-        tokens_needed: u64,
-    },
-    /// It lacks something the request needs.
-    Lacks(Capabilities),
-    /// Breaker open.
-    BreakerOpen {
-        /// For how much longer.
-        remaining: Duration,
-    },
-    /// The provider asked us to wait.
-    RateLimited {
-        /// For how much longer.
-        remaining: Duration,
-    },
-    /// It is asked for as much as it took before it refused.
-    OverCap {
-        /// Uncached prompt tokens a second it is asked for.
-        rate: u64,
-        /// The most it seems to take.
-        cap: u64,
-    },
-    /// As many answers are under way there as it can write at once.
-    Full {
-        /// How many.
-        running: u32,
-    },
-    /// It is an engine of our own, and what waits there would make this request late.
-    Queue {
-        /// Prompt tokens that are still to be read.
-        queued: f32,
-    },
-    /// The operator has to act first: bad key, no credit, unknown model.
-    Disabled {
-        /// For how much longer it is left alone.
-        remaining: Duration,
-    },
-    /// The key may not use this model.
-    Forbidden,
+/// Where a candidate stands by what comes before any score, the first in the first place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Place {
+    /// Of its model among those that the caller names.
+    pub model: u8,
+    /// By the policy's `routes`.
+    pub policy: u16,
+    /// By the caller's `provider.order`.
+    pub wish: u16,
+    /// Whether it is known to be slower than the caller prefers.
+    pub slower: bool,
 }
 
 /// A route left out.
@@ -282,109 +229,5 @@ impl Decision {
             _ => None,
         });
         if self.order.is_empty() { waits.min() } else { None }
-    }
-}
-
-impl Exclusion {
-    /// A stable name for logs, metrics and scripts.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::NotInPolicy => "not_in_policy",
-            Self::NotWanted => "not_wanted",
-            Self::PinOnly => "pin_only",
-            Self::Unpriced => "unpriced",
-            Self::PriceOver { .. } => "price_over",
-            Self::Region(_) => "region",
-            Self::Retention => "retention",
-            Self::Quantization(_) => "quantization",
-            Self::ContextTooSmall { .. } => "context_too_small",
-            Self::Lacks(_) => "lacks",
-            Self::BreakerOpen { .. } => "breaker_open",
-            Self::RateLimited { .. } => "rate_limited",
-            Self::OverCap { .. } => "over_cap",
-            Self::Full { .. } => "full",
-            Self::Queue { .. } => "queue",
-            Self::Disabled { .. } => "disabled",
-            Self::Forbidden => "forbidden",
-        }
-    }
-}
-
-/// The reason in plain words, with the fix. It names no key and no address, so a caller may see it.
-impl fmt::Display for Exclusion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotInPolicy => f.write_str("the policy does not name it; add it to the policy's `routes`"),
-            Self::NotWanted => f.write_str("the request's own `provider` field rules it out"),
-            Self::PinOnly => f.write_str("a special serving path; only its own full name chooses it"),
-            Self::Unpriced => f.write_str(
-                "its price is not known; set `price` for the model in tollway.yaml, or `allow_unpriced: true` in a policy without a price ceiling",
-            ),
-            Self::PriceOver { which, price, max } => write!(
-                f,
-                "its {which} price of {price} USD per million tokens is over the ceiling of {max} \
-                 (`max_price.{which}`)"
-            ),
-            Self::Region(Some(region)) => {
-                write!(f, "its region {region} is not among the policy's `constraints.regions`")
-            }
-            Self::Region(None) => f.write_str("its region is not known; set the provider's `region` in tollway.yaml"),
-            Self::Retention => f.write_str(
-                "it keeps more than `constraints.data_retention` allows, or nobody knows; \
-                 set the provider's `data_retention` in tollway.yaml if you do",
-            ),
-            Self::Quantization(Some(kind)) => {
-                write!(f, "its quantisation {kind} is not among the policy's `constraints.quantizations`")
-            }
-            Self::Quantization(None) => {
-                f.write_str("its quantisation is not known; set the model's `quantization` in tollway.yaml")
-            }
-            Self::ContextTooSmall { tokens_max, tokens_needed } => write!(
-                f,
-                "it takes {tokens_max} tokens and prompt and answer need {tokens_needed}; \
-                 shorten the prompt or lower `max_tokens`"
-            ),
-            Self::Lacks(missing) => write_lacks(f, *missing),
-            Self::BreakerOpen { remaining } => {
-                write!(f, "it failed too often lately; it is tried again in {}", Wait(*remaining))
-            }
-            Self::RateLimited { remaining } => {
-                write!(f, "its provider asked for a pause; it is asked again in {}", Wait(*remaining))
-            }
-            Self::OverCap { rate, cap } => write!(
-                f,
-                "it is asked for {rate} prompt tokens a second, and it refused at more than {cap}; the rest goes elsewhere"
-            ),
-            Self::Full { running } => write!(f, "{running} answers are under way there, as many as it writes at once"),
-            Self::Queue { queued } => {
-                write!(f, "{queued:.0} prompt tokens wait there to be read, too many for this request to be in time")
-            }
-            Self::Disabled { remaining } => write!(
-                f,
-                "it waits for the operator, who finds the cause in the log; it is looked at again in {}",
-                Wait(*remaining)
-            ),
-            Self::Forbidden => f.write_str("this key may not use the model; add it to the key's `models`"),
-        }
-    }
-}
-
-fn write_lacks(f: &mut fmt::Formatter<'_>, missing: Capabilities) -> fmt::Result {
-    f.write_str("it does not offer ")?;
-    let lacked = Capabilities::WORDS.iter().filter(|(one, _)| missing.covers(*one));
-    for (index, (_, words)) in lacked.enumerate() {
-        let comma = if index == 0 { "" } else { ", " };
-        write!(f, "{comma}{words}")?;
-    }
-    f.write_str(", which the request needs")
-}
-
-/// A wait in whole seconds, never `0 s`: the next whole second is when trying makes sense.
-struct Wait(Duration);
-
-impl fmt::Display for Wait {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs().saturating_add(u64::from(self.0.subsec_nanos() > 0));
-        write!(f, "{} s", seconds.max(1))
     }
 }

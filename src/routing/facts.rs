@@ -1,11 +1,12 @@
 //! What routing may know of a request and of the moment.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::units::TokenPrice;
+use crate::units::{NanoUsd, TokenPrice};
 
 use super::learn::prefix::Held;
-use super::policy::{Glob, Objective};
+use super::policy::{Glob, Objective, Policy};
 use super::route::{Capabilities, Retention, RouteId};
 
 /// Which face of the API was called.
@@ -18,15 +19,31 @@ pub enum Endpoint {
     Completions,
     /// `POST /v1/embeddings`
     Embeddings,
+    /// `POST /v1/rerank`
+    Rerank,
 }
 
 impl Endpoint {
-    /// The name policies match on (`chat`, `completions`, `embeddings`).
+    /// All there are.
+    pub const ALL: [Self; 4] = [Self::Chat, Self::Completions, Self::Embeddings, Self::Rerank];
+
+    /// The endpoint of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|endpoint| endpoint.name() == name)
+    }
+
+    /// Whether an answer there is text that a model writes: what is not has no answer tokens, no first one, and no next turn.
+    pub const fn writes(self) -> bool {
+        matches!(self, Self::Chat | Self::Completions)
+    }
+
+    /// The name policies match on (`chat`, `completions`, `embeddings`, `rerank`).
     pub const fn name(self) -> &'static str {
         match self {
             Self::Chat => "chat",
             Self::Completions => "completions",
             Self::Embeddings => "embeddings",
+            Self::Rerank => "rerank",
         }
     }
 
@@ -36,6 +53,7 @@ impl Endpoint {
             Self::Chat => Capabilities::CHAT,
             Self::Completions => Capabilities::COMPLETIONS,
             Self::Embeddings => Capabilities::EMBEDDINGS,
+            Self::Rerank => Capabilities::RERANK,
         }
     }
 }
@@ -44,9 +62,43 @@ impl Endpoint {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Needs(pub Capabilities);
 
-/// What the caller's own routing fields ask for (OpenRouter's `provider: {…}` and the `:floor` and `:nitro` suffixes).
-/// They narrow what the policy allows and never widen it. Names are providers (`deepseek`) or routes
-/// (`deepseek/deepseek-v4-pro`), in any case.
+/// What a caller wants to be ordered by (OpenRouter's `provider.sort`, `:floor`, `:nitro`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// The cheapest first.
+    Price,
+    /// The fastest writer first.
+    Throughput,
+    /// The soonest to answer first.
+    Latency,
+    /// The most reliable with tools first; only OpenRouter measures that.
+    Exacto,
+}
+
+impl Sort {
+    /// The objective that means the same here.
+    pub const fn objective(self) -> Option<Objective> {
+        match self {
+            Self::Price => Some(Objective::Cost),
+            Self::Throughput => Some(Objective::Throughput),
+            Self::Latency => Some(Objective::Latency),
+            Self::Exacto => None,
+        }
+    }
+}
+
+/// A value that a share of calls should reach.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quantile {
+    /// The share, 0..1.
+    pub share: f32,
+    /// The value, in the unit of what it is asked of.
+    pub value: f32,
+}
+
+/// What the caller's own routing fields ask for (OpenRouter's `models` and `provider: {…}`, the `:floor` and `:nitro`
+/// suffixes). They narrow or order what the policy allows and never widen it. Names are providers (`deepseek`, or a slug of
+/// OpenRouter's), a provider's quantisation (`together/fp8`) or routes (`deepseek/deepseek-v4-pro`), in any case.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wants<'a> {
     /// To be tried first, in this order.
@@ -55,6 +107,10 @@ pub struct Wants<'a> {
     pub only: &'a [&'a str],
     /// Not these.
     pub ignore: &'a [&'a str],
+    /// Names among these lists to which nobody here answers: routes that pass wishes on may mean them.
+    pub foreign: &'a [&'a str],
+    /// No second provider, but those in `order`.
+    pub no_fallbacks: bool,
     /// Allowed quantisations; empty: any.
     pub quantizations: &'a [&'a str],
     /// The most a provider may keep.
@@ -63,8 +119,34 @@ pub struct Wants<'a> {
     pub input_price_max: Option<TokenPrice>,
     /// Dearest output price.
     pub output_price_max: Option<TokenPrice>,
+    /// Dearest fee per request.
+    pub fee_max: Option<NanoUsd>,
     /// Instead of the policy's objective.
     pub objective: Option<Objective>,
+    /// Tokens a second that are preferred; who is known to write more slowly comes later.
+    pub throughput_min: &'a [Quantile],
+    /// Seconds to the first token that are preferred; who is known to take longer comes later.
+    pub latency_max: &'a [Quantile],
+    /// For each eligible route a parameter of the request that it would not heed, where all must be; empty: none.
+    pub unheeded: &'a [Option<Arc<str>>],
+    /// Models to be tried in this order, each of which has its own candidates; empty: only the one model asked for.
+    pub models: &'a [Model<'a>],
+    /// For each eligible route its place in `models`.
+    pub model_of: &'a [u8],
+    /// Whether the order of `models` gives way to the objective.
+    pub across_models: bool,
+    /// The eligible route that has served the conversation so far, by its place, and what it should hold of it. Counts where
+    /// nothing better is known.
+    pub session: Option<(usize, Held)>,
+}
+
+/// One of several models that a caller names.
+#[derive(Debug, Clone, Copy)]
+pub struct Model<'a> {
+    /// As the caller wrote it, without a suffix.
+    pub name: &'a str,
+    /// The policy that would decide a request for it alone: it limits its candidates too.
+    pub policy: &'a Policy,
 }
 
 /// A request as routing sees it.
@@ -107,6 +189,21 @@ pub struct RequestFacts<'a> {
 }
 
 impl RequestFacts<'_> {
+    /// The model that the route at `place` among the eligible ones would serve; `None`: the one asked for.
+    pub(super) fn model_at(&self, place: usize) -> Option<&Model<'_>> {
+        self.wants.models.get(usize::from(*self.wants.model_of.get(place)?))
+    }
+
+    /// Whether the caller names several models to be tried in order.
+    pub(super) const fn has_several_models(&self) -> bool {
+        self.wants.models.len() > 1 && !self.wants.across_models
+    }
+
+    /// The place of that model in the caller's order, if it counts.
+    pub(super) fn model_place(&self, place: usize) -> u8 {
+        if self.wants.across_models { 0 } else { self.wants.model_of.get(place).copied().unwrap_or(0) }
+    }
+
     /// As a policy that only watches has them. What a late answer counts is learnt by carrying decisions out, so that a
     /// shadow begins where any new policy does.
     #[must_use]

@@ -1,13 +1,14 @@
 //! Who may not serve a request, and why.
 //!
 //! The first reason in this order is the one that is told; what lasts comes before what passes:
-//! 1. who is asked for: `Forbidden`, `NotInPolicy`, `NotWanted`, `PinOnly`
-//! 2. what it can do: `Lacks`, `ContextTooSmall`
-//! 3. where the data goes: `Region`, `Retention`, `Quantization`
-//! 4. what it costs: `Unpriced`, `PriceOver`
+//! 1. who is asked for: `Forbidden`, `NotInPolicy`, `NotWanted`, `WishOrder`, `WishFallbacks`, `PinOnly`
+//! 2. what it can do: `Lacks`, `ContextTooSmall`, `WishParameter`
+//! 3. where the data goes: `Region`, `Retention`, `Quantization`, `WishRetention`, `WishQuantization`
+//! 4. what it costs: `Unpriced`, `PriceOver`, `WishPrice`, `WishFee`
 //! 5. how it is at this moment: `Disabled`, `RateLimited`, `BreakerOpen`, `OverCap`, `Full`
 //!
-//! What is not known meets no constraint: not a region, not a quantisation, not a price.
+//! Within a group what the operator's policy says comes before what the caller wishes. What is not known meets no constraint:
+//! not a region, not a quantisation, not a price.
 
 use std::time::Duration;
 
@@ -20,18 +21,35 @@ use super::learn::load::WINDOW_S;
 use super::outlook::RouteOutlook;
 use super::policy::Policy;
 use super::route::{Retention, Route};
+use super::wishes;
 
-/// Why `route` may not serve whatever the moment (groups 1 to 4). `rates` are its prices in force for this prompt.
+/// Why `route`, the `place`th eligible one, may not serve whatever the moment (groups 1 to 4). `rates` are its prices in force
+/// for this prompt.
+///
+/// A route of another model than the first that the caller names is held to the policy of that model, too: nobody gets past a
+/// policy by naming its model second.
 pub fn lasting(
     route: &Route,
+    place: usize,
     rates: Option<&Rates>,
     policy: &Policy,
     facts: &RequestFacts<'_>,
 ) -> Option<Exclusion> {
-    asked_for(route, policy, facts)
+    let model = facts.model_at(place);
+    let name = model.map_or(facts.model, |model| model.name);
+    let own = model.map(|model| model.policy).filter(|own| !std::ptr::eq(*own, policy));
+    asked_for(route, name, policy, facts)
+        .or_else(|| own.filter(|own| own.place_of(route).is_none()).map(|_| Exclusion::NotInPolicy))
+        .or_else(|| wishes::who(route, place, facts))
+        .or_else(|| (route.pin_only && !is_pinned(route, name)).then_some(Exclusion::PinOnly))
         .or_else(|| able(route, facts))
-        .or_else(|| promises(route, policy, facts))
+        .or_else(|| wishes::what(place, facts))
+        .or_else(|| promises(route, policy))
+        .or_else(|| own.and_then(|own| promises(route, own)))
+        .or_else(|| wishes::promises(route, facts))
         .or_else(|| price(rates, policy, facts))
+        .or_else(|| own.and_then(|own| price(rates, own, facts)))
+        .or_else(|| wishes::price(rates, facts))
 }
 
 /// Why a route should not be asked at this moment (group 5) for a prompt of which it would have to read `uncached` tokens.
@@ -58,35 +76,23 @@ pub fn passing(seen: &RouteOutlook, uncached: f32, now: Mono) -> Option<Exclusio
         })
 }
 
-/// Whether one of the caller's names means this route.
-pub(super) fn names(list: &[&str], route: &Route) -> bool {
-    list.iter().any(|name| is_named(name, route))
-}
-
-/// Whether a caller's name, a provider or a route, means this route.
-pub(super) fn is_named(name: &str, route: &Route) -> bool {
-    route.provider.eq_ignore_ascii_case(name) || route.name.eq_ignore_ascii_case(name)
-}
-
-fn asked_for(route: &Route, policy: &Policy, facts: &RequestFacts<'_>) -> Option<Exclusion> {
+fn asked_for(route: &Route, name: &str, policy: &Policy, facts: &RequestFacts<'_>) -> Option<Exclusion> {
     let allowed = facts.models_allowed.is_empty()
-        || facts.models_allowed.iter().any(|glob| {
-            glob.matches(facts.model) || glob.matches(&route.checkpoint) || glob.matches(&route.name)
-        });
-    let wanted =
-        (facts.wants.only.is_empty() || names(facts.wants.only, route)) && !names(facts.wants.ignore, route);
-    let pinned = *facts.model == *route.name || *facts.model == *route.upstream_model;
+        || facts
+            .models_allowed
+            .iter()
+            .any(|glob| glob.matches(name) || glob.matches(&route.checkpoint) || glob.matches(&route.name));
     if !allowed {
         Some(Exclusion::Forbidden)
     } else if policy.place_of(route).is_none() {
         Some(Exclusion::NotInPolicy)
-    } else if !wanted {
-        Some(Exclusion::NotWanted)
-    } else if route.pin_only && !pinned {
-        Some(Exclusion::PinOnly)
     } else {
         None
     }
+}
+
+fn is_pinned(route: &Route, name: &str) -> bool {
+    *name == *route.name || *name == *route.upstream_model
 }
 
 fn able(route: &Route, facts: &RequestFacts<'_>) -> Option<Exclusion> {
@@ -99,7 +105,7 @@ fn able(route: &Route, facts: &RequestFacts<'_>) -> Option<Exclusion> {
     Some(Exclusion::ContextTooSmall { tokens_max, tokens_needed })
 }
 
-fn promises(route: &Route, policy: &Policy, facts: &RequestFacts<'_>) -> Option<Exclusion> {
+fn promises(route: &Route, policy: &Policy) -> Option<Exclusion> {
     let limits = &policy.constraints;
     let is_in = |list: &[std::sync::Arc<str>], value: Option<&str>| {
         list.is_empty() || value.is_some_and(|value| list.iter().any(|one| **one == *value))
@@ -107,32 +113,28 @@ fn promises(route: &Route, policy: &Policy, facts: &RequestFacts<'_>) -> Option<
     if !is_in(&limits.regions, route.region.as_deref()) {
         return Some(Exclusion::Region(route.region.clone()));
     }
-    let keeps_too_much = |max: Option<Retention>| {
-        max.is_some_and(|max| route.retention > max || route.retention == Retention::Unknown)
-    };
-    if keeps_too_much(limits.retention_max) || keeps_too_much(facts.wants.retention_max) {
+    if limits.retention_max.is_some_and(|max| keeps_more(route, max)) {
         return Some(Exclusion::Retention);
     }
-    let quantization = route.quantization.as_deref();
-    let wanted = facts.wants.quantizations;
-    let is_wanted = wanted.is_empty() || quantization.is_some_and(|kind| wanted.contains(&kind));
-    (!is_in(&limits.quantizations, quantization) || !is_wanted)
+    (!is_in(&limits.quantizations, route.quantization.as_deref()))
         .then(|| Exclusion::Quantization(route.quantization.clone()))
 }
 
+/// Whether it keeps more of a request than `max`, or nobody knows.
+pub(super) fn keeps_more(route: &Route, max: Retention) -> bool {
+    route.retention > max || route.retention == Retention::Unknown
+}
+
 fn price(rates: Option<&Rates>, policy: &Policy, facts: &RequestFacts<'_>) -> Option<Exclusion> {
-    let lower = |ours: Option<TokenPrice>, theirs: Option<TokenPrice>| match (ours, theirs) {
-        (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
-        (one, other) => one.or(other),
-    };
-    let input_max = lower(policy.constraints.input_price_max, facts.wants.input_price_max);
-    let output_max = lower(policy.constraints.output_price_max, facts.wants.output_price_max);
+    let limits = &policy.constraints;
     let Some(rates) = rates else {
-        let ceiling = input_max.or(output_max);
-        return (!policy.allow_unpriced || ceiling.is_some()).then_some(Exclusion::Unpriced);
+        let is_capped =
+            limits.input_price_max.or(limits.output_price_max).is_some() || wishes::has_ceiling(facts);
+        return (!policy.allow_unpriced || is_capped).then_some(Exclusion::Unpriced);
     };
     let over = |which, price: TokenPrice, max: Option<TokenPrice>| {
         max.filter(|max| price > *max).map(|max| Exclusion::PriceOver { which, price, max })
     };
-    over("input", rates.input, input_max).or_else(|| over("output", rates.output, output_max))
+    over("input", rates.input, limits.input_price_max)
+        .or_else(|| over("output", rates.output, limits.output_price_max))
 }

@@ -7,6 +7,7 @@
 pub mod choose;
 pub mod cost;
 pub mod decision;
+pub mod exclusion;
 pub mod explain;
 pub mod facts;
 pub mod filter;
@@ -20,11 +21,12 @@ pub mod pursuit;
 mod pursuit_seeds;
 pub mod route;
 pub mod weigh;
+pub mod wishes;
 
 pub use choose::decide;
 pub use decision::{Candidate, Decision, Degraded, Excluded, Exclusion, Hedge};
 pub use explain::Explanation;
-pub use facts::{Endpoint, Learned, Needs, RequestFacts, Wants};
+pub use facts::{Endpoint, Learned, Model, Needs, Quantile, RequestFacts, Sort, Wants};
 pub use matching::{select, shadows};
 pub use outlook::{Observe, RouteOutlook};
 pub use policy::{

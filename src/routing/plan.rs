@@ -81,7 +81,7 @@ impl Offer {
 
     /// Whether what is expected of the route is so doubtful that there is more to hope for ([`Self::hopeful`]).
     pub fn is_doubtful(&self, outlook: &RouteOutlook) -> bool {
-        let doubtful = |tokens: f32| outlook.first_token.doubt(tokens) > DOUBT_USUAL;
+        let doubtful = |tokens: f32| outlook.first_token.is_doubted(tokens, DOUBT_USUAL);
         doubtful(self.uncached_miss) || (self.hit > 0.0 && doubtful(self.uncached_hit))
     }
 

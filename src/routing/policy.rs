@@ -34,7 +34,7 @@ pub struct Matcher {
     pub keys: Vec<Glob>,
     /// Teams.
     pub teams: Vec<Glob>,
-    /// `chat`, `completions`, `embeddings`.
+    /// `chat`, `completions`, `embeddings`, `rerank`.
     pub endpoints: Vec<Arc<str>>,
     /// Tags that must all be there with a value that matches.
     pub tags: Vec<(Arc<str>, Glob)>,

@@ -68,13 +68,13 @@ struct Mind {
 }
 
 impl Mind {
-    fn ended(&mut self, now: Mono, ending: Ending) {
+    fn ended(&mut self, now: Mono, began: Mono, ending: Ending) {
         if ending != Ending::Limit {
             self.errors.counted(now.since(Mono::default()).as_secs_f64(), ending == Ending::Failure);
         }
         match ending {
             Ending::FirstToken => {
-                self.breaker.succeeded(now);
+                self.breaker.succeeded(now, began);
                 self.good_at = Some(now);
             }
             Ending::Failure => drop(self.breaker.failed(now)),
@@ -94,6 +94,7 @@ impl Mind {
 #[derive(Clone, Copy)]
 struct Under {
     candidate: Candidate,
+    began: Mono,
     ends: Mono,
     how: Ending,
 }
@@ -165,7 +166,7 @@ impl World {
         } else {
             (lasts(100 + self.dice.below(1_500)), Ending::FirstToken)
         };
-        Under { candidate, ends: self.now.plus(ends), how }
+        Under { candidate, began: self.now, ends: self.now.plus(ends), how }
     }
 
     /// Drives one request to its end, and says whether it was answered.
@@ -246,7 +247,7 @@ impl World {
             self.now = self.now.max(next.ends);
             under.remove(place);
             let mind = &mut self.minds[usize::from(next.candidate.route.0)];
-            mind.ended(self.now, next.how);
+            mind.ended(self.now, next.began, next.how);
             if next.how == Ending::FirstToken {
                 self.budget.answered(self.now);
                 return true;

@@ -42,8 +42,10 @@ impl Capabilities {
     pub const MANY_CHOICES: Self = Self(1 << 6);
     /// Log probabilities.
     pub const LOGPROBS: Self = Self(1 << 7);
+    /// `POST /rerank`.
+    pub const RERANK: Self = Self(1 << 8);
     /// Everything above.
-    pub const ALL: Self = Self(0xff);
+    pub const ALL: Self = Self(0x1ff);
 
     /// The union.
     #[must_use]
@@ -58,10 +60,11 @@ impl Capabilities {
     }
 
     /// Each in words, for messages.
-    pub const WORDS: [(Self, &'static str); 8] = [
+    pub const WORDS: [(Self, &'static str); 9] = [
         (Self::CHAT, "chat completions"),
         (Self::COMPLETIONS, "plain completions"),
         (Self::EMBEDDINGS, "embeddings"),
+        (Self::RERANK, "reranking"),
         (Self::TOOLS, "tool calls"),
         (Self::JSON_SCHEMA, "`response_format: json_schema`"),
         (Self::FORCED_TOOL, "a `tool_choice` that forces a call"),
@@ -102,6 +105,10 @@ pub struct Route {
     pub local: bool,
     /// Whether this route is a faster, dearer serving path or other variant that only a pin may choose.
     pub pin_only: bool,
+    /// Further names that callers may call its provider by (`alibaba`): OpenRouter's slugs for it.
+    pub slugs: &'static [&'static str],
+    /// Whether a caller's routing fields go there with the request and are honoured there: OpenRouter.
+    pub passes_wishes_on: bool,
 }
 
 impl Route {
@@ -122,6 +129,8 @@ impl Route {
             price,
             local: false,
             pin_only: false,
+            slugs: &[],
+            passes_wishes_on: false,
         }
     }
 }

@@ -6,14 +6,14 @@ use crate::pricing::Rates;
 use crate::units::PicoUsd;
 
 use super::cost::{self, Expected, ExpectedTokens};
-use super::decision::Candidate;
+use super::decision::{Candidate, Place};
 use super::facts::RequestFacts;
-use super::filter;
 use super::learn::cache_hits::AGES_S;
 use super::outlook::RouteOutlook;
 use super::plan::{self, Offer};
 use super::policy::{Objective, Policy};
 use super::route::{Route, RouteId};
+use super::wishes;
 
 /// What latencies are measured against where the policy has no `slo.ttft`, in seconds.
 const TARGET_S: f64 = 1.0;
@@ -46,7 +46,14 @@ pub(super) fn weigh(
     let held = facts.held.get(place).copied().unwrap_or_default();
     let held_tokens = u64::from(held.tokens).min(prompt);
     let hit = if held_tokens == 0 { 0.0 } else { seen.cache_hits.at(held.age_s) };
-    let cached = (held_tokens as f32 * hit) as u64;
+    // A caller's word that this is the same conversation counts in money alone: what a first token takes is foretold, and
+    // learnt, by what is known of the prompt itself.
+    let known = facts.held.iter().any(|held| held.tokens > 0);
+    let stays = facts.wants.session.filter(|(stays, _)| *stays == place && !known).map(|(_, held)| held);
+    let cached = match stays {
+        Some(held) => (u64::from(held.tokens).min(prompt) as f32 * seen.cache_hits.at(held.age_s)) as u64,
+        None => (held_tokens as f32 * hit) as u64,
+    };
     let output = cost::output_tokens(policy, facts);
     let tokens = ExpectedTokens { uncached: prompt - cached.min(prompt), cached, output };
     let price = route.price.as_ref().zip(rates);
@@ -88,8 +95,6 @@ pub(super) fn weigh(
         offer.queue_usd = facts.learned.queue_usd_per_s * work_s + behind.usd_per_s * over_s;
     }
     let typical_s = seen.first_token.typical_s(uncached);
-    let order = facts.wants.order;
-    let wanted = order.iter().position(|name| filter::is_named(name, route)).unwrap_or(order.len());
     let in_policy = if policy.in_order { policy.place_of(route).unwrap_or(usize::MAX) } else { 0 };
     let small = |place: usize| u16::try_from(place).unwrap_or(u16::MAX);
     Candidate {
@@ -105,7 +110,13 @@ pub(super) fn weigh(
         ramping: seen.heard < RAMP_HEARD && !route.local,
         waits: false,
         offer,
-        place: (small(in_policy), small(wanted)),
+        place: Place {
+            model: facts.model_place(place),
+            policy: small(in_policy),
+            wish: small(wishes::place_in_order(route, facts)),
+            slower: wishes::is_slower(seen, uncached, facts),
+        },
+        stays: stays.is_some(),
         eligible: small(place),
         last_resort: false,
     }
@@ -131,7 +142,10 @@ pub(super) fn warm_turn(
         uncached_miss: prompt as f32,
         ..*offer
     };
-    let late = 1.0 - (1.0 - offer.error) * turn.hopeful(seen, limit.as_secs_f32());
+    let limit_s = limit.as_secs_f32();
+    let answers =
+        if turn.is_doubtful(seen) { turn.hopeful(seen, limit_s) } else { turn.within(seen, limit_s) };
+    let late = 1.0 - (1.0 - offer.error) * answers;
     (warm + offer.answer_usd, late)
 }
 
@@ -162,5 +176,5 @@ pub(super) fn urge(
 #[expect(clippy::cast_precision_loss, reason = "a ranking needs no last digit")]
 pub fn usd(amount: PicoUsd) -> f64 {
     // Conversions of 128 bits are calls.
-    i64::try_from(amount.0).map_or(amount.0 as f64, |small| small as f64) * 1e-12
+    i64::try_from(amount.0).map_or_else(|_| amount.0 as f64, |small| small as f64) * 1e-12
 }

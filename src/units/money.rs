@@ -105,6 +105,11 @@ impl PicoUsd {
 impl NanoUsd {
     /// Nothing.
     pub const ZERO: Self = Self(0);
+
+    /// A ceiling written in dollars, rounded down: no amount over what was written passes. `None`: negative or no number.
+    pub fn ceiling_from_usd_text(text: &str) -> Option<Self> {
+        ceiling(text, 9, i64::MAX).map(Self)
+    }
 }
 
 impl TokenPrice {
@@ -126,6 +131,12 @@ impl TokenPrice {
     /// The same where the price may be finer than a pico-dollar, rounded half up.
     pub fn from_noisy_usd_per_token(text: &str) -> Result<Self, MoneyError> {
         Self::from_scaled(text, 12, Rounding::HalfUp)
+    }
+
+    /// A ceiling written in USD per million tokens, rounded down: no price over what was written passes. `None`: negative or
+    /// no number.
+    pub fn ceiling_from_usd_per_mtok(text: &str) -> Option<Self> {
+        ceiling(text, 6, u64::MAX).map(Self)
     }
 
     fn from_scaled(text: &str, digits: i32, rounding: Rounding) -> Result<Self, MoneyError> {
@@ -189,7 +200,19 @@ impl fmt::Display for TokenPrice {
 #[derive(Clone, Copy)]
 enum Rounding {
     HalfUp,
+    Down,
     Refuse,
+}
+
+/// `text` × 10^`digits` rounded down, and `most` where it is more than that.
+fn ceiling<T: TryFrom<i128>>(text: &str, digits: i32, most: T) -> Option<T> {
+    match scaled_decimal(text, digits, Rounding::Down) {
+        Ok(scaled) if scaled >= 0 && !text.trim_start().starts_with('-') => {
+            Some(T::try_from(scaled).unwrap_or(most))
+        }
+        Err(MoneyError::TooLarge(_)) if !text.trim_start().starts_with('-') => Some(most),
+        _ => None,
+    }
 }
 
 /// `text` × 10^`digits` as a whole number. Accepts JSON's number grammar and a leading plus, refuses NaN and infinities.
@@ -236,10 +259,11 @@ fn scaled_decimal(text: &str, digits: i32, rounding: Rounding) -> Result<i128, M
 /// `value` ÷ 10^`places`; `None` where digits would be lost and `rounding` does not allow it.
 fn shrink(value: i128, places: u32, rounding: Rounding) -> Option<i128> {
     let Some(factor) = 10_i128.checked_pow(places) else {
-        return (value == 0 || matches!(rounding, Rounding::HalfUp)).then_some(0);
+        return (value == 0 || !matches!(rounding, Rounding::Refuse)).then_some(0);
     };
     match rounding {
         Rounding::HalfUp => Some(value / factor + i128::from(value % factor * 2 >= factor)),
+        Rounding::Down => Some(value / factor),
         Rounding::Refuse => (value % factor == 0).then_some(value / factor),
     }
 }
@@ -291,6 +315,18 @@ mod tests {
         assert!(matches!(TokenPrice::from_usd_per_mtok("-1"), Err(MoneyError::Negative(_))));
         assert!(matches!(TokenPrice::from_usd_per_mtok("0.0000001"), Err(MoneyError::TooFine(_))));
         assert!(matches!(TokenPrice::from_usd_per_mtok("1e40"), Err(MoneyError::TooLarge(_))));
+    }
+
+    #[test]
+    fn a_ceiling_is_rounded_down_and_never_wraps() {
+        let price = TokenPrice::ceiling_from_usd_per_mtok;
+        assert_eq!(price("0.0000019"), Some(TokenPrice(1)));
+        assert_eq!((price("1e-99"), price("0.5")), (Some(TokenPrice(0)), Some(TokenPrice(500_000))));
+        assert_eq!((price("1e30"), price("1e999")), (Some(TokenPrice(u64::MAX)), Some(TokenPrice(u64::MAX))));
+        for odd in ["-1", "-0.0000001", "x", "", "NaN", "-1e999"] {
+            assert_eq!(price(odd), None, "{odd}");
+        }
+        assert_eq!(NanoUsd::ceiling_from_usd_text("0.0000000019"), Some(NanoUsd(1)));
     }
 
     #[test]

@@ -39,6 +39,10 @@ pub struct Reported {
     pub usage: Usage,
     /// The provider's own statement of the cost (OpenRouter's `usage.cost`, in dollars).
     pub cost: Option<PicoUsd>,
+    /// The sum of all tokens, as reported; 0: not.
+    pub total: u64,
+    /// Searches that are billed instead of tokens (Cohere's `search_units`); 0: none were reported.
+    pub searches: u64,
     /// Whether a count was negative, absurd or no whole number; it was read as 0 and the bill needs an estimate.
     pub odd: bool,
 }

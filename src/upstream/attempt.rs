@@ -38,8 +38,8 @@ pub struct Target {
     pub kind: Kind,
     /// How it goes on with an answer that another one began.
     pub continuation: Continuation,
-    /// Chat, completions and embeddings, in that order.
-    uris: [Uri; 3],
+    /// As [`Endpoint::ALL`].
+    uris: [Uri; Endpoint::ALL.len()],
     /// Chat that goes on, where that has an address of its own.
     prefix_uri: Option<Uri>,
     /// Authorization, content type and what else every request carries.
@@ -81,7 +81,12 @@ impl Target {
             header::USER_AGENT,
             HeaderValue::from_static(concat!("tollway/", env!("CARGO_PKG_VERSION"))),
         );
-        let uris = [uri(Endpoint::Chat)?, uri(Endpoint::Completions)?, uri(Endpoint::Embeddings)?];
+        let uris = [
+            uri(Endpoint::Chat)?,
+            uri(Endpoint::Completions)?,
+            uri(Endpoint::Embeddings)?,
+            uri(Endpoint::Rerank)?,
+        ];
         let is_prefix = continuation == Continuation::Prefix;
         let prefix_uri = is_prefix.then(|| continuation::beta_url(base).parse()).transpose()?;
         Ok(Self { kind, continuation, uris, prefix_uri, headers })
@@ -95,6 +100,7 @@ impl Target {
             Endpoint::Chat => &self.uris[0],
             Endpoint::Completions => &self.uris[1],
             Endpoint::Embeddings => &self.uris[2],
+            Endpoint::Rerank => &self.uris[3],
         }
     }
 
@@ -248,8 +254,10 @@ fn fault_of_whole(chunk: &Chunk, endpoint: Endpoint) -> Option<&'static str> {
     if chunk.error.is_some() {
         return Some("an error under status 200");
     }
-    if endpoint == Endpoint::Embeddings {
-        return (chunk.data_count == 0).then_some("an answer without embeddings");
+    match endpoint {
+        Endpoint::Chat | Endpoint::Completions => {}
+        Endpoint::Embeddings => return (chunk.data_count == 0).then_some("an answer without embeddings"),
+        Endpoint::Rerank => return (chunk.data_count == 0).then_some("an answer without results"),
     }
     if chunk.choice_count == 0 {
         return Some("an answer without choices");

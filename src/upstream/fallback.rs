@@ -15,6 +15,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::HeaderMap;
+use smallvec::SmallVec;
 
 use crate::api::body::Call;
 use crate::routing::choose::{decide_into, limit};
@@ -23,7 +24,7 @@ use crate::routing::learn::prefix::Held;
 use crate::routing::learn::retries::RetryBudget;
 use crate::routing::learn::route::AttemptId;
 use crate::routing::pursuit::{Pursuit, Step};
-use crate::routing::{Candidate, Decision, Endpoint, Policy, RequestFacts, Route, RouteId};
+use crate::routing::{Candidate, Decision, Policy, RequestFacts, Route, RouteId};
 use crate::telemetry::Metrics;
 use crate::units::{Clock, Mono, PicoUsd};
 
@@ -34,6 +35,7 @@ use super::demand::Demand;
 use super::error::{Error, Reason};
 use super::health::{RouteHealth, Table};
 use super::prefix::Prefixes;
+use super::stays::Stays;
 use super::story::Story;
 use super::trial::{Brought, Course, Patience, Trial, Underway};
 
@@ -51,6 +53,8 @@ pub struct Upstreams {
     pub demand: Arc<Demand>,
     /// Which prompts were served where.
     pub prefixes: Arc<Prefixes>,
+    /// Where conversations are that their callers name.
+    pub stays: Arc<Stays>,
     /// Where attempts are counted.
     pub metrics: Arc<Metrics>,
     /// Time.
@@ -94,6 +98,8 @@ pub struct Broken {
     pub attempts: u32,
     /// Whose budget further ones draw on.
     pub budget: RouteId,
+    /// Routes that are not to be asked: who broke off, and who cannot go on.
+    pub barred: SmallVec<[RouteId; 8]>,
 }
 
 /// An answer, and how it came about.
@@ -151,7 +157,7 @@ impl Upstreams {
         let mut story = Story::default();
         if let Some(broken) = errand.broken {
             // To go on with a broken stream is to try again: it is counted, and paid for, as that.
-            pursuit = pursuit.after(broken.attempts);
+            pursuit = pursuit.after(broken.attempts, &broken.barred);
             story.failures.push(broken.reason.clone());
         } else if let Some(mut budget) = self.budget(errand) {
             budget.deposit(began);
@@ -204,7 +210,7 @@ impl Upstreams {
                     }
                     let before = errand.broken.map_or(0, |broken| broken.attempts);
                     let attempts =
-                        u32::try_from(pursuit.tried().len()).unwrap_or(u32::MAX).saturating_add(before);
+                        u32::try_from(pursuit.attempts()).unwrap_or(u32::MAX).saturating_add(before);
                     return Ok(served(errand, brought, candidate, attempts, story.failures));
                 }
                 Event::Over(at, Err(failed)) => {
@@ -382,9 +388,7 @@ impl Upstreams {
     ) -> Option<Trial<'a>> {
         let (route, target, health) = self.parts(errand, candidate.route)?;
         let fallback = &errand.policy.fallback;
-        let as_stream = errand.policy.stream_upstream
-            && !errand.call.stream
-            && errand.call.endpoint != Endpoint::Embeddings;
+        let as_stream = errand.policy.stream_upstream && !errand.call.stream && errand.call.endpoint.writes();
         Some(Trial {
             route,
             target,

@@ -3,7 +3,7 @@
 //!
 //! `fallback` drives the steps of `routing::pursuit` and keeps the `story`, `trial` makes one attempt and counts it, `attempt` is the bare exchange.
 //! `health` keeps what is learnt of routes, `demand` what is learnt of requests (with `sizes` and `spend`), `prefix` which
-//! prompts were served where; `probe` asks routes that nothing was heard of.
+//! prompts were served where, `stays` where conversations are that callers name; `probe` asks routes that nothing was heard of.
 
 pub mod answer;
 pub mod attempt;
@@ -16,6 +16,7 @@ pub mod health;
 pub mod prefix;
 pub mod probe;
 pub mod sizes;
+pub mod stays;
 mod story;
 pub mod trial;
 
@@ -24,4 +25,5 @@ pub use demand::{Asking, Demand, Lessons};
 pub use error::{Error, Reason};
 pub use health::{RouteHealth, Table};
 pub use prefix::Prefixes;
+pub use stays::Stays;
 pub use trial::Underway;

@@ -177,6 +177,7 @@ mod tests {
             budgets: vec![Arc::new(Mutex::default())],
             demand: Arc::default(),
             prefixes: Arc::default(),
+            stays: Arc::default(),
             metrics: Arc::new(Metrics::new()),
             clock: Arc::clone(clock) as Arc<dyn crate::units::Clock>,
             attempts: Arc::default(),

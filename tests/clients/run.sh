@@ -120,6 +120,7 @@ fi
 
 # Keys and proxies of whoever runs this must not reach the packages.
 unset OPENAI_API_KEY OPENAI_BASE_URL OPENAI_ORG_ID OPENAI_PROJECT_ID
+unset OPENROUTER_API_KEY TOGETHER_API_KEY TOGETHER_BASE_URL
 unset ANTHROPIC_API_KEY ANTHROPIC_AUTH_TOKEN ANTHROPIC_BASE_URL
 export NO_PROXY='*' no_proxy='*'
 
@@ -135,7 +136,10 @@ for major in 2 3; do
 done
 say "anthropic-python"
 python_suite anthropic test_anthropic.py
-say "openai-node, ai, anthropic-node"
+say "openrouter-python, together-python"
+python_suite routers test_openrouter.py
+python_suite routers test_together.py
+say "openai-node, ai, anthropic-node, openrouter-node, together-node"
 (cd "$here/node" && "$(node22 "$here/node")" --test --test-reporter=spec '*.test.mjs') || status=1
 # claude_code: one task that needs a tool, in a home of its own: a model that plays its part has it read a letter.
 claude_code() {

@@ -213,3 +213,16 @@ fn beside_shadows_alone_the_built_in_policy_decides() {
     assert_eq!(names("{policy: default, mode: shadow}"), ["default", "built-in"]);
     assert_eq!(names("[{policy: watches, mode: shadow}, {policy: decides}]"), ["watches", "decides"]);
 }
+
+#[test]
+fn pages_of_other_origins_are_let_in_by_name() {
+    let text = "cors: {origins: ['https://app.example', 'http://localhost:5173'], max_age: 1h}";
+    let snapshot = good(text, &nothing());
+    let cors = snapshot.settings.cors.as_ref().expect("switched on");
+    let origins: Vec<&str> = cors.origins.iter().map(|one| &**one).collect();
+    assert_eq!(origins, ["https://app.example", "http://localhost:5173"]);
+    assert_eq!((cors.any, cors.max_age.as_secs()), (false, 3_600));
+    let plain = good("", &nothing()).settings;
+    assert!(plain.cors.is_none() && !plain.limits.compressed_bodies);
+    assert!(good("cors: {origins: ['*']}", &nothing()).settings.cors.expect("on").any);
+}

@@ -21,10 +21,13 @@ mod hedges;
 mod isolation;
 mod kill;
 mod learning;
+mod manners;
 mod messages;
+mod models;
 mod outages;
 mod overload;
 mod reload;
+mod rerank;
 mod rescue;
 #[cfg(feature = "embedded-engine")]
 mod rescue_engine;
@@ -32,6 +35,7 @@ mod rescue_faces;
 mod rescue_refused;
 mod responses;
 mod shadow;
+mod steering;
 mod stopping;
 mod stream_upstream;
 

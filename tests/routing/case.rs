@@ -8,10 +8,10 @@ use serde::Deserialize;
 use tollway::pricing::{Book, PriceCard, PriceEntry, Rates, Version};
 use tollway::routing::learn::prefix::Held;
 use tollway::routing::{
-    Capabilities, Constraints, Endpoint, Explanation, Fallback, Glob, Hedging, Learned, Matcher, Mode, Needs,
-    Objective, Policy, RequestFacts, Retention, Route, RouteId, RouteOutlook, Slo, Wants,
+    Capabilities, Constraints, Endpoint, Explanation, Fallback, Glob, Hedging, Learned, Matcher, Mode, Model,
+    Needs, Objective, Policy, Quantile, RequestFacts, Retention, Route, RouteId, RouteOutlook, Slo, Wants,
 };
-use tollway::units::{Now, PicoUsd, TokenPrice};
+use tollway::units::{NanoUsd, Now, PicoUsd, TokenPrice};
 
 use super::seen::{MONO, SeenCase};
 use super::written;
@@ -57,6 +57,17 @@ struct RouteCase {
     pin_only: bool,
     #[serde(default)]
     local: bool,
+    /// It has many hosts behind it and honours wishes itself.
+    #[serde(default)]
+    passes_wishes_on: bool,
+}
+
+/// One of several models that the caller names, and the routes that serve it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelCase {
+    name: String,
+    routes: Vec<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -77,6 +88,7 @@ struct PolicyCase {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "what may be written in a case")]
 struct RequestCase {
     model: Option<String>,
     endpoint: Option<String>,
@@ -88,7 +100,20 @@ struct RequestCase {
     ignore: Vec<String>,
     order: Vec<String>,
     sort: Option<String>,
+    input_max: Option<String>,
     output_max: Option<String>,
+    fee_max: Option<String>,
+    foreign: Vec<String>,
+    no_fallbacks: bool,
+    zdr: bool,
+    quantizations: Vec<String>,
+    unheeded: BTreeMap<String, String>,
+    seconds_max: Option<f32>,
+    rate_min: Option<f32>,
+    models: Vec<ModelCase>,
+    across_models: bool,
+    session: Option<String>,
+    tried: Vec<String>,
     tags: BTreeMap<String, String>,
     team: String,
     /// What is learnt of such requests.
@@ -113,7 +138,20 @@ impl Default for RequestCase {
             ignore: Vec::new(),
             order: Vec::new(),
             sort: None,
+            input_max: None,
             output_max: None,
+            fee_max: None,
+            foreign: Vec::new(),
+            no_fallbacks: false,
+            zdr: false,
+            quantizations: Vec::new(),
+            unheeded: BTreeMap::new(),
+            seconds_max: None,
+            rate_min: None,
+            models: Vec::new(),
+            across_models: false,
+            session: None,
+            tried: Vec::new(),
             tags: BTreeMap::new(),
             team: "default".to_owned(),
             lateness_usd: None,
@@ -128,11 +166,21 @@ impl Default for RequestCase {
 
 impl Case {
     /// The decision in words.
+    #[expect(clippy::too_many_lines, reason = "one field of a case after the other")]
     pub(crate) fn decide(&self) -> String {
         let routes: Vec<Route> = self.routes.iter().map(RouteCase::route).collect();
         let eligible: Vec<RouteId> = (0..).take(routes.len()).map(RouteId).collect();
         let request = &self.request;
         let (only, ignore, order) = (refs(&request.only), refs(&request.ignore), refs(&request.order));
+        let (foreign, quantizations) = (refs(&request.foreign), refs(&request.quantizations));
+        let place =
+            |name: &str| routes.iter().position(|route| *route.name == *name).expect("one of the routes");
+        let tried: Vec<RouteId> =
+            request.tried.iter().map(|name| RouteId(u16::try_from(place(name)).unwrap())).collect();
+        let policies = match &self.policies {
+            Some(text) => written::policies(text),
+            None => vec![self.policy.policy()],
+        };
         let allowed = globs(&request.allowed);
         let tags: Vec<(&str, &str)> = request.tags.iter().map(|(name, value)| (&**name, &**value)).collect();
         let unknown = self.seen.keys().find(|name| routes.iter().all(|route| *route.name != ***name));
@@ -145,6 +193,29 @@ impl Case {
             .map(|r| {
                 seen_of(r).map_or_else(RouteOutlook::default, |seen| seen.outlook(request.prompt_tokens))
             })
+            .collect();
+        let unheeded: Vec<Option<Arc<str>>> =
+            routes.iter().map(|route| Some(request.unheeded.get(&*route.name)?.as_str().into())).collect();
+        let median = |value: Option<f32>| -> Vec<Quantile> {
+            value.map(|value| Quantile { share: 0.5, value }).into_iter().collect()
+        };
+        let (latency_max, throughput_min) = (median(request.seconds_max), median(request.rate_min));
+        let models: Vec<Model<'_>> = request
+            .models
+            .iter()
+            .map(|model| {
+                let facts = RequestFacts { model: &model.name, ..RequestFacts::default() };
+                let at = tollway::routing::select(&policies, &facts).expect("a policy matches");
+                Model { name: &model.name, policy: &policies[at] }
+            })
+            .collect();
+        let model_of: Vec<u8> = routes
+            .iter()
+            .filter_map(|route| {
+                let serves = |model: &ModelCase| model.routes.iter().any(|name| **name == *route.name);
+                request.models.iter().position(serves)
+            })
+            .map(|at| u8::try_from(at).unwrap())
             .collect();
         let facts = RequestFacts {
             model: request.model.as_deref().unwrap_or("some-model"),
@@ -161,9 +232,25 @@ impl Case {
                 ignore: &ignore,
                 order: &order,
                 objective: request.sort.as_deref().map(objective),
+                input_price_max: request.input_max.as_deref().map(price),
                 output_price_max: request.output_max.as_deref().map(price),
-                ..Wants::default()
+                fee_max: request.fee_max.as_deref().and_then(NanoUsd::ceiling_from_usd_text),
+                foreign: &foreign,
+                no_fallbacks: request.no_fallbacks,
+                retention_max: request.zdr.then_some(Retention::None),
+                quantizations: &quantizations,
+                unheeded: &unheeded,
+                latency_max: &latency_max,
+                throughput_min: &throughput_min,
+                models: &models,
+                model_of: &model_of,
+                across_models: request.across_models,
+                session: request
+                    .session
+                    .as_deref()
+                    .map(|name| (place(name), Held { tokens: 800, age_s: 5.0 })),
             },
+            tried: &tried,
             held: &held,
             learned: Learned {
                 lateness_usd: request.lateness_usd,
@@ -177,10 +264,6 @@ impl Case {
             ..RequestFacts::default()
         };
         let now = Now { mono: MONO, wall: self.at.parse().expect("a timestamp") };
-        let policies = match &self.policies {
-            Some(text) => written::policies(text),
-            None => vec![self.policy.policy()],
-        };
         let explanation =
             Explanation::decided(&routes, &policies, &facts, &seen[..], now).expect("a policy matches");
         let mut text = explanation.to_text();
@@ -217,6 +300,8 @@ impl RouteCase {
             price: own.or_else(shipped),
             local: self.local,
             pin_only: self.pin_only,
+            passes_wishes_on: self.passes_wishes_on,
+            ..Route::named(&self.name, "", None)
         }
     }
 }
@@ -281,10 +366,7 @@ fn objective(name: &str) -> Objective {
 }
 
 fn endpoint(name: &str) -> Endpoint {
-    [Endpoint::Chat, Endpoint::Completions, Endpoint::Embeddings]
-        .into_iter()
-        .find(|one| one.name() == name)
-        .expect("an endpoint")
+    Endpoint::from_name(name).expect("an endpoint")
 }
 
 fn retention(name: &str) -> Retention {
@@ -302,6 +384,7 @@ fn capabilities(names: &[String]) -> Capabilities {
             "tools" => Capabilities::TOOLS,
             "json_schema" => Capabilities::JSON_SCHEMA,
             "embeddings" => Capabilities::EMBEDDINGS,
+            "rerank" => Capabilities::RERANK,
             other => panic!("{other} is not a capability of these cases"),
         })
     })

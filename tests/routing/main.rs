@@ -12,6 +12,7 @@ mod case;
 mod properties;
 mod seen;
 mod slow_start;
+mod wishes;
 mod written;
 
 use std::fs;

@@ -16,7 +16,7 @@ use tollway::units::{Mono, Now, TokenPrice};
 use super::case::card;
 use super::seen::SeenCase;
 
-const NOW: Now = Now { mono: Mono(60_000_000_000), wall: jiff::Timestamp::UNIX_EPOCH };
+pub(crate) const NOW: Now = Now { mono: Mono(60_000_000_000), wall: jiff::Timestamp::UNIX_EPOCH };
 
 fn price_card() -> impl Strategy<Value = PriceCard> {
     (1..2_000_000_u64, 1..4_000_000_u64, prop::sample::select(vec![0, 55_000])).prop_map(
@@ -38,7 +38,7 @@ fn route() -> impl Strategy<Value = (Option<PriceCard>, Option<&'static str>, Op
     )
 }
 
-fn routes() -> impl Strategy<Value = Vec<Route>> {
+pub(crate) fn routes() -> impl Strategy<Value = Vec<Route>> {
     prop::collection::vec(route(), 0..20).prop_map(|list| {
         list.into_iter()
             .enumerate()
@@ -52,7 +52,7 @@ fn routes() -> impl Strategy<Value = Vec<Route>> {
     })
 }
 
-fn outlook() -> impl Strategy<Value = (RouteOutlook, Held)> {
+pub(crate) fn outlook() -> impl Strategy<Value = (RouteOutlook, Held)> {
     let until = || prop::option::weighted(0.2, (0..120_000_000_000_u64).prop_map(Mono));
     (
         prop::option::weighted(0.8, (20..5_000_u64, 0.02..0.6_f64)),
@@ -135,7 +135,7 @@ fn slo() -> impl Strategy<Value = Slo> {
         })
 }
 
-fn policy() -> impl Strategy<Value = Policy> {
+pub(crate) fn policy() -> impl Strategy<Value = Policy> {
     let objectives = [Objective::Cost, Objective::Latency, Objective::Throughput, Objective::Balanced];
     (
         prop::sample::select(objectives.to_vec()),
@@ -268,7 +268,7 @@ fn fits(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 /// A last resort is both asked and left out; one that was tried is neither.
-fn everyone_is_asked_or_left_out_once(
+pub(crate) fn everyone_is_asked_or_left_out_once(
     decision: &Decision,
     eligible: &[RouteId],
     tried: &[RouteId],
@@ -363,7 +363,7 @@ fn a_hedge_names_another(decision: &Decision, policy: &Policy, facts: &RequestFa
     Ok(())
 }
 
-fn every_figure_is_a_number(decision: &Decision) -> TestCaseResult {
+pub(crate) fn every_figure_is_a_number(decision: &Decision) -> TestCaseResult {
     prop_assert!(decision.lateness_usd.is_finite() && decision.lateness_usd >= 0.0);
     for one in &decision.order {
         prop_assert!((0.0..=1.0).contains(&one.in_time), "{}", one.in_time);

@@ -21,10 +21,10 @@ impl Environment for Bare {
     }
 }
 
-/// The policies of one file; a remark on any of them is a fault.
+/// The policies of one file, or of several with `---` between; a remark on any of them is a fault.
 pub(crate) fn policies(text: &str) -> Vec<Policy> {
-    let source = Source { name: "policies/example.yaml".into(), text: Ok(text.into()) };
-    let documents = Documents { policies: vec![source], ..Documents::default() };
+    let source = |text: &str| Source { name: "policies/example.yaml".into(), text: Ok(text.into()) };
+    let documents = Documents { policies: text.split("---\n").map(source).collect(), ..Documents::default() };
     let snapshot =
         compile(&documents, &Bare, Book::shipped()).unwrap_or_else(|problems| panic!("{problems}"));
     let remarks: Vec<_> = snapshot.warnings.iter().filter(|problem| problem.place.is_some()).collect();

@@ -141,3 +141,22 @@ fn a_gateways_refusal_is_told_in_its_words() {
     let (url, _) = gateway(b"HTTP/1.1 200 OK\r\n\r\n[]".to_vec());
     assert!(from_url(&args, &url).unwrap_err().to_string().contains("is it of another version?"));
 }
+
+#[test]
+fn wishes_are_explained_as_a_request_would_have_them() {
+    let snapshot = snapshot(&["DEEPSEEK_API_KEY", "TOGETHER_API_KEY"], None);
+    let explained =
+        |model: &str, wish: &str| explain(&args(&["--model", model, "--wish", wish]), &snapshot, NOON);
+    let with = explained("deepseek-v4-pro-0813:nitro", r#"{"provider": {"ignore": ["DeepSeek"]}}"#).unwrap();
+    assert_eq!((with.model.as_str(), with.objective.as_str()), ("deepseek-v4-pro-0813", "throughput"));
+    assert_eq!(with.candidates[0].route, "together/deepseek-ai/DeepSeek-V4-Pro-0813");
+    assert_eq!((with.excluded[0].code.as_str(), with.excluded.len()), ("not_wanted", 1));
+    for (wish, told) in [
+        ("x", "not a JSON object"),
+        (r#"{"stop": "a"}"#, "does not steer"),
+        (r#"{"provider": 1}"#, "'provider'"),
+    ] {
+        let error = explained("deepseek-v4-pro-0813", wish).unwrap_err().to_string();
+        assert!(error.starts_with("--wish: ") && error.contains(told), "{error}");
+    }
+}

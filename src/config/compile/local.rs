@@ -48,6 +48,8 @@ impl Made {
             price: Some(card),
             local: true,
             pin_only: false,
+            slugs: Kind::Local.slugs(),
+            passes_wishes_on: false,
         };
         self.push(route, family, 0);
     }

@@ -2,6 +2,7 @@
 
 mod address;
 mod contract;
+mod cors;
 mod keys;
 mod local;
 mod names;

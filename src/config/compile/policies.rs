@@ -155,6 +155,7 @@ fn matcher(reader: &Reader<'_>, typed: &MatchDocument) -> Matcher {
         EndpointWord::Chat => "chat",
         EndpointWord::Completions => "completions",
         EndpointWord::Embeddings => "embeddings",
+        EndpointWord::Rerank => "rerank",
     };
     Matcher {
         models: globs(&typed.models),

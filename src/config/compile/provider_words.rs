@@ -36,6 +36,7 @@ pub(super) fn capabilities(kind: Kind, typed: &ModelDocument) -> Capabilities {
             CapabilityWord::Chat => Capabilities::CHAT,
             CapabilityWord::Completions => Capabilities::COMPLETIONS,
             CapabilityWord::Embeddings => Capabilities::EMBEDDINGS,
+            CapabilityWord::Rerank => Capabilities::RERANK,
             CapabilityWord::Tools => Capabilities::TOOLS,
             CapabilityWord::JsonSchema => Capabilities::JSON_SCHEMA,
             CapabilityWord::ForcedTool => Capabilities::FORCED_TOOL,

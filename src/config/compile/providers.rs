@@ -296,7 +296,8 @@ impl One<'_> {
             let mut route =
                 self.route(&row.model_id, Some(row), &ModelDocument::default(), region, retention);
             // The book lists models that chat.
-            route.capabilities = route.capabilities.without(Capabilities::EMBEDDINGS);
+            route.capabilities =
+                route.capabilities.without(Capabilities::EMBEDDINGS.with(Capabilities::RERANK));
             made.push(route, Arc::clone(&row.family), place);
         }
     }
@@ -396,6 +397,8 @@ impl One<'_> {
                 .pin_only
                 .as_ref()
                 .map_or_else(|| row.is_some_and(|row| row.pin_only), |flag| flag.0),
+            slugs: self.kind.slugs(),
+            passes_wishes_on: self.kind.passes_wishes_on(),
         }
     }
 }

@@ -28,14 +28,24 @@ pub(super) fn compile(
     has_keys: bool,
 ) -> Settings {
     let listen = listen(reader, document, documents);
+    let auth = auth(reader, document, listen, has_keys);
+    let cors = super::cors::compile(reader, document);
+    if let (Some(typed), Auth::Open, true) =
+        (&document.cors, auth, cors.as_ref().is_some_and(|cors| cors.any))
+    {
+        let message = "with `auth: open`, any page that a browser near here shows may spend your money";
+        let help = "name the origins that you mean, or ask for keys".to_owned();
+        reader.push(crate::config::Severity::Warning, Some(typed.spot), message, Some(help));
+    }
     Settings {
         listen,
         admin: admin(reader, document),
         tls: tls(reader, document, &documents.folder),
-        auth: auth(reader, document, listen, has_keys),
+        auth,
         store: super::store::compile(reader, document),
         state_dir: state_dir(document, &documents.folder),
         limits: limits(reader, document),
+        cors,
         log: log(document),
         local_engine: local_engine(reader, document, &documents.folder),
     }
@@ -173,6 +183,9 @@ fn limits(reader: &Reader<'_>, document: &TollwayDocument) -> Limits {
     };
     Limits {
         body_bytes_max: size(|limits| limits.body_bytes_max.as_ref(), 32 << 20),
+        compressed_bodies: typed
+            .and_then(|limits| limits.compressed_bodies.as_ref())
+            .is_some_and(|flag| flag.0),
         header_bytes_max: size(|limits| limits.header_bytes_max.as_ref(), 64 << 10),
         json_depth_max: depth.map_or(128, small),
         in_flight_max: typed.and_then(|limits| limits.in_flight_max.as_ref()).map_or(10_000, small),

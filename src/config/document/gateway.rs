@@ -40,6 +40,8 @@ record! {
         keys: Vec<At<KeyDocument>>,
         /// Bounds on requests.
         limits: LimitsDocument,
+        /// Lets pages of other origins call from a browser. Default: none may.
+        cors: CorsDocument,
         /// The log.
         log: LogDocument,
         /// Days on which clock-dependent prices hold no peak window, such as public holidays where the provider is.
@@ -128,6 +130,8 @@ choice! {
         Completions = "completions",
         /// Embeddings.
         Embeddings = "embeddings",
+        /// Reranking.
+        Rerank = "rerank",
         /// Tool calls.
         Tools = "tools",
         /// Answers held to a JSON Schema.
@@ -359,10 +363,23 @@ record! {
 }
 
 record! {
+    /// Pages of other origins.
+    pub struct CorsDocument {
+        /// Origins whose pages may call (`https://app.example`, `http://localhost:5173`), or `*` for all.
+        origins: Vec<At<Text>>,
+        /// How long a browser may keep the answer to its preflight. Default 600s.
+        max_age: Span,
+    }
+}
+
+record! {
     /// Bounds on requests.
     pub struct LimitsDocument {
         /// Longest request body. Default 32MiB.
         body_bytes_max: Size,
+        /// Whether request bodies may be compressed (gzip, deflate); unpacked they are held to `body_bytes_max`, and to a
+        /// hundred times what was sent. Default: false.
+        compressed_bodies: Flag,
         /// Longest header block of a request. Default 64KiB.
         header_bytes_max: Size,
         /// Deepest nesting of a JSON body. Default 128.

@@ -92,6 +92,8 @@ choice! {
         Completions = "completions",
         /// Embeddings.
         Embeddings = "embeddings",
+        /// Reranking.
+        Rerank = "rerank",
     }
 }
 

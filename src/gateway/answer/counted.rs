@@ -11,8 +11,9 @@ use crate::gateway::failure::Failure;
 use crate::gateway::framing::RequestBody;
 use crate::gateway::intake;
 use crate::gateway::live::Live;
+use crate::gateway::steering::{self, Steering};
 use crate::relay::RelayBody;
-use crate::routing::Endpoint;
+use crate::routing::{Endpoint, RequestFacts};
 
 use super::decided::tokens_estimated;
 use super::{Way, json, unknown_model};
@@ -27,16 +28,17 @@ impl Way {
     ) -> Result<Response<RelayBody>, Failure> {
         let _in_flight = self.gateway.enter().ok_or(Failure::Busy)?;
         let limits = live.snapshot.settings.limits;
-        let body = intake::body(headers, body, limits.body_bytes_max).await?;
+        let body = intake::body(headers, body, limits).await?;
         let depth_max = usize::try_from(limits.json_depth_max).unwrap_or(usize::MAX);
         let (chat, face) = messages::translate(&body, depth_max, Purpose::Count)?;
         let mut call = Call::parse(Endpoint::Chat, chat, depth_max)?;
         call.wear(Some(Box::new(face.into())));
         self.seen.model = call.model.clone();
         self.seen.endpoint = "count_tokens";
-        let resolved =
-            live.snapshot.names.resolve(&call.model).ok_or_else(|| unknown_model(live, &call.model))?;
-        let tokens = tokens_estimated(live, caller, &call, resolved.routes);
+        steering::complete(&live.snapshot, &mut call);
+        let steering = Steering::by(&live.snapshot, &call, &RequestFacts::default())
+            .ok_or_else(|| unknown_model(live, &call.model))?;
+        let tokens = tokens_estimated(live, caller, &call, &steering.eligible);
         Ok(json(Bytes::from(format!("{{\"input_tokens\":{tokens}}}"))))
     }
 }

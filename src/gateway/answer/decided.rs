@@ -18,7 +18,7 @@ use crate::routing::choose::{decide_into, limit};
 use crate::routing::explain::Explanation;
 use crate::routing::learn::prefix::{Block, Held};
 use crate::routing::learn::queue_price::Demanded;
-use crate::routing::{Decision, Endpoint, Learned, Policy, RequestFacts, RouteId};
+use crate::routing::{Decision, Learned, Policy, RequestFacts, RouteId};
 use crate::units::{Mono, Now};
 use crate::upstream::fallback::Served;
 use crate::upstream::{self, Asking, Lessons};
@@ -67,10 +67,10 @@ impl Asked {
         let (model, asking) = asking_of(live, caller, eligible);
         let bytes_per_token = upstreams.demand.bytes_per_token(asking);
         let prompt_tokens = prompt_tokens(call, bytes_per_token);
-        let chain = if call.endpoint == Endpoint::Embeddings {
-            Vec::new()
-        } else {
+        let chain = if call.endpoint.writes() {
             prefix::chain(call, &upstreams.prefixes.salt(caller.team(), caller.name()), bytes_per_token)
+        } else {
+            Vec::new()
         };
         let mut held = SmallVec::new();
         if !chain.is_empty() {
@@ -82,7 +82,7 @@ impl Asked {
             }));
         }
         let held_most = held.iter().map(|held: &Held| u64::from(held.tokens)).max().unwrap_or(0);
-        if call.endpoint != Endpoint::Embeddings {
+        if call.endpoint.writes() {
             upstreams.demand.came(asking, held_most * 2 > prompt_tokens);
         }
         Self { asking, model, prompt_tokens, chain, held }
@@ -280,6 +280,9 @@ pub(super) fn nobody(
         return Failure::AllLimited { wait };
     }
     let explanation = Explanation::new(&live.snapshot.routes, policy, decision, facts, now);
+    if decision.excluded.iter().any(|one| one.why.is_wish()) {
+        return Failure::Unwanted { reasons: left_out(facts.model, policy, &explanation) };
+    }
     Failure::NoRoute { reasons: left_out(facts.model, policy, &explanation) }
 }
 

@@ -18,7 +18,7 @@ use crate::relay::body::StreamBody;
 use crate::relay::faced::Faced;
 use crate::relay::meter::Meter;
 use crate::relay::{RelayBody, whole};
-use crate::routing::{Endpoint, Route};
+use crate::routing::Route;
 use crate::telemetry::InFlight;
 use crate::units::{Now, Usage};
 use crate::upstream::fallback::Served;
@@ -81,17 +81,14 @@ impl Way {
         let start = Start { request_id: self.id.as_str(), at_s: self.began.wall.as_second(), prompt_tokens };
         Ok(match answer {
             Answer::Whole(answer) => {
-                let reported = whole::reported(&answer);
+                let reported = whole::reported(&answer, call.endpoint.writes());
                 let counted = Usage {
                     prompt: prompt_tokens,
                     completion: answer.body.len() as u64 / 4,
                     ..Usage::default()
                 };
-                let counted = if call.endpoint == Endpoint::Embeddings {
-                    Usage { completion: 0, ..counted }
-                } else {
-                    counted
-                };
+                let counted =
+                    if call.endpoint.writes() { counted } else { Usage { completion: 0, ..counted } };
                 let bill = account.bill(reported.as_ref(), counted);
                 let cost = bill.cost;
                 let body = match &call.face {

@@ -13,11 +13,11 @@ use crate::config::Snapshot;
 use crate::gateway::auth::Caller;
 use crate::gateway::intake::Tags;
 use crate::gateway::live::Live;
+use crate::gateway::steering::Steering;
 use crate::providers::fault::{Class, Fault};
 use crate::relay::Rescue;
 use crate::relay::rescue::{Broke, Continued, Rescued};
 use crate::routing::choose::decide_into;
-use crate::routing::learn::prefix::Held;
 use crate::routing::{Decision, Midstream, Policy, RequestFacts, Route, RouteId};
 use crate::telemetry::Metrics;
 use crate::units::Mono;
@@ -110,18 +110,12 @@ impl Kit {
         course: &Course,
     ) -> Option<Served> {
         let (snapshot, upstreams) = (&self.live.snapshot, &self.live.upstreams);
-        let routes = self.able(snapshot, from, so_far.split().0.is_empty());
-        let eligible: SmallVec<[RouteId; 8]> = routes.iter().map(|(id, _)| *id).collect();
-        let held: SmallVec<[Held; 8]> = routes.iter().map(|(_, held)| *held).collect();
         let tags: SmallVec<[(&str, &str); 8]> =
             self.tags.iter().map(|(name, value)| (&**name, &**value)).collect();
         let caller = self.caller();
         let now = upstreams.clock.now();
         let facts = RequestFacts {
-            model: &call.model,
             endpoint: call.endpoint,
-            eligible: &eligible,
-            prompt_tokens: self.asked.prompt_tokens.saturating_add(so_far.tokens),
             output_tokens_max: call.output_tokens_max,
             needs: call.needs,
             key: caller.name(),
@@ -129,17 +123,27 @@ impl Kit {
             tags: &tags,
             deadline: Some(self.limit),
             models_allowed: caller.key.map_or(&[][..], |(_, key)| &key.models),
-            held: &held,
-            waited: now.mono.since(self.began),
             ..RequestFacts::default()
+        };
+        let steering = Steering::by(snapshot, call, &facts)?;
+        let barred = self.barred(snapshot, &steering.eligible, from, so_far.split().0.is_empty());
+        let facts = RequestFacts {
+            model: steering.model,
+            eligible: &steering.eligible,
+            prompt_tokens: self.asked.prompt_tokens.saturating_add(so_far.tokens),
+            wants: steering.wants(),
+            held: &self.asked.held,
+            waited: now.mono.since(self.began),
+            tried: &barred,
+            ..facts
         };
         let facts =
             RequestFacts { learned: self.asked.learned(&self.live, policy, &facts, now.mono), ..facts };
-        let observed = upstreams.observed_by(policy, &eligible, now.mono);
+        let observed = upstreams.observed_by(policy, facts.eligible, now.mono);
         let mut decision = Decision::default();
         decide_into(&mut decision, &snapshot.routes, policy, &facts, &observed, now);
         let (attempts, budget) = (self.attempts, *self.broken.first()?);
-        let broken = Broken { reason: broken_off(from, reason), attempts, budget };
+        let broken = Broken { reason: broken_off(from, reason), attempts, budget, barred: barred.clone() };
         let errand = Errand {
             call,
             headers: &self.headers,
@@ -164,20 +168,23 @@ impl Kit {
         Caller { key: self.key.and_then(|place| Some((place, self.live.snapshot.keys.get(place)?))) }
     }
 
-    /// Who could go on: the other routes of the checkpoint whose dialect can, and what each holds of the prompt. An answer of
-    /// which nothing was `said` but blanks is anybody's to begin.
-    fn able(&self, snapshot: &Snapshot, from: &Route, is_blank: bool) -> SmallVec<[(RouteId, Held); 8]> {
-        let Some(resolved) = snapshot.names.resolve(&self.call.model) else { return SmallVec::new() };
-        let held = self.asked.held.iter().copied().chain(std::iter::repeat(Held::default()));
-        let all = resolved.routes.iter().copied().zip(held);
-        all.filter(|(id, _)| {
-            let (Some(route), Some(provider)) = (snapshot.route(*id), snapshot.provider_of(*id)) else {
+    /// Those of `eligible` who cannot go on: other checkpoints, who broke off, and whose dialect has no way to. An answer of
+    /// which nothing was said but blanks is anybody's to begin.
+    fn barred(
+        &self,
+        snapshot: &Snapshot,
+        eligible: &[RouteId],
+        from: &Route,
+        is_blank: bool,
+    ) -> SmallVec<[RouteId; 8]> {
+        let able = |id: RouteId| {
+            let (Some(route), Some(provider)) = (snapshot.route(id), snapshot.provider_of(id)) else {
                 return false;
             };
             let can = provider.continuation.serves(self.call.endpoint, &route.upstream_model);
-            route.checkpoint == from.checkpoint && (can || is_blank) && !self.broken.contains(id)
-        })
-        .collect()
+            route.checkpoint == from.checkpoint && (can || is_blank) && !self.broken.contains(&id)
+        };
+        eligible.iter().copied().filter(|id| !able(*id)).collect()
     }
 
     fn tell(&mut self, from: &Route, to: &Route, tokens: u64, reason: &str) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use smallvec::SmallVec;
 
-use crate::routing::decision::{Candidate, Decision, Degraded, Excluded, Hedge};
+use crate::routing::decision::{Candidate, Decision, Degraded, Excluded, Hedge, Place};
 use crate::routing::facts::RequestFacts;
 use crate::routing::policy::{Objective, Policy};
 use crate::routing::route::{RouteId, Routes};
@@ -41,8 +41,8 @@ pub struct Figures {
     pub other_usd: f32,
     /// What it is ranked by, in USD.
     pub score_usd: f64,
-    /// Its place by the policy's and by the caller's order, if they count.
-    pub place: (u16, u16),
+    /// Its place by lists that come before the score, if they count.
+    pub place: Place,
     /// Whether it is new and starts slowly.
     pub ramping: bool,
     /// Whether it is asked no more for now, since it is.
@@ -113,7 +113,7 @@ impl Gist {
             hedge: decision.hedge,
             degraded: decision.degraded,
             wait: decision.wait_min(),
-            by_list: policy.in_order || !facts.wants.order.is_empty(),
+            by_list: policy.in_order || !facts.wants.order.is_empty() || facts.has_several_models(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use crate::routing::decision::Degraded;
+use crate::routing::decision::{Degraded, Place};
 use crate::routing::policy::Objective;
 use crate::routing::route::{RouteId, Routes};
 use crate::units::NanoUsd;
@@ -25,6 +25,7 @@ pub(super) fn write(out: &mut dyn Write, routes: &Routes, view: &View<'_>) -> fm
 /// Why the best is not another one.
 enum But {
     Place,
+    Slower,
     New,
     Late,
     Session,
@@ -37,7 +38,8 @@ impl But {
     fn reason(first: &Figures, other: &Figures) -> Self {
         // A better score that does not come first was overruled.
         if other.place > first.place {
-            return Self::Place;
+            let but_for_speed = Place { slower: first.place.slower, ..other.place };
+            return if but_for_speed == first.place { Self::Slower } else { Self::Place };
         }
         if other.waits && !first.waits && other.score_usd <= first.score_usd {
             return Self::New;
@@ -181,6 +183,7 @@ impl<'a> Teller<'a> {
         let gist = self.view.gist;
         match But::reason(first, other) {
             But::Place => out.write_str("comes later in the order asked for"),
+            But::Slower => out.write_str("slower than the request prefers"),
             But::New => out.write_str(
                 "new: it starts with one request at a time, and one more for each that it answers",
             ),

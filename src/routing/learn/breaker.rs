@@ -2,6 +2,9 @@
 //!
 //! Closed, it opens after three failures in a row, or when more than half of the recent attempts failed. Open, it lets
 //! nobody through for a while that doubles from 2 s to 60 s; then it lets one attempt try, and that attempt decides.
+//!
+//! An attempt tells of the time when it began. So one that began before the first of some failures does not end their row,
+//! unless most of those that began since are still out: a failure comes back sooner than an answer.
 
 use std::time::Duration;
 
@@ -50,6 +53,11 @@ impl State {
 #[derive(Debug, Clone)]
 pub struct Breaker {
     consecutive: u32,
+    /// When the first of a row of failures came that no later attempt has ended, how many they are, and how many attempts
+    /// have begun since.
+    row_from: Mono,
+    row: u32,
+    row_begun: u32,
     failed: f32,
     tried: f32,
     weighed_at: Mono,
@@ -63,6 +71,9 @@ impl Default for Breaker {
     fn default() -> Self {
         Self {
             consecutive: 0,
+            row_from: Mono::default(),
+            row: 0,
+            row_begun: 0,
             failed: 0.0,
             tried: 0.0,
             weighed_at: Mono::default(),
@@ -97,15 +108,23 @@ impl Breaker {
 
     /// An attempt begins. When half open it is the trial, and others keep away until it has an outcome.
     pub fn begin(&mut self, now: Mono) {
+        self.row_begun = self.row_begun.saturating_add(1);
         if self.state(now) == State::HalfOpen {
             self.trial_until = Some(now.plus(TRIAL_LONGEST));
         }
     }
 
-    /// An attempt succeeded. Returns whether this closed the breaker.
-    pub fn succeeded(&mut self, now: Mono) -> bool {
+    /// An attempt that began at `began` succeeded. Returns whether this closed the breaker.
+    pub fn succeeded(&mut self, now: Mono, began: Mono) -> bool {
         self.weigh(now, 0.0);
+        if self.open_until.is_some_and(|until| began < until.minus(self.open_for)) {
+            // It began before the breaker opened, and tells nothing new.
+            return false;
+        }
         self.consecutive = 0;
+        if began >= self.row_from {
+            self.row = 0;
+        }
         let was_open = self.open_until.take().is_some();
         self.trial_until = None;
         if was_open {
@@ -120,6 +139,10 @@ impl Breaker {
     pub fn failed(&mut self, now: Mono) -> bool {
         self.weigh(now, 1.0);
         self.consecutive = self.consecutive.saturating_add(1);
+        if self.row == 0 {
+            (self.row_from, self.row_begun) = (now, 1);
+        }
+        self.row += 1;
         match self.state(now) {
             // Attempts that began before it opened tell nothing new.
             State::Open => false,
@@ -130,7 +153,9 @@ impl Breaker {
             }
             State::Closed => {
                 let rate_says_so = self.tried >= SAMPLES_MIN && self.failed / self.tried > RATE_OPENS;
-                let opens = self.consecutive >= CONSECUTIVE_FAILURES || rate_says_so;
+                // Of those that began since its first, half or more: the others may be silent still.
+                let row_says_so = self.row >= CONSECUTIVE_FAILURES && 2 * self.row >= self.row_begun;
+                let opens = self.consecutive >= CONSECUTIVE_FAILURES || rate_says_so || row_says_so;
                 if opens {
                     self.open(now);
                 }
@@ -145,6 +170,7 @@ impl Breaker {
     }
 
     fn open(&mut self, now: Mono) {
+        self.row = 0;
         self.open_until = Some(now.plus(self.open_for));
         self.trial_until = None;
     }
@@ -178,7 +204,7 @@ mod tests {
         assert_eq!(breaker.closed_to_others_until(at(2_002)), None);
         breaker.begin(at(2_002));
         assert_eq!(breaker.closed_to_others_until(at(2_003)), Some(at(32_002)));
-        assert!(breaker.succeeded(at(2_500)));
+        assert!(breaker.succeeded(at(2_500), at(2_002)));
         assert_eq!(breaker.state(at(2_500)), State::Closed);
     }
 
@@ -201,13 +227,44 @@ mod tests {
     }
 
     #[test]
+    fn answers_asked_for_before_it_failed_neither_end_the_row_nor_close_it() {
+        let mut breaker = Breaker::default();
+        (0..10).for_each(|ms| breaker.begin(at(ms)));
+        assert!(!breaker.failed(at(100)));
+        assert!(!breaker.succeeded(at(200), at(5)));
+        breaker.begin(at(210));
+        assert!(!breaker.failed(at(300)));
+        assert!(!breaker.succeeded(at(400), at(6)));
+        breaker.begin(at(410));
+        assert!(breaker.failed(at(500)));
+        assert!(!breaker.succeeded(at(600), at(7)));
+        assert_eq!(breaker.state(at(600)), State::Open);
+        breaker.begin(at(2_600));
+        assert!(breaker.succeeded(at(2_900), at(2_600)), "the trial counts");
+    }
+
+    #[test]
+    fn few_failures_among_many_that_are_still_out_do_not_open_it() {
+        let mut breaker = Breaker::default();
+        for ms in 0..30 {
+            breaker.begin(at(ms * 100));
+            if ms % 10 == 5 {
+                assert!(!breaker.failed(at(ms * 100 + 50)));
+            } else {
+                assert!(!breaker.succeeded(at(ms * 100 + 60), at(0)));
+            }
+        }
+        assert_eq!(breaker.state(at(3_100)), State::Closed);
+    }
+
+    #[test]
     fn more_than_half_failed_opens_it_without_three_in_a_row() {
         let mut breaker = Breaker::default();
         let outcomes = [true, false, false, true, false, false, true, false, false];
         let opened = outcomes.iter().enumerate().any(|(i, ok)| {
             let now = at(i as u64);
             if *ok {
-                breaker.succeeded(now);
+                breaker.succeeded(now, now);
                 return false;
             }
             breaker.failed(now)

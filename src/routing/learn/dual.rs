@@ -222,7 +222,8 @@ mod tests {
             ramping: false,
             waits: false,
             offer: Offer { cold_usd: usd, ..Offer::default() },
-            place: (0, 0),
+            place: crate::routing::decision::Place::default(),
+            stays: false,
             eligible: route,
             last_resort: false,
         };

@@ -54,25 +54,34 @@ impl FirstTokenOutlook {
         }
         let prefill = self.per_token_s * uncached;
         let expected = self.base_s + prefill;
-        let struck = (self.base_s + self.prefill_luck * prefill) / expected;
-        let luck = 1.0 + (seconds / (expected * self.level) - 1.0) / struck;
+        let struck_s = self.base_s + self.prefill_luck * prefill;
+        let luck = 1.0 + (seconds / self.level - expected) / struck_s;
         if luck <= 0.06 {
             return 0.0;
         }
         let (bin, into) = place(fast_ln(luck));
         let read = |row: &[f32; BINS + 1]| row[bin] + (row[bin + 1] - row[bin]) * into;
-        let upper = usize::from(struck <= STRUCK[1]);
+        let upper = usize::from(struck_s <= STRUCK[1] * expected);
         let [high, low] = [STRUCK[upper], STRUCK[upper + 1]];
-        let mix = ((high - struck) / (high - low)).clamp(0.0, 1.0);
+        let mix = ((high * expected - struck_s) / ((high - low) * expected)).clamp(0.0, 1.0);
         let (first, second) = (read(&self.within[upper]), read(&self.within[upper + 1]));
         first + (second - first) * mix
     }
 
     /// How far what is expected may be off, as a share of it: one standard deviation.
     pub fn doubt(&self, uncached: f32) -> f32 {
+        self.variance(uncached).max(0.0).sqrt() / self.usual_s(uncached)
+    }
+
+    /// Whether that is more than `usual`.
+    pub fn is_doubted(&self, uncached: f32, usual: f32) -> bool {
+        let bearable_s = usual * self.usual_s(uncached);
+        self.variance(uncached) > bearable_s * bearable_s
+    }
+
+    fn variance(&self, uncached: f32) -> f32 {
         let [whole, cross, square] = self.doubt;
-        let variance = whole + uncached * (cross + uncached * square);
-        variance.max(0.0).sqrt() / self.usual_s(uncached)
+        whole + uncached * (cross + uncached * square)
     }
 
     /// Seconds within which the first token comes with this chance; infinite where it is not reached.

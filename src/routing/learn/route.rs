@@ -128,9 +128,9 @@ impl RouteMind {
     /// Its first token came. `queues`: prompts are read one after the other there (an engine of our own), so that what was
     /// ahead of it counts. `timed` is false for a whole answer, whose time says how long it was.
     pub fn answered(&mut self, now: Mono, id: AttemptId, queues: bool, timed: bool) -> Change {
-        if let Some(waiting) = self.take(id)
-            && timed
-        {
+        let waiting = self.take(id);
+        let began = waiting.map_or(now, |waiting| waiting.began);
+        if let Some(waiting) = waiting.filter(|_| timed) {
             let (time_s, reading) = (seconds(now) - self.read_from_s(&waiting, queues), waiting.reading);
             // Where an abandoned prompt may have been read before it, or not, its time tells nothing.
             if time_s > 0.0 {
@@ -161,7 +161,7 @@ impl RouteMind {
         self.errors.counted(seconds(now), false);
         self.load.taken();
         self.others.taken();
-        if self.breaker.succeeded(now) { Change::Breaker(State::Closed) } else { Change::None }
+        if self.breaker.succeeded(now, began) { Change::Breaker(State::Closed) } else { Change::None }
     }
 
     /// An answer that had begun is over: after `tokens` tokens in `seconds` since the first, if it ended well.
