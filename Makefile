@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test build model lint fmt unit clients bench replay-report replay-live deny setup-run setup-tests clean
+.PHONY: help run test build model lint fmt unit clients bench fuzz replay-report replay-live deny setup-run setup-tests clean
 
 # The native llama.cpp code is built once: everything here uses one profile.
 PROFILE := release
@@ -57,6 +57,15 @@ replay-report: build ## the report on routing, docs/routing-report.md (on publis
 # REPLAY_LIVE_SEED=2, REPLAY_LIVE_TRACE=chat and REPLAY_LIVE_SECONDS=600 try others.
 replay-live: ## five minutes of a replayed market against the running gateway, beside what the simulator says
 	cargo test --locked --release --no-default-features --test reallife five_minutes -- --ignored --nocapture
+
+# FUZZ_SECONDS=600 for each target; a finding lies under fuzz/artifacts and is run again by `cargo +nightly fuzz run TARGET FILE`.
+fuzz: ## hostile bytes for the readers of JSON and of event streams (needs a nightly toolchain and cargo-fuzz)
+	@command -v cargo-fuzz >/dev/null || { echo "error: cargo-fuzz is missing: cargo install --locked cargo-fuzz" >&2; exit 1; }
+	@for target in sse json stream; do \
+	  mkdir -p fuzz/found/$$target; \
+	  cargo +nightly fuzz run --sanitizer none $$target fuzz/found/$$target fuzz/corpus/$$target -- \
+	    -max_total_time=$${FUZZ_SECONDS:-60} -timeout=5 -rss_limit_mb=2048; \
+	done
 
 deny: ## licences, advisories and doubled crates (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "error: cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }

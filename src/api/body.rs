@@ -1,5 +1,6 @@
 //! A request body, read once: what is authorised, priced, logged and sent upstream is this one parsed value.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::routing::{Capabilities, Endpoint, Needs};
 
+use super::continued::SoFar;
 use super::face::Face;
 use super::scan::{self, Fault, Kind, Scanner, Span};
 use super::splice::Member;
@@ -119,6 +121,8 @@ pub struct Call {
     pub tags: SmallVec<[(Box<str>, Box<str>); 2]>,
     /// The caller's patience, from its client's headers.
     pub deadline: Option<Duration>,
+    /// What was said already, where another route has to go on.
+    pub so_far: Option<Arc<SoFar>>,
     /// Who should serve it, where the caller says; most do not.
     pub wishes: Option<Box<Wishes>>,
     /// What turns the answer into the caller's own shape, where that is not this endpoint's.
@@ -158,6 +162,7 @@ impl Call {
             needs: Needs(found.needs),
             tags: found.tags,
             deadline: None,
+            so_far: None,
             wishes: found.wishes,
             face: None,
             body,

@@ -32,6 +32,20 @@ pub struct Chunk {
     pub created: Option<Span>,
     /// As above.
     pub model: Option<Span>,
+    /// As above: `object` and `system_fingerprint`.
+    pub object: Option<Span>,
+    /// As above.
+    pub fingerprint: Option<Span>,
+    /// Span of the last choice's `content`, quotes included, where it is a text that is not empty.
+    pub content: Option<Span>,
+    /// The same of a completion's `text`, which some providers send beside `content`.
+    pub text: Option<Span>,
+    /// The same of its reasoning.
+    pub reasoning: Option<Span>,
+    /// Where the delta's `role` stands, from its key to its value's end.
+    pub role: Option<Span>,
+    /// Whether a choice says what is no plain text: a tool call, a refusal, sound, log probabilities.
+    pub beyond_text: bool,
 }
 
 /// Reads the object that `text` is; white space may stand around it.
@@ -56,6 +70,8 @@ pub fn read(text: &[u8]) -> Result<Chunk, Fault> {
             b"id" => chunk.id = Some(scanner.value()?),
             b"created" => chunk.created = Some(scanner.value()?),
             b"model" => chunk.model = Some(scanner.value()?),
+            b"object" => chunk.object = Some(scanner.value()?),
+            b"system_fingerprint" => chunk.fingerprint = Some(scanner.value()?),
             _ => {
                 scanner.value()?;
             }
@@ -99,7 +115,15 @@ impl Chunk {
                         .unwrap_or(index);
                 }
                 b"delta" | b"message" => self.speech(scanner, text)?,
-                b"text" => self.has_content |= is_some_text(scanner)?,
+                b"text" => {
+                    let (said, is_plain) = some_text(scanner)?;
+                    self.has_content |= said.is_some();
+                    self.text = said.filter(|_| is_plain);
+                }
+                b"logprobs" => {
+                    let (some, _) = some_text(scanner)?;
+                    self.beyond_text |= some.is_some();
+                }
                 b"finish_reason" => {
                     let is_text = scanner.kind()? == Kind::String;
                     let span = scanner.value()?;
@@ -137,9 +161,27 @@ impl Chunk {
         let mut members = scanner.enter_object()?;
         while let Some(key) = members.next(scanner)? {
             match &text[key.start + 1..key.end - 1] {
-                b"content" | b"reasoning" | b"reasoning_content" | b"refusal" | b"tool_calls"
-                | b"function_call" | b"audio" => {
-                    self.has_content |= is_some_text(scanner)?;
+                b"content" => {
+                    let (said, is_plain) = some_text(scanner)?;
+                    self.has_content |= said.is_some();
+                    self.beyond_text |= said.is_some() && !is_plain;
+                    self.content = said.filter(|_| is_plain);
+                }
+                b"reasoning" | b"reasoning_content" => {
+                    let (said, is_plain) = some_text(scanner)?;
+                    self.has_content |= said.is_some();
+                    if let Some(said) = said.filter(|_| is_plain) {
+                        self.reasoning.get_or_insert(said);
+                    }
+                }
+                b"refusal" | b"tool_calls" | b"function_call" | b"audio" => {
+                    let (said, _) = some_text(scanner)?;
+                    self.has_content |= said.is_some();
+                    self.beyond_text |= said.is_some();
+                }
+                b"role" => {
+                    let value = scanner.value()?;
+                    self.role = Some(key.start..value.end);
                 }
                 _ => {
                     scanner.value()?;
@@ -163,11 +205,12 @@ impl Chunk {
     }
 }
 
-/// Whether the value here is text, an array or an object that is not empty.
-fn is_some_text(scanner: &mut Scanner<'_>) -> Result<bool, Fault> {
+/// Where the value here stands if it is text, an array or an object that is not empty, and whether it is text.
+fn some_text(scanner: &mut Scanner<'_>) -> Result<(Option<Span>, bool), Fault> {
     let kind = scanner.kind()?;
     let span = scanner.value()?;
-    Ok(matches!(kind, Kind::String | Kind::Array | Kind::Object) && span.len() > 2)
+    let some = matches!(kind, Kind::String | Kind::Array | Kind::Object) && span.len() > 2;
+    Ok((some.then_some(span), kind == Kind::String))
 }
 
 #[cfg(test)]
@@ -193,6 +236,25 @@ mod tests {
             );
         }
         assert!(read(br#"{"choices":[{"index":0,"text":"a"}]}"#).unwrap().has_content);
+    }
+
+    #[test]
+    fn plain_text_is_told_from_all_else() {
+        let text =
+            r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":"a\\n"},"logprobs":null}]}"#;
+        let chunk = read(text.as_bytes()).unwrap();
+        assert_eq!(&text[chunk.content.unwrap()], r#""a\\n""#);
+        assert_eq!(&text[chunk.role.unwrap()], r#""role":"assistant""#);
+        assert!(!chunk.beyond_text && chunk.reasoning.is_none());
+        for choice in [
+            r#""delta":{"tool_calls":[{"index":0}]}"#,
+            r#""delta":{"refusal":"no"}"#,
+            r#""delta":{"content":[{"type":"text"}]}"#,
+            r#""delta":{"content":"a"},"logprobs":{"content":[]}"#,
+        ] {
+            let text = format!(r#"{{"choices":[{{"index":0,{choice}}}]}}"#);
+            assert!(read(text.as_bytes()).unwrap().beyond_text, "{choice}");
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The OpenAI-shaped face: what a body, an event stream and an error look like. Bytes in, spans out; nothing is re-serialised.
 
+pub mod assembly;
 pub mod body;
 pub mod chunk;
+pub mod continued;
 pub mod envelope;
 pub mod face;
 pub mod messages;

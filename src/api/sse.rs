@@ -26,6 +26,12 @@ pub struct Event {
 }
 
 impl Event {
+    /// An event of our own with this text, which has no line end in it.
+    pub fn of(data: &[u8]) -> Self {
+        let raw = [&b"data: "[..], data, b"\n\n"].concat();
+        Self { raw: Bytes::from(raw), data: smallvec::smallvec![6..6 + data.len()] }
+    }
+
     /// Its data: the lines joined by LF, without copying where there is but one.
     pub fn data(&self) -> Option<Bytes> {
         match self.data.as_slice() {

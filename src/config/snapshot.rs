@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::providers::Kind;
+use crate::providers::{Continuation, Kind};
 use crate::routing::{Glob, Policy, Route, RouteId};
 
 use super::models::ModelNames;
@@ -261,6 +261,8 @@ pub struct Provider {
     pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
     /// Where it processes requests.
     pub region: Option<Arc<str>>,
+    /// How it goes on with an answer that another provider began.
+    pub continuation: Continuation,
     /// Whether link-local addresses may be dialled for it; every address is checked again when dialling.
     pub allow_link_local: bool,
     /// Whether it can be asked, else why not.

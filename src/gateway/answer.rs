@@ -4,6 +4,7 @@ mod counted;
 mod decided;
 mod ended;
 mod relayed;
+mod rescue;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use super::reply::{self, Trail};
 use super::steering::{self, Steering};
 use super::target::{self, Target, Unknown};
 use decided::{Asked, Promise, nobody};
+use relayed::Gathered;
 
 /// Longest part of a path that an error message repeats, in bytes.
 const PATH_BYTES_SHOWN: usize = 200;
@@ -235,6 +237,7 @@ impl Way {
             facts,
             began: self.began.mono,
             limit,
+            broken: None,
         };
         let waits_from = self.gateway.books.clock.now();
         match live.upstreams.serve(&errand, &mut decision).await {
@@ -245,7 +248,20 @@ impl Way {
                 asked.served(live, &served);
                 steering.served(live, &served, asked.prompt_tokens);
                 let lessons = asked.lessons(live, policy, &call, &served).ok_or(Failure::Bug)?;
-                self.relayed(live, policy_at, &caller, &call, served, lessons, waits_from, in_flight)
+                drop(tag_pairs);
+                let gathered = Gathered {
+                    live,
+                    policy_at,
+                    caller,
+                    call,
+                    tags,
+                    headers,
+                    asked,
+                    limit,
+                    waits_from,
+                    in_flight,
+                };
+                self.relayed(gathered, served, lessons)
             }
             Err(error) => {
                 if let Some(promise) = promise {

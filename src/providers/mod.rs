@@ -1,6 +1,7 @@
 //! Providers: a dialect a file. What each wants to hear, how each says what went wrong, and nothing about retries.
 
 mod address;
+pub mod continuation;
 pub mod fault;
 pub mod headroom;
 pub mod kind;
@@ -17,5 +18,6 @@ mod thinking;
 mod together;
 
 pub use address::is_link_local;
+pub use continuation::Continuation;
 pub use fault::{Class, Fault};
 pub use kind::Kind;

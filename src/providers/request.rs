@@ -9,6 +9,7 @@ use crate::api::splice::{Edit, Member, Pieces, splice};
 use crate::api::wishes;
 use crate::routing::Endpoint;
 
+use super::continuation::{self, Continuation};
 use super::fireworks;
 use super::kind::Kind;
 use super::steering;
@@ -17,9 +18,22 @@ use super::thinking;
 /// The edits to a body, few enough to stay off the heap.
 pub type Edits = SmallVec<[Edit; 4]>;
 
-/// `call`'s body as a route of this kind wants it: the same bytes but for what must differ.
-pub fn body_for(kind: Kind, call: &Call, upstream_model: &str) -> Pieces {
-    splice(&call.body, &call.members, &edits_for(kind, call, upstream_model))
+/// `call`'s body as a route of this kind wants it: the same bytes but for what must differ. `way` is how it goes on with an
+/// answer, where the call is to do that.
+pub fn body_for(kind: Kind, way: Continuation, call: &Call, upstream_model: &str) -> Pieces {
+    splice(&call.body, &call.members, &edits_for(kind, way, call, upstream_model))
+}
+
+/// The same for a call without a stream that is asked for as one.
+pub fn body_as_stream(kind: Kind, way: Continuation, call: &Call, upstream_model: &str) -> Pieces {
+    let mut edits = edits_for(kind, way, call, upstream_model);
+    let usage = (!call.stream && kind != Kind::OpenRouter).then(|| ask_for_usage(call));
+    edits.extend(usage);
+    edits.push(match call.member("stream") {
+        Some((index, _)) => Edit::Replace(index, Bytes::from_static(b"true")),
+        None => Edit::Append(Bytes::from_static(b"\"stream\":true")),
+    });
+    splice(&call.body, &call.members, &edits)
 }
 
 /// The path below a provider's base URL.
@@ -48,7 +62,7 @@ pub const fn forwarded_headers(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-fn edits_for(kind: Kind, call: &Call, upstream_model: &str) -> Edits {
+fn edits_for(kind: Kind, way: Continuation, call: &Call, upstream_model: &str) -> Edits {
     let mut edits = Edits::new();
     match call.member("model") {
         Some((index, _)) if *call.model != *upstream_model => {
@@ -64,7 +78,10 @@ fn edits_for(kind: Kind, call: &Call, upstream_model: &str) -> Edits {
     if call.stream && !call.include_usage && call.endpoint.writes() && kind != Kind::OpenRouter {
         edits.push(ask_for_usage(call));
     }
-    thinking::in_words_of(kind, call, &mut edits);
+    // Who has thought already is told so below.
+    if !continuation::ends_thinking(kind, call) {
+        thinking::in_words_of(kind, call, &mut edits);
+    }
     match kind {
         Kind::Fireworks => leave_out_unknown(call, &mut edits),
         Kind::Together => {
@@ -73,6 +90,9 @@ fn edits_for(kind: Kind, call: &Call, upstream_model: &str) -> Edits {
         }
         Kind::DeepSeek => one_name_for_the_bound(call, "max_tokens", &mut edits),
         _ => {}
+    }
+    if let Some(so_far) = &call.so_far {
+        continuation::go_on(kind, way, call, so_far, &mut edits);
     }
     edits
 }
@@ -159,7 +179,7 @@ mod tests {
 
     fn sent(kind: Kind, body: &'static str) -> String {
         let call = Call::parse(Endpoint::Chat, Bytes::from_static(body.as_bytes()), 128).unwrap();
-        String::from_utf8(body_for(kind, &call, "up/m").concat()).unwrap()
+        String::from_utf8(body_for(kind, Continuation::None, &call, "up/m").concat()).unwrap()
     }
 
     #[test]
@@ -172,7 +192,7 @@ mod tests {
     fn r05_a_body_that_needs_no_edit_is_the_same_bytes() {
         let body = Bytes::from_static(br#"{"model":"up/m","messages":[{}]}"#);
         let call = Call::parse(Endpoint::Chat, body.clone(), 128).unwrap();
-        let pieces = body_for(Kind::OpenAi, &call, "up/m");
+        let pieces = body_for(Kind::OpenAi, Continuation::None, &call, "up/m");
         assert_eq!(pieces.as_slice(), [body]);
     }
 

@@ -105,6 +105,7 @@ const fn ignored(kind: Kind) -> &'static [&'static str] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Continuation;
     use super::super::request::body_for;
     use super::*;
     use crate::routing::Endpoint;
@@ -122,7 +123,7 @@ mod tests {
     }
 
     fn sent(kind: Kind, more: &str) -> String {
-        let sent = body_for(kind, &call(more), "up/m").concat();
+        let sent = body_for(kind, Continuation::None, &call(more), "up/m").concat();
         String::from_utf8(sent).unwrap().replace(r#"{"model":"up/m","messages":[{}]"#, "")
     }
 
@@ -147,7 +148,7 @@ mod tests {
         assert_eq!(sent(Kind::OpenRouter, r#","models":["other"],"seed":1"#), r#","seed":1}"#);
         let call =
             Call::parse(Endpoint::Chat, Bytes::from_static(br#"{"models":["a","b"],"messages":[{}]}"#), 128);
-        let sent = body_for(Kind::OpenRouter, &call.unwrap(), "up/m").concat();
+        let sent = body_for(Kind::OpenRouter, Continuation::None, &call.unwrap(), "up/m").concat();
         assert_eq!(String::from_utf8(sent).unwrap(), r#"{"messages":[{}],"model":"up/m"}"#);
     }
 

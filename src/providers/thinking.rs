@@ -81,6 +81,7 @@ fn instead(call: &Call, at: usize, name: &str, word: String, edits: &mut Edits) 
 mod tests {
     use super::*;
     use crate::api::face::Surface;
+    use crate::providers::Continuation;
     use crate::providers::request::body_for;
     use crate::routing::Endpoint;
 
@@ -91,7 +92,7 @@ mod tests {
         let (chat, face) = Surface::Messages.translate(Bytes::from(body), 64).unwrap();
         let mut call = Call::parse(Endpoint::Chat, chat, 64).unwrap();
         call.wear(face);
-        let heard = String::from_utf8(body_for(kind, &call, "m").concat()).unwrap();
+        let heard = String::from_utf8(body_for(kind, Continuation::None, &call, "m").concat()).unwrap();
         let rest =
             heard.strip_prefix(r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"x"}]"#);
         rest.unwrap_or_else(|| panic!("{heard}")).strip_suffix('}').unwrap().to_owned()
@@ -104,7 +105,7 @@ mod tests {
             let (chat, face) = Surface::Responses.translate(body, 64).unwrap();
             let mut call = Call::parse(Endpoint::Chat, chat, 64).unwrap();
             call.wear(face);
-            String::from_utf8(body_for(kind, &call, "m").concat()).unwrap()
+            String::from_utf8(body_for(kind, Continuation::None, &call, "m").concat()).unwrap()
         };
         for (kind, words) in [
             (Kind::OpenAi, r#""reasoning_effort":"none""#),
@@ -191,6 +192,6 @@ mod tests {
     fn a_plain_call_says_it_itself() {
         let body = Bytes::from_static(br#"{"model":"m","messages":[{}],"thinking":{"type":"enabled"}}"#);
         let call = Call::parse(Endpoint::Chat, body.clone(), 64).unwrap();
-        assert_eq!(body_for(Kind::OpenRouter, &call, "m").concat(), body);
+        assert_eq!(body_for(Kind::OpenRouter, Continuation::None, &call, "m").concat(), body);
     }
 }

@@ -14,9 +14,11 @@ use crate::pricing::PriceCard;
 use crate::telemetry::access_log::{AccessLog, escape_into};
 use crate::telemetry::kept::{End, Kept};
 use crate::telemetry::{InFlight, Metrics, Series};
-use crate::units::{Clock, Mono, Reported, RequestId, Usage};
-use crate::upstream::trial::tell_breaker;
+use crate::units::{Clock, Mono, NanoUsd, Reported, RequestId, Usage};
+use crate::upstream::trial::{Abandoned, tell_breaker};
 use crate::upstream::{Lessons, Reason, Underway};
+
+use super::parts::{Bill, Part, parts_into, settled};
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,9 +103,16 @@ struct Open {
     series: Arc<Series>,
     _in_flight: InFlight,
     began: Mono,
-    replied: Mono,
+    /// Time to the first token.
+    ttft: Duration,
+    /// Time in the gateway before the caller's answer began: all but the wait for upstreams.
+    overhead: Duration,
     reported: Option<Reported>,
     counted: Usage,
+    /// Parts that broke off, of an answer that other routes went on with.
+    parts: Vec<Part>,
+    /// Attempts that were under way when the caller left, beside the answer's own.
+    left: Vec<Abandoned>,
 }
 
 impl Account {
@@ -117,16 +126,60 @@ impl Account {
         began: Mono,
     ) -> Self {
         let replied = books.clock.now().mono;
-        let (reported, counted) = (None, Usage::default());
-        let open =
-            Open { books, who, answered, series, _in_flight: in_flight, began, replied, reported, counted };
+        let waited = answered.answered.since(answered.asked);
+        let open = Open {
+            ttft: answered.answered.since(began),
+            overhead: replied.since(began).saturating_sub(waited),
+            books,
+            who,
+            answered,
+            series,
+            _in_flight: in_flight,
+            began,
+            reported: None,
+            counted: Usage::default(),
+            parts: Vec::new(),
+            left: Vec::new(),
+        };
         Self { open: Some(Box::new(open)) }
     }
 
-    /// What an answer with this report, or else this count, costs.
-    pub fn price(&self, reported: Option<&Reported>, counted: Usage) -> Option<Settlement> {
-        let open = self.open.as_deref()?;
-        Some(settle(open.answered.card.as_ref(), reported, counted, true, open.answered.at))
+    /// What the answer comes to if the part under way has this report, or else this count.
+    pub fn bill(&self, reported: Option<&Reported>, counted: Usage) -> Bill {
+        let Some(open) = self.open.as_deref() else { return Bill::default() };
+        let last = settle(open.answered.card.as_ref(), reported, counted, true, open.answered.at);
+        if open.parts.is_empty() {
+            return Bill::of_all([&last]);
+        }
+        Bill::of_all(settled(&open.parts, reported).iter().chain([&last]))
+    }
+
+    /// The part under way broke off: its route hears of it at once, whoever goes on.
+    pub fn broke(&mut self) {
+        if let Some(open) = self.open.as_deref_mut() {
+            open.broke();
+        }
+    }
+
+    /// Another route goes on with the answer, which broke off for `reason`.
+    pub fn hand_over(&mut self, to: Answered, series: Arc<Series>, reason: &'static str) {
+        let Some(open) = self.open.as_deref_mut() else { return };
+        let now = open.books.clock.now().mono;
+        let by = std::mem::replace(&mut open.answered, to);
+        let series = std::mem::replace(&mut open.series, series);
+        let (reported, counted) = (open.reported.take(), std::mem::take(&mut open.counted));
+        let part = Part { by, series, reported, counted, reason };
+        let settlement =
+            settle(part.by.card.as_ref(), part.reported.as_ref(), part.counted, false, part.by.at);
+        learn(&part.by.lessons, now, &settlement, false);
+        open.parts.push(part);
+    }
+
+    /// The caller left while other routes were being asked to go on.
+    pub fn left(&mut self, attempts: impl IntoIterator<Item = Abandoned>) {
+        if let Some(open) = self.open.as_deref_mut() {
+            open.left.extend(attempts);
+        }
     }
 
     /// Notes what is known by now, in case the request is cut.
@@ -164,11 +217,15 @@ impl Open {
         let whole = ended == Ended::Well;
         let card = self.answered.card.as_ref();
         let settlement = settle(card, self.reported.as_ref(), self.counted, whole, self.answered.at);
+        let earlier = settled(&self.parts, self.reported.as_ref());
         let total = now.mono.since(self.began);
-        let ttft = self.answered.answered.since(self.began);
         self.teach(ended, &settlement, now.mono);
-        self.count(ended, &settlement, total, ttft, now.mono);
-        self.log(ended, &settlement, total, ttft, now.wall);
+        self.count(ended, &settlement, total, now.mono);
+        for (part, settlement) in self.parts.iter().zip(&earlier) {
+            self.charge(&part.by, &part.series, settlement);
+        }
+        self.charge_left();
+        self.log(ended, &settlement, &earlier, total, now.wall);
     }
 
     /// Tells the route and the tables of requests what became of the answer.
@@ -181,24 +238,26 @@ impl Open {
                 by.underway.ended(paced.then_some((settlement.usage.completion, rest_s)));
             }
             Ended::CallerLeft => by.underway.ended(None),
-            Ended::Broken(_) => {
-                let change = by.underway.broke();
-                let metrics = &self.books.metrics;
-                tell_breaker(metrics, &by.provider, &by.checkpoint, &by.route, change, "broken_stream");
-            }
+            Ended::Broken(_) => self.broke(),
         }
-        let known = matches!(settlement.source, Source::Reported | Source::Stated);
-        let cost = settlement.charge.map(|charge| charge.total());
-        by.lessons.learn(now, known.then_some(&settlement.usage), ended == Ended::Well, cost);
+        // A part's prompt and length say nothing of what such requests are like.
+        let is_part = !self.parts.is_empty();
+        if is_part {
+            let cost = settlement.charge.map(|charge| charge.total());
+            self.answered.lessons.learn(now, None, false, cost);
+        } else {
+            learn(&self.answered.lessons, now, settlement, ended == Ended::Well);
+        }
     }
 
-    /// Time in the gateway before the caller's answer began: all but the wait for upstreams.
-    fn overhead(&self) -> Duration {
-        let waited = self.answered.answered.since(self.answered.asked);
-        self.replied.since(self.began).saturating_sub(waited)
+    fn broke(&mut self) {
+        let by = &mut self.answered;
+        let change = by.underway.broke();
+        let metrics = &self.books.metrics;
+        tell_breaker(metrics, &by.provider, &by.checkpoint, &by.route, change, "broken_stream");
     }
 
-    fn count(&self, ended: Ended, settlement: &Settlement, total: Duration, ttft: Duration, now: Mono) {
+    fn count(&self, ended: Ended, settlement: &Settlement, total: Duration, now: Mono) {
         let (metrics, series) = (&self.books.metrics, &self.series);
         let (provider, model) = (&*self.answered.provider, &*self.answered.checkpoint);
         match ended {
@@ -210,11 +269,11 @@ impl Open {
                 metrics.ended(&self.who.policy, &self.who.team, provider, model, 200, "upstream_error");
             }
         }
-        series.overhead.observe(self.overhead().as_secs_f64());
+        series.overhead.observe(self.overhead.as_secs_f64());
         let usage = settlement.usage;
         if self.who.stream {
             series.duration_stream.observe(total.as_secs_f64());
-            series.ttft.observe(ttft.as_secs_f64());
+            series.ttft.observe(self.ttft.as_secs_f64());
             let rest = now.since(self.answered.answered);
             if whole_pace(ended, usage.completion) {
                 #[expect(clippy::cast_precision_loss, reason = "a mean, not a count")]
@@ -223,6 +282,19 @@ impl Open {
         } else {
             series.duration_whole.observe(total.as_secs_f64());
         }
+        self.charge(&self.answered, series, settlement);
+        if let Some(cost) = settlement.cost().filter(|_| ended != Ended::Well) {
+            metrics.waste(provider, "cancelled_stream").add(cost);
+        }
+        if settlement.charge.is_some() {
+            self.drift(settlement);
+        }
+    }
+
+    /// Counts one part's tokens and money.
+    fn charge(&self, by: &Answered, series: &Series, settlement: &Settlement) {
+        let metrics = &self.books.metrics;
+        let usage = settlement.usage;
         let output = usage.completion.saturating_sub(usage.reasoning);
         let kinds = [usage.uncached(), usage.cached, usage.cache_write, output, usage.reasoning];
         for (counter, tokens) in series.tokens.iter().zip(kinds) {
@@ -231,20 +303,28 @@ impl Open {
             }
         }
         if let Source::Estimated(reason) = settlement.source {
-            metrics.estimated(provider, reason);
+            metrics.estimated(&by.provider, reason);
         }
         let (Some(charge), Some(cost)) = (settlement.charge, settlement.cost()) else {
-            metrics.unpriced(provider, model);
+            metrics.unpriced(&by.provider, &by.checkpoint);
             return;
         };
         series.cost.add(cost);
         for (counter, amount) in series.cost_components.iter().zip(components(&charge)) {
             counter.add(amount);
         }
-        if ended != Ended::Well {
-            metrics.waste(provider, "cancelled_stream").add(cost);
+    }
+
+    /// Attempts that were cancelled with the caller cost their prompts.
+    fn charge_left(&self) {
+        let metrics = &self.books.metrics;
+        for one in &self.left {
+            let series = metrics.series(&self.who.policy, &self.who.team, &one.provider, &one.checkpoint);
+            series.cost.add(one.cost);
+            // The first kind is the prompt's.
+            series.cost_components.iter().take(1).for_each(|prompt| prompt.add(one.cost));
+            metrics.waste(&one.provider, "cancelled_stream").add(one.cost);
         }
-        self.drift(settlement);
     }
 
     /// How far the provider's own statement is from what its card says.
@@ -262,29 +342,42 @@ impl Open {
         }
     }
 
-    fn log(&self, ended: Ended, settlement: &Settlement, total: Duration, ttft: Duration, wall: Timestamp) {
+    fn log(
+        &self,
+        ended: Ended,
+        settlement: &Settlement,
+        earlier: &[Settlement],
+        total: Duration,
+        wall: Timestamp,
+    ) {
         let (outcome, reason) = match ended {
             Ended::Well => ("ok", ""),
             Ended::CallerLeft => ("cancelled", ""),
             Ended::Broken(code) => ("upstream_error", code),
         };
-        let (who, by) = (&self.who, &self.answered);
+        let (who, by, ttft) = (&self.who, &self.answered, self.ttft);
+        let all = Bill::of_all(earlier.iter().chain([settlement]));
+        let left = self.left.iter().fold(0_i64, |sum, one| sum.saturating_add(one.cost.0));
+        let cost = all.cost.map(|cost| NanoUsd(cost.0.saturating_add(left)));
+        let source = earlier.iter().chain([settlement]).map(|one| one.source);
+        let source = source.reduce(|one, other| if is_estimate(one) { one } else { other });
         self.books.log.line(|line| {
             // Writing into memory cannot fail.
             let _ = write!(line, "{{\"ts\":\"{wall:.3}\",\"request_id\":\"");
             escape_into(line, who.id.as_str());
             line.extend_from_slice(b"\",\"model\":\"");
             escape_into(line, &who.model);
-            let Usage { prompt, cached, cache_write, completion, reasoning } = settlement.usage;
+            let Usage { prompt, cached, cache_write, completion, reasoning } = all.usage;
             let _ = write!(
                 line,
                 "\",\"endpoint\":\"{}\",\"policy\":\"{}\",\"team\":\"{}\",\"key\":\"{}\",\"route\":\"{}\",\"checkpoint\":\"{}\",\
                  \"attempts\":{},\"status\":200,\"outcome\":\"{outcome}\",\"stream\":{},\"prompt_tokens\":{prompt},\
                  \"cached_tokens\":{cached},\"cache_write_tokens\":{cache_write},\"completion_tokens\":{completion},\
                  \"reasoning_tokens\":{reasoning},\"usage\":\"{}\"",
-                who.endpoint, who.policy, who.team, who.key, by.route, by.checkpoint, by.attempts, who.stream, settlement.source.name(),
+                who.endpoint, who.policy, who.team, who.key, by.route, by.checkpoint, by.attempts, who.stream,
+                source.map_or("", Source::name),
             );
-            if let Some(cost) = settlement.cost() {
+            if let Some(cost) = cost {
                 let _ = write!(line, ",\"cost_usd\":{cost}");
             }
             if let Some(card) = &by.card {
@@ -300,14 +393,15 @@ impl Open {
                 ",\"ttft_ms\":{},\"total_ms\":{},\"overhead_us\":{}",
                 ttft.as_millis(),
                 total.as_millis(),
-                self.overhead().as_micros()
+                self.overhead.as_micros()
             );
             if !reason.is_empty() {
                 let _ = write!(line, ",\"reason\":\"{reason}\"");
             }
             failures_into(line, &by.failures);
+            parts_into(line, &self.parts, earlier);
             if let Some(kept) = &who.decision {
-                let (attempts, cost) = (by.attempts, settlement.cost());
+                let attempts = by.attempts;
                 kept.ended(&End { outcome, route: Some(&by.route), attempts, ttft: Some(ttft), total, cost }, line);
             }
             line.push(b'}');
@@ -334,6 +428,16 @@ pub fn failures_into(line: &mut Vec<u8>, failures: &[Reason]) {
         line.extend_from_slice(b"\"}");
     }
     line.push(b']');
+}
+
+const fn is_estimate(source: Source) -> bool {
+    matches!(source, Source::Estimated(_))
+}
+
+fn learn(lessons: &Lessons, now: Mono, settlement: &Settlement, whole: bool) {
+    let known = matches!(settlement.source, Source::Reported | Source::Stated);
+    let cost = settlement.charge.map(|charge| charge.total());
+    lessons.learn(now, known.then_some(&settlement.usage), whole, cost);
 }
 
 fn whole_pace(ended: Ended, completion: u64) -> bool {

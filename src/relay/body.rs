@@ -1,5 +1,6 @@
 //! The body a caller reads: frames as the upstream sends them, looked at on the way, with an idle limit and one ending.
 //!
+//! A stream that breaks off goes on with another route's words where it was given a [`Rescue`], and else ends in an error event.
 //! Back-pressure is the caller's: nothing is read from the upstream until the caller has taken what was. Dropping the body
 //! (the caller left) drops the upstream's, which closes or resets it, and closes the account.
 
@@ -20,12 +21,15 @@ use tokio::time::Sleep;
 use crate::api::envelope::Envelope;
 use crate::api::face::{Said, Untold};
 use crate::api::sse::Scanner;
-use crate::units::{Clock, Mono};
+use crate::units::{Clock, Mono, Reported, Usage};
 use crate::upstream::Streamed;
+use crate::upstream::trial::Course;
 
 use super::account::{Account, Ended};
-use super::faced::{self, Faced};
+use super::faced::Faced;
 use super::meter::{Flow, Meter, Out};
+use super::parts::Bill;
+use super::rescue::{Broke, Continued, Rescue, Rescued, Rescuing};
 
 /// A body of any of the three kinds a caller gets.
 pub enum RelayBody {
@@ -64,7 +68,7 @@ impl Body for RelayBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(pieces) => pieces.is_empty(),
-            Self::Stream(stream) => stream.upstream.is_none() && stream.out.is_empty(),
+            Self::Stream(stream) => matches!(stream.source, Source::Ended) && stream.out.is_empty(),
         }
     }
 
@@ -76,9 +80,9 @@ impl Body for RelayBody {
     }
 }
 
-/// A stream from one upstream to one caller.
+/// A stream from one upstream, or one after another, to one caller.
 pub struct StreamBody {
-    upstream: Option<Incoming>,
+    source: Source,
     events: Scanner,
     meter: Meter,
     face: Option<Box<Faced>>,
@@ -89,20 +93,43 @@ pub struct StreamBody {
     heard_at: Mono,
     /// Wakes us when the upstream may have been silent too long; moved on lazily, so that a token costs no timer work.
     idle: Pin<Box<Sleep>>,
+    rescue: Option<Rescue>,
+}
+
+/// Where a stream's bytes come from.
+enum Source {
+    Upstream(Incoming),
+    /// It broke off, and somebody is looked for who goes on.
+    Rescue(Box<Breakage>),
+    Ended,
+}
+
+/// A break that may be mended yet.
+struct Breakage {
+    search: Rescuing,
+    course: Arc<Course>,
+    reason: &'static str,
+    /// The upstream's own error event, which the caller gets if nobody goes on.
+    last_words: Out,
 }
 
 impl StreamBody {
     /// Goes on with `streamed`, whose first events were held back until now; told by `face`, if it is not the caller's shape.
+    /// `rescue` is for when it breaks off.
     pub fn new(
         streamed: Streamed,
-        meter: Meter,
+        mut meter: Meter,
         face: Option<Box<Faced>>,
         account: Account,
         clock: Arc<dyn Clock>,
         idle_timeout: Duration,
+        rescue: Option<Rescue>,
     ) -> Self {
+        if rescue.is_some() {
+            meter.keep();
+        }
         let mut body = Self {
-            upstream: Some(streamed.body),
+            source: Source::Upstream(streamed.body),
             events: streamed.events,
             meter,
             face,
@@ -112,6 +139,7 @@ impl StreamBody {
             clock,
             idle_timeout,
             idle: Box::pin(tokio::time::sleep(idle_timeout)),
+            rescue,
         };
         for event in &streamed.prelude {
             body.take(event);
@@ -124,7 +152,15 @@ impl StreamBody {
             if let Some(bytes) = self.out.pop_front() {
                 return Poll::Ready(Some(bytes));
             }
-            let Some(upstream) = self.upstream.as_mut() else { return Poll::Ready(None) };
+            let upstream = match &mut self.source {
+                Source::Ended => return Poll::Ready(None),
+                Source::Rescue(breakage) => {
+                    let rescued = ready!(breakage.search.as_mut().poll(cx));
+                    self.rescued(rescued);
+                    continue;
+                }
+                Source::Upstream(upstream) => upstream,
+            };
             match self.events.next_event() {
                 Ok(Some(event)) => {
                     self.take(&event);
@@ -132,7 +168,7 @@ impl StreamBody {
                 }
                 Ok(None) => {}
                 Err(_) => {
-                    self.broken("an event was too long");
+                    self.broken("an event was too long", Out::new());
                     continue;
                 }
             }
@@ -143,7 +179,7 @@ impl StreamBody {
                         self.events.push(bytes);
                     }
                 }
-                Poll::Ready(Some(Err(_))) => self.broken("the provider's connection broke"),
+                Poll::Ready(Some(Err(_))) => self.cut("the provider's connection broke"),
                 Poll::Ready(None) => self.upstream_ended(),
                 Poll::Pending => ready!(self.poll_idle(cx)),
             }
@@ -156,7 +192,7 @@ impl StreamBody {
             ready!(self.idle.as_mut().poll(cx));
             let silent = self.clock.now().mono.since(self.heard_at);
             if silent >= self.idle_timeout {
-                self.broken("the provider fell silent");
+                self.cut("the provider fell silent");
                 return Poll::Ready(());
             }
             let deadline = tokio::time::Instant::now() + self.idle_timeout.saturating_sub(silent);
@@ -165,26 +201,32 @@ impl StreamBody {
     }
 
     fn take(&mut self, event: &crate::api::sse::Event) {
-        if self.upstream.is_none() {
+        if !matches!(self.source, Source::Upstream(_)) {
             return;
         }
         let mut out = Out::new();
-        let account = self.account.as_ref();
-        let flow =
-            self.meter.take(event, |report, counted| account?.price(report, counted)?.cost(), &mut out);
+        let flow = self.meter.take(event, bill(self.account.as_ref()), &mut out);
         self.follow(flow, out);
+    }
+
+    /// The upstream's bytes stopped. If the answer had ended by then, only its report is missing.
+    fn cut(&mut self, reason: &'static str) {
+        if self.meter.is_finished() {
+            self.upstream_ended();
+        } else {
+            self.broken(reason, Out::new());
+        }
     }
 
     fn upstream_ended(&mut self) {
         if let Some(event) = self.events.finish() {
             self.take(&event);
-            if self.upstream.is_none() {
+            if !matches!(self.source, Source::Upstream(_)) {
                 return;
             }
         }
         let mut out = Out::new();
-        let account = self.account.as_ref();
-        let flow = self.meter.end(|report, counted| account?.price(report, counted)?.cost(), &mut out);
+        let flow = self.meter.end(bill(self.account.as_ref()), &mut out);
         self.follow(flow, out);
     }
 
@@ -192,38 +234,92 @@ impl StreamBody {
         if let Some(account) = self.account.as_mut() {
             account.note(self.meter.reported(), self.meter.counted());
         }
-        if self.face.is_some() {
-            if let Err(untold) = self.tell(flow, &out) {
-                return self.broken(untold.0);
-            }
-        } else {
-            self.out.extend(out.into_iter().filter(|bytes| !bytes.is_empty()));
-        }
         match flow {
-            Flow::On => {}
-            Flow::Ended => self.finish(Ended::Well),
-            Flow::Broken(reason) => self.broken(reason),
+            Flow::On => self.send(out),
+            Flow::Ended => self.send_end(out),
+            Flow::Broken(reason) => self.broken(reason, out),
         }
     }
 
-    /// Puts `out` into the words of the caller's face.
-    fn tell(&mut self, flow: Flow, out: &Out) -> Result<(), Untold> {
-        let Some(face) = self.face.as_mut() else { return Ok(()) };
-        let ended = (flow == Flow::Ended).then(|| {
-            let account = self.account.as_ref();
-            let settlement =
-                account.and_then(|account| account.price(self.meter.reported(), self.meter.counted()));
-            faced::tally(settlement.as_ref())
-        });
+    fn send(&mut self, out: Out) {
+        if let Err(untold) = self.tell(out, None) {
+            self.end_broken(untold.0, Out::new());
+        }
+    }
+
+    /// Sends the end of a stream that ended well.
+    fn send_end(&mut self, out: Out) {
+        let bill = bill(self.account.as_ref())(self.meter.reported(), self.meter.counted());
+        match self.tell(out, Some(bill)) {
+            Ok(()) => self.finish(Ended::Well),
+            Err(untold) => self.end_broken(untold.0, Out::new()),
+        }
+    }
+
+    /// Sends `out`, in the words of the caller's face if it has one; with a bill, the stream has ended with it.
+    fn tell(&mut self, out: Out, ended: Option<Bill>) -> Result<(), Untold> {
+        let Some(face) = self.face.as_mut() else {
+            self.out.extend(out.into_iter().filter(|bytes| !bytes.is_empty()));
+            return Ok(());
+        };
         let mut told = Vec::new();
-        let all = face.relay(out, ended.as_ref(), &mut told);
+        let all = face.relay(&out, ended.map(Bill::into).as_ref(), &mut told);
         self.out.extend((!told.is_empty()).then(|| Bytes::from(told)));
         all
     }
 
+    /// A stream broke: somebody goes on with it, or it ends. `last_words` is the upstream's own error event, if it sent one.
+    fn broken(&mut self, reason: &'static str, last_words: Out) {
+        // Nothing more is wanted of this upstream, whoever goes on.
+        self.source = Source::Ended;
+        if let (Some(rescue), Ok(so_far)) = (self.rescue.take(), self.meter.so_far()) {
+            if let Some(account) = self.account.as_mut() {
+                account.broke();
+            }
+            let course = Arc::clone(&rescue.course);
+            let search = (rescue.go_on)(Broke { so_far, reason });
+            self.source = Source::Rescue(Box::new(Breakage { search, course, reason, last_words }));
+            return;
+        }
+        self.end_broken(reason, last_words);
+    }
+
+    fn rescued(&mut self, rescued: Rescued) {
+        let Source::Rescue(breakage) = std::mem::replace(&mut self.source, Source::Ended) else { return };
+        let Breakage { reason, last_words, .. } = *breakage;
+        match rescued {
+            Rescued::By(continued) => self.resume(continued, reason),
+            Rescued::AtBound => {
+                let mut out = Out::new();
+                self.meter.end_at_bound(bill(self.account.as_ref()), &mut out);
+                self.send_end(out);
+            }
+            Rescued::Nobody => self.end_broken(reason, last_words),
+        }
+    }
+
+    fn resume(&mut self, continued: Continued, reason: &'static str) {
+        let Continued { so_far, streamed, answered, series, may_echo, resumed, next } = continued;
+        if let Some(account) = self.account.as_mut() {
+            account.hand_over(answered, series, reason);
+        }
+        self.meter.resume(&so_far, may_echo, &resumed);
+        self.rescue = Some(next);
+        self.events = streamed.events;
+        self.source = Source::Upstream(streamed.body);
+        self.heard_at = self.clock.now().mono;
+        for event in &streamed.prelude {
+            self.take(event);
+        }
+    }
+
     /// Ends a stream that broke: with the upstream's own error event if it sent one, else with ours; never with `[DONE]`.
-    fn broken(&mut self, reason: &'static str) {
-        if !self.meter.told() || self.face.is_some() {
+    fn end_broken(&mut self, reason: &'static str, last_words: Out) {
+        let has_told = !last_words.is_empty();
+        // A face that could tell no more tells of the break all the same.
+        let all = self.tell(last_words, None);
+        // A face tells of one break only, in the upstream's words where it had some.
+        if !has_told || all.is_err() || self.face.is_some() {
             let event = self.break_told(reason);
             self.out.extend((!event.is_empty()).then_some(event));
         }
@@ -250,9 +346,28 @@ impl StreamBody {
     }
 
     fn finish(&mut self, ended: Ended) {
-        self.upstream = None;
+        self.source = Source::Ended;
+        self.rescue = None;
         if let Some(account) = self.account.take() {
             account.close(ended);
         }
     }
+}
+
+impl Drop for StreamBody {
+    /// The caller left: whoever was being asked to go on is told so, and what that costs goes on the account.
+    fn drop(&mut self) {
+        if let Source::Rescue(breakage) = std::mem::replace(&mut self.source, Source::Ended) {
+            let course = Arc::clone(&breakage.course);
+            drop(breakage);
+            if let Some(account) = self.account.as_mut() {
+                account.left(course.left());
+            }
+        }
+    }
+}
+
+/// What an answer comes to, by its account.
+fn bill(account: Option<&Account>) -> impl Fn(Option<&Reported>, Usage) -> Bill {
+    move |report, counted| account.map_or_else(Bill::default, |account| account.bill(report, counted))
 }

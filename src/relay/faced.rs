@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use crate::api::face::{Said, Tally, Untold, Writer};
 use crate::api::sse::{Event, Scanner};
-use crate::ledger::{Settlement, Source};
 
 use super::meter::Out;
+use super::parts::Bill;
 
 /// One stream's face.
 #[derive(Debug)]
@@ -59,13 +59,11 @@ impl Faced {
     }
 }
 
-/// What a face tells of a settlement.
-pub fn tally(settlement: Option<&Settlement>) -> Tally {
-    settlement.map_or_else(Tally::default, |settlement| Tally {
-        usage: settlement.usage,
-        cost: settlement.cost(),
-        estimated: matches!(settlement.source, Source::Estimated(_)),
-    })
+impl From<Bill> for Tally {
+    fn from(bill: Bill) -> Self {
+        let Bill { cost, usage, estimated } = bill;
+        Self { usage, cost, estimated }
+    }
 }
 
 #[cfg(test)]
@@ -89,7 +87,7 @@ mod tests {
             scanner.push(Bytes::copy_from_slice(frame));
             while let Some(event) = scanner.next_event().unwrap() {
                 let mut out = Out::new();
-                let flow = meter.take(&event, |_, _| None, &mut out);
+                let flow = meter.take(&event, |_, _| Bill::default(), &mut out);
                 let tally = Tally::default();
                 faced.relay(&out, (flow == Flow::Ended).then_some(&tally), &mut all).unwrap();
             }

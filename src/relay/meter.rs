@@ -1,21 +1,29 @@
 //! What a stream's events mean: which go on as they came, which are held back, and when the stream has ended, well or not.
 //!
-//! Providers end their streams in six ways; OpenAI's is the one promised: exactly one usage chunk with empty `choices` if
+//! Where the policy wants a broken stream to be gone on with, it also keeps what was said (`transcript`) and joins what comes
+//! after the break (`seam`). Providers end their streams in six ways; OpenAI's is the one promised: exactly one usage chunk with empty `choices` if
 //! the caller asked and none if not, then `[DONE]`. A stream that breaks never looks whole. No I/O here.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::api::chunk::{self, Chunk};
-use crate::api::scan::{self, Span};
+use crate::api::continued::SoFar;
+use crate::api::scan;
 use crate::api::sse::Event;
 use crate::api::usage;
-use crate::units::{NanoUsd, Reported, Usage};
+use crate::units::{Reported, Usage};
+
+use super::chunks::{forward, own_chunk, usage_chunk, with_cost};
+use super::parts::Bill;
+use super::seam::{Identity, Joined, Seam};
+use super::transcript::Transcript;
 
 /// Bytes to send on, in order.
 pub type Out = SmallVec<[Bytes; 4]>;
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
+const NO_FINISH: &str = "the provider's stream ended before its answer did";
 
 /// Where a stream stands after an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +49,20 @@ pub struct Meter {
     usage_chunk: Option<Out>,
     /// The beginning of a chunk of our own in this stream.
     head: Option<Box<str>>,
-    /// Whether a fault was told to the caller already, by the upstream's own words.
-    told: bool,
+    /// What is kept so that another route can go on; `None`: none will be asked to.
+    kept: Option<Box<Kept>>,
+}
+
+/// What is kept of a stream that another route may have to go on with.
+#[derive(Debug, Default)]
+struct Kept {
+    transcript: Transcript,
+    /// What its chunks say alike; known from the first.
+    identity: Option<Identity>,
+    /// Behind a break: how what comes now is joined to what came before.
+    seam: Option<Seam>,
+    /// Tokens of the parts before.
+    tokens_before: u64,
 }
 
 impl Meter {
@@ -57,8 +77,56 @@ impl Meter {
             reported: None,
             usage_chunk: None,
             head: None,
-            told: false,
+            kept: None,
         }
+    }
+
+    /// Keeps what is said from now on, so that another route can go on where this one breaks off.
+    pub fn keep(&mut self) {
+        self.kept = Some(Box::default());
+    }
+
+    /// What another route would have to go on from, or why none can.
+    pub fn so_far(&self) -> Result<SoFar, &'static str> {
+        let kept = self.kept.as_deref().ok_or("nothing was kept")?;
+        if self.is_finished() {
+            return Err("it had ended");
+        }
+        kept.transcript.so_far(kept.tokens_before + self.tokens())
+    }
+
+    /// Another route goes on from `so_far`; `resumed` is what the caller is told of that, a JSON array. `may_echo`: it may begin
+    /// by saying all of it again.
+    pub fn resume(&mut self, so_far: &SoFar, may_echo: bool, resumed: &str) {
+        let Some(kept) = self.kept.as_deref_mut() else { return };
+        let identity = kept.identity.clone().unwrap_or_default();
+        kept.seam = Some(Seam::new(identity, so_far, may_echo, resumed));
+        let before = std::mem::replace(&mut kept.tokens_before, so_far.tokens);
+        let to_read = self.prompt_tokens + so_far.tokens.saturating_sub(before);
+        let (kept, head) = (self.kept.take(), self.head.take());
+        *self = Self { head, kept, ..Self::new(self.usage_asked, to_read) };
+    }
+
+    /// Whether every choice seen has had its finish reason.
+    pub const fn is_finished(&self) -> bool {
+        self.seen != 0 && self.seen & !self.finished == 0
+    }
+
+    /// The answer broke off where its caller's bound was reached: nothing is left to say but that.
+    pub fn end_at_bound(&mut self, bill: impl Fn(Option<&Reported>, Usage) -> Bill, out: &mut Out) {
+        if let Some(kept) = self.kept.as_deref_mut() {
+            let more = kept.seam.as_mut().map_or("", |seam| seam.extension());
+            if let Some(identity) = &kept.identity {
+                out.push(identity.chunk("", Some("length"), more).raw);
+            }
+        }
+        self.usage_at_end(bill, out);
+        out.push(Bytes::from_static(DONE));
+    }
+
+    /// Tokens of the part under way.
+    fn tokens(&self) -> u64 {
+        self.reported.map_or(0, |report| report.usage.completion).max(self.content_events)
     }
 
     /// What the provider reported so far.
@@ -71,16 +139,11 @@ impl Meter {
         self.content_events
     }
 
-    /// Whether the caller has been told of a fault by an event that went on.
-    pub const fn told(&self) -> bool {
-        self.told
-    }
-
-    /// Takes one event. `cost` prices a report.
+    /// Takes one event. `bill` says what a report, or else a count, comes to.
     pub fn take(
         &mut self,
         event: &Event,
-        cost: impl Fn(Option<&Reported>, Usage) -> Option<NanoUsd>,
+        bill: impl Fn(Option<&Reported>, Usage) -> Bill,
         out: &mut Out,
     ) -> Flow {
         let Some(data) = event.data() else {
@@ -88,7 +151,10 @@ impl Meter {
             return Flow::On;
         };
         if data.starts_with(b"[DONE]") {
-            self.usage_at_end(cost, out);
+            if !self.is_finished() {
+                return Flow::Broken(NO_FINISH);
+            }
+            self.usage_at_end(bill, out);
             out.push(event.raw.clone());
             return Flow::Ended;
         }
@@ -96,55 +162,105 @@ impl Meter {
             return Flow::Broken("an event was not JSON");
         };
         if chunk.error.is_some() {
-            self.told = true;
             out.push(event.raw.clone());
             return Flow::Broken("the provider reported an error");
         }
         if chunk.finish_is_fault {
             return Flow::Broken("the provider broke off its answer");
         }
-        if self.usage_asked && self.head.is_none() {
-            self.head = Some(head_of(&data, &chunk));
+        if self.kept.as_ref().is_some_and(|kept| kept.seam.is_some()) {
+            return self.join(&data, &chunk, bill, out);
         }
-        self.content_events += u64::from(chunk.has_content);
-        let finished_before = self.seen != 0 && self.seen & !self.finished == 0;
-        self.seen |= chunk.seen;
-        self.finished |= chunk.finished;
-        let Some(usage) = chunk.usage.clone() else {
-            forward(event, &data, &chunk, None, out);
+        let report = self.report(&data, &chunk);
+        self.heard(event, &data, &chunk, report, bill, out);
+        Flow::On
+    }
+
+    fn report(&mut self, data: &Bytes, chunk: &Chunk) -> Option<Reported> {
+        let usage = chunk.usage.clone()?;
+        let report = usage::read(&data[usage]).unwrap_or(Reported { odd: true, ..Reported::default() });
+        self.reported = Some(report);
+        Some(report)
+    }
+
+    /// Takes a chunk of a continuation.
+    fn join(
+        &mut self,
+        data: &Bytes,
+        chunk: &Chunk,
+        bill: impl Fn(Option<&Reported>, Usage) -> Bill,
+        out: &mut Out,
+    ) -> Flow {
+        let usage = self.report(data, chunk).map(|report| {
+            let Bill { cost, usage, estimated } = bill(Some(&report), self.counted());
+            Bytes::from(usage::write(&usage, cost, estimated))
+        });
+        let Some(seam) = self.kept.as_deref_mut().and_then(|kept| kept.seam.as_mut()) else {
             return Flow::On;
         };
-        let report =
-            usage::read(&data[usage.clone()]).unwrap_or(Reported { odd: true, ..Reported::default() });
-        self.reported = Some(report);
-        let is_usage_chunk = chunk.choice_count == 0 || (finished_before && !chunk.has_content);
-        match (is_usage_chunk, self.usage_asked) {
-            (true, true) => {
-                self.usage_chunk =
-                    Some(usage_chunk(event, &data, &chunk, &usage, cost(Some(&report), self.counted())));
-            }
-            (true, false) => {}
-            // Usage on the finish chunk: split off, so that the caller finds it where OpenAI puts it.
-            (false, true) if chunk.finished != 0 => {
-                forward(event, &data, &chunk, Some(usage.clone()), out);
-                let head = self.head.as_deref().unwrap_or_default();
-                let body = with_cost(
-                    data.slice(usage),
-                    report.cost.is_none().then(|| cost(Some(&report), self.counted())).flatten(),
-                );
-                self.usage_chunk = Some(own_chunk(head, body));
-            }
-            (false, _) => forward(event, &data, &chunk, None, out),
+        let Joined::Chunks(chunks) = seam.join(data, chunk, usage) else {
+            return Flow::Broken("the next route did not go on, but began anew");
+        };
+        for event in &chunks {
+            // Ours, and whole: they were made of a chunk that was.
+            let Some(data) = event.data() else { continue };
+            let Ok(chunk) = chunk::read(&data) else { continue };
+            let report = chunk.usage.clone().and_then(|usage| usage::read(&data[usage]).ok());
+            self.heard(event, &data, &chunk, report, &bill, out);
         }
         Flow::On
     }
 
-    /// The upstream's body is at its end without `[DONE]`: whole all the same if every choice had finished.
-    pub fn end(&mut self, cost: impl Fn(Option<&Reported>, Usage) -> Option<NanoUsd>, out: &mut Out) -> Flow {
-        if self.seen == 0 || self.seen & !self.finished != 0 {
-            return Flow::Broken("the provider's stream ended before its answer did");
+    /// Takes a chunk as the caller gets it, whose usage says `report`.
+    fn heard(
+        &mut self,
+        event: &Event,
+        data: &Bytes,
+        chunk: &Chunk,
+        report: Option<Reported>,
+        bill: impl Fn(Option<&Reported>, Usage) -> Bill,
+        out: &mut Out,
+    ) {
+        if self.usage_asked && self.head.is_none() {
+            self.head = Some(Identity::of(data, chunk).head().into());
         }
-        self.usage_at_end(cost, out);
+        if let Some(kept) = &mut self.kept {
+            kept.identity.get_or_insert_with(|| Identity::of(data, chunk));
+            kept.transcript.hear(data, chunk);
+        }
+        self.content_events += u64::from(chunk.has_content);
+        let finished_before = self.is_finished();
+        self.seen |= chunk.seen;
+        self.finished |= chunk.finished;
+        let (Some(usage), Some(report)) = (chunk.usage.clone(), report) else {
+            forward(event, data, chunk, None, out);
+            return;
+        };
+        let is_usage_chunk = chunk.choice_count == 0 || (finished_before && !chunk.has_content);
+        match (is_usage_chunk, self.usage_asked) {
+            (true, true) => {
+                let cost = bill(self.reported.as_ref(), self.counted()).cost;
+                self.usage_chunk = Some(usage_chunk(event, data, chunk, &usage, cost));
+            }
+            (true, false) => {}
+            // Usage on the finish chunk: split off, so that the caller finds it where OpenAI puts it.
+            (false, true) if chunk.finished != 0 => {
+                forward(event, data, chunk, Some(usage.clone()), out);
+                let head = self.head.as_deref().unwrap_or_default();
+                let cost = bill(self.reported.as_ref(), self.counted()).cost;
+                let body = with_cost(data.slice(usage), cost.filter(|_| report.cost.is_none()));
+                self.usage_chunk = Some(own_chunk(head, body));
+            }
+            (false, _) => forward(event, data, chunk, None, out),
+        }
+    }
+
+    /// The upstream's body is at its end without `[DONE]`: whole all the same if every choice had finished.
+    pub fn end(&mut self, bill: impl Fn(Option<&Reported>, Usage) -> Bill, out: &mut Out) -> Flow {
+        if !self.is_finished() {
+            return Flow::Broken(NO_FINISH);
+        }
+        self.usage_at_end(bill, out);
         out.push(Bytes::from_static(DONE));
         Flow::Ended
     }
@@ -154,7 +270,7 @@ impl Meter {
         Usage { prompt: self.prompt_tokens, completion: self.content_events, ..Usage::default() }
     }
 
-    fn usage_at_end(&mut self, cost: impl Fn(Option<&Reported>, Usage) -> Option<NanoUsd>, out: &mut Out) {
+    fn usage_at_end(&mut self, bill: impl Fn(Option<&Reported>, Usage) -> Bill, out: &mut Out) {
         if !self.usage_asked {
             return;
         }
@@ -163,9 +279,8 @@ impl Meter {
             return;
         }
         // Asked for, and never sent: the caller gets what is known, marked where it is our own count.
-        let (counts, estimated) =
-            self.reported.map_or((self.counted(), true), |report| (report.usage, report.odd));
-        let body = usage::write(&counts, cost(self.reported.as_ref(), self.counted()), estimated);
+        let Bill { cost, usage, estimated } = bill(self.reported.as_ref(), self.counted());
+        let body = usage::write(&usage, cost, estimated);
         out.extend(own_chunk(
             self.head.as_deref().unwrap_or_default(),
             [Bytes::from(body)].into_iter().collect(),
@@ -173,113 +288,21 @@ impl Meter {
     }
 }
 
-/// Sends an event on: as it came, but for a foreign finish reason and a usage that is sent apart.
-fn forward(event: &Event, data: &Bytes, chunk: &Chunk, usage_to_null: Option<Span>, out: &mut Out) {
-    let eos = chunk.finish.clone().filter(|span| &data[span.clone()] == b"\"eos\"");
-    if eos.is_none() && usage_to_null.is_none() {
-        out.push(event.raw.clone());
-        return;
-    }
-    let mut changes: SmallVec<[(Span, &'static [u8]); 2]> = SmallVec::new();
-    changes.extend(eos.map(|span| (span, &b"\"stop\""[..])));
-    changes.extend(usage_to_null.map(|span| (span, &b"null"[..])));
-    changes.sort_by_key(|(span, _)| span.start);
-    replaced(event, data, &changes, out);
-}
-
-/// The event with `changes` made in its data.
-fn replaced(event: &Event, data: &Bytes, changes: &[(Span, &'static [u8])], out: &mut Out) {
-    let (raw, offset) = in_one_line(event, data);
-    let mut at = 0;
-    for (span, instead) in changes {
-        out.push(raw.slice(at..offset + span.start));
-        out.push(Bytes::from_static(instead));
-        at = offset + span.end;
-    }
-    out.push(raw.slice(at..));
-}
-
-/// The event's bytes and where its data begins in them. Data over several lines is put on one: JSON does not mind.
-fn in_one_line(event: &Event, data: &Bytes) -> (Bytes, usize) {
-    if let Some(span) = event.data_span() {
-        return (event.raw.clone(), span.start);
-    }
-    let mut line = b"data: ".to_vec();
-    line.extend(data.iter().map(|&byte| if byte == b'\n' || byte == b'\r' { b' ' } else { byte }));
-    line.extend_from_slice(b"\n\n");
-    (Bytes::from(line), 6)
-}
-
-/// The provider's usage chunk with empty `choices` and the cost inside.
-fn usage_chunk(event: &Event, data: &Bytes, chunk: &Chunk, usage: &Span, cost: Option<NanoUsd>) -> Out {
-    let mut out = Out::new();
-    let (raw, offset) = in_one_line(event, data);
-    let mut changes: SmallVec<[(Span, Bytes); 2]> = SmallVec::new();
-    if chunk.choice_count > 0 {
-        changes.extend(chunk.choices.clone().map(|span| (span, Bytes::from_static(b"[]"))));
-    }
-    let states_cost = usage::read(&data[usage.clone()]).is_ok_and(|report| report.cost.is_some());
-    if let Some(cost) = cost.filter(|_| !states_cost) {
-        let at = usage.end - 1;
-        changes.push((at..at, cost_member(&data[usage.clone()], cost)));
-    }
-    changes.sort_by_key(|(span, _)| span.start);
-    let mut at = 0;
-    for (span, instead) in changes {
-        out.push(raw.slice(at..offset + span.start));
-        out.push(instead);
-        at = offset + span.end;
-    }
-    out.push(raw.slice(at..));
-    out
-}
-
-/// A usage object with the cost as its last member.
-pub fn with_cost(usage: Bytes, cost: Option<NanoUsd>) -> Out {
-    let Some(cost) = cost else { return [usage].into_iter().collect() };
-    let end = usage.len() - 1;
-    let member = cost_member(&usage, cost);
-    [usage.slice(..end), member, usage.slice(end..)].into_iter().collect()
-}
-
-fn cost_member(usage: &[u8], cost: NanoUsd) -> Bytes {
-    let empty = usage.iter().all(|byte| b"{} \t\r\n".contains(byte));
-    Bytes::from(format!("{}\"cost\":{cost}", if empty { "" } else { "," }))
-}
-
-/// `{"id":…,"object":…,"created":…,"model":…` in the stream's own words, for a chunk that the provider did not send.
-fn head_of(data: &Bytes, chunk: &Chunk) -> Box<str> {
-    let text = |span: &Option<Span>, otherwise: &str| {
-        span.as_ref().map_or_else(
-            || otherwise.to_owned(),
-            |span| String::from_utf8_lossy(&data[span.clone()]).into_owned(),
-        )
-    };
-    let (id, created, model) =
-        (text(&chunk.id, "\"\""), text(&chunk.created, "0"), text(&chunk.model, "\"\""));
-    format!("{{\"id\":{id},\"object\":\"chat.completion.chunk\",\"created\":{created},\"model\":{model}")
-        .into()
-}
-
-fn own_chunk(head: &str, usage: Out) -> Out {
-    let mut out = Out::new();
-    let head = if head.is_empty() { "{\"object\":\"chat.completion.chunk\"" } else { head };
-    out.push(Bytes::from(format!("data: {head},\"choices\":[],\"usage\":")));
-    out.extend(usage);
-    out.push(Bytes::from_static(b"}\n\n"));
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::sse::Scanner;
+    use crate::units::NanoUsd;
 
     fn relayed(stream: &str, usage_asked: bool) -> (String, Flow, Meter) {
         let mut scanner = Scanner::new(1 << 20);
         let mut meter = Meter::new(usage_asked, 3);
         let mut out = Out::new();
-        let cost = |_: Option<&Reported>, _: Usage| Some(NanoUsd(740_080));
+        let cost = |report: Option<&Reported>, counted: Usage| Bill {
+            cost: Some(NanoUsd(740_080)),
+            usage: report.map_or(counted, |report| report.usage),
+            estimated: report.is_none(),
+        };
         scanner.push(Bytes::copy_from_slice(stream.as_bytes()));
         let mut flow = Flow::On;
         while let Some(event) = scanner.next_event().unwrap() {
@@ -347,9 +370,9 @@ mod tests {
     #[test]
     fn r08_an_error_event_ends_it_even_when_done_follows() {
         let error = "data: {\"error\":{\"message\":\"worker died\",\"code\":500}}\n\n";
-        let (out, flow, meter) = relayed(&[TEXT, error, END].concat(), false);
+        let (out, flow, _) = relayed(&[TEXT, error, END].concat(), false);
         assert_eq!(out, [TEXT, error].concat());
-        assert!(matches!(flow, Flow::Broken(_)) && meter.told());
+        assert!(matches!(flow, Flow::Broken(_)));
     }
 
     #[test]

@@ -2,9 +2,16 @@
 
 pub mod account;
 pub mod body;
+mod chunks;
 pub mod faced;
 pub mod meter;
+mod parts;
+pub mod rescue;
+mod seam;
+mod transcript;
 pub mod whole;
 
 pub use account::{Account, Ended};
 pub use body::RelayBody;
+pub use parts::Bill;
+pub use rescue::Rescue;

@@ -7,7 +7,7 @@ use crate::api::usage;
 use crate::units::{NanoUsd, Reported};
 use crate::upstream::Whole;
 
-use super::meter;
+use super::chunks;
 
 /// What the provider reported in `whole`, if it did. Of an answer that nobody `writes`, all tokens are the prompt's, and some
 /// report no more than their sum.
@@ -32,7 +32,7 @@ pub fn body_with_cost(whole: &Whole, reported: Option<&Reported>, cost: Option<N
     }
     let own_cost = cost.filter(|_| reported.is_some_and(|report| report.cost.is_none()));
     if let (Some(span), Some(cost)) = (whole.chunk.usage.clone(), own_cost) {
-        let usage = meter::with_cost(body.slice(span.clone()), Some(cost));
+        let usage = chunks::with_cost(body.slice(span.clone()), Some(cost));
         // Only the inserted member matters: the pieces before and after are the body's own.
         if let [_, member, _] = usage.as_slice() {
             changes.push((span.end - 1, span.end - 1, member.clone()));

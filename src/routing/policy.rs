@@ -150,6 +150,7 @@ pub struct Budgeted {
 
 /// One policy.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a yes or no of the policy's file")]
 pub struct Policy {
     /// Its name, unique in a snapshot.
     pub name: Arc<str>,
@@ -173,6 +174,8 @@ pub struct Policy {
     pub probe: bool,
     /// Whether it acts.
     pub mode: Mode,
+    /// Whether answers that are no streams are asked for as streams.
+    pub stream_upstream: bool,
     /// Whether a route without a known price may serve.
     pub allow_unpriced: bool,
     /// Bound put on the answer when the caller gives none, in tokens, for pricing alone.
@@ -198,6 +201,7 @@ impl Policy {
             probe: true,
             mode: Mode::Live,
             price_age_max: None,
+            stream_upstream: false,
             allow_unpriced: false,
             output_tokens_assumed: 500,
         }

@@ -46,6 +46,8 @@ pub struct Pursuit {
     limit: Duration,
     attempts_max: usize,
     tried: SmallVec<[RouteId; 8]>,
+    /// How many of `tried` were not.
+    barred: usize,
     running: SmallVec<[Running; RUNNING_MAX]>,
     look_at: Option<Mono>,
     may_hedge: bool,
@@ -68,10 +70,24 @@ impl Pursuit {
             limit,
             attempts_max: usize::try_from(policy.fallback.attempts.max(1)).unwrap_or(usize::MAX),
             tried: SmallVec::new(),
+            barred: 0,
             running: SmallVec::new(),
             look_at: None,
             may_hedge: may_hedge && policy.hedging.on && policy.slo.ttft.is_some(),
         }
+    }
+
+    /// The same after `attempts` others for the same request; those `barred` are left out as if they had been tried.
+    #[must_use]
+    pub fn after(self, attempts: u32, barred: &[RouteId]) -> Self {
+        let before = usize::try_from(attempts).unwrap_or(usize::MAX);
+        let attempts_max = self.attempts_max.saturating_sub(before).saturating_add(barred.len());
+        Self { attempts_max, tried: SmallVec::from_slice(barred), barred: barred.len(), ..self }
+    }
+
+    /// How many attempts were made.
+    pub fn attempts(&self) -> usize {
+        self.tried.len().saturating_sub(self.barred)
     }
 
     /// Routes asked so far.

@@ -15,11 +15,12 @@ use crate::api::chunk::{self, Chunk};
 use crate::api::scan;
 use crate::api::sse::Scanner;
 use crate::providers::fault::{self, Class, Fault};
-use crate::providers::{Kind, request};
+use crate::providers::{Continuation, Kind, continuation, request};
 use crate::routing::Endpoint;
 
 use super::answer::{Answer, Streamed, Whole};
 use super::connect::{Client, RequestBody};
+use super::gather::gather;
 
 /// Largest whole answer taken, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -35,8 +36,12 @@ const PRELUDE_EVENTS_MAX: usize = 256;
 pub struct Target {
     /// Its dialect.
     pub kind: Kind,
+    /// How it goes on with an answer that another one began.
+    pub continuation: Continuation,
     /// As [`Endpoint::ALL`].
     uris: [Uri; Endpoint::ALL.len()],
+    /// Chat that goes on, where that has an address of its own.
+    prefix_uri: Option<Uri>,
     /// Authorization, content type and what else every request carries.
     headers: HeaderMap,
 }
@@ -54,7 +59,13 @@ pub enum Unusable {
 
 impl Target {
     /// A target at `base_url` (no slash at the end), with `key` as bearer token.
-    pub fn new(kind: Kind, base_url: &str, key: Option<&str>, extra: &HeaderMap) -> Result<Self, Unusable> {
+    pub fn new(
+        kind: Kind,
+        continuation: Continuation,
+        base_url: &str,
+        key: Option<&str>,
+        extra: &HeaderMap,
+    ) -> Result<Self, Unusable> {
         let base = base_url.trim_end_matches('/');
         let uri = |endpoint| format!("{base}{}", request::path_of(endpoint)).parse::<Uri>();
         let mut headers = extra.clone();
@@ -76,11 +87,16 @@ impl Target {
             uri(Endpoint::Embeddings)?,
             uri(Endpoint::Rerank)?,
         ];
-        Ok(Self { kind, uris, headers })
+        let is_prefix = continuation == Continuation::Prefix;
+        let prefix_uri = is_prefix.then(|| continuation::beta_url(base).parse()).transpose()?;
+        Ok(Self { kind, continuation, uris, prefix_uri, headers })
     }
 
-    fn uri(&self, endpoint: Endpoint) -> &Uri {
-        match endpoint {
+    fn uri(&self, call: &Call) -> &Uri {
+        if let (Some(uri), true, Endpoint::Chat) = (&self.prefix_uri, call.so_far.is_some(), call.endpoint) {
+            return uri;
+        }
+        match call.endpoint {
             Endpoint::Chat => &self.uris[0],
             Endpoint::Completions => &self.uris[1],
             Endpoint::Embeddings => &self.uris[2],
@@ -106,10 +122,13 @@ impl Target {
         failed
     }
 
-    fn request(&self, call: &Call, upstream_model: &str, caller_headers: &HeaderMap) -> Request<RequestBody> {
-        let mut sent = Request::new(RequestBody::new(request::body_for(self.kind, call, upstream_model)));
+    fn request(&self, asking: &Asking<'_>) -> Request<RequestBody> {
+        let Asking { call, upstream_model, caller_headers, gathered, .. } = *asking;
+        let body_for = if gathered.is_some() { request::body_as_stream } else { request::body_for };
+        let body = body_for(self.kind, self.continuation, call, upstream_model);
+        let mut sent = Request::new(RequestBody::new(body));
         *sent.method_mut() = Method::POST;
-        *sent.uri_mut() = self.uri(call.endpoint).clone();
+        *sent.uri_mut() = self.uri(call).clone();
         let mut headers = self.headers.clone();
         for name in request::forwarded_headers(self.kind) {
             if let Some(value) = caller_headers.get(*name) {
@@ -133,7 +152,7 @@ pub struct Failed {
 }
 
 impl Failed {
-    fn of(class: Class, message: impl Into<String>) -> Self {
+    pub(super) fn of(class: Class, message: impl Into<String>) -> Self {
         Self {
             fault: Fault { class, retry_after: None, message: message.into() },
             answer: None,
@@ -142,28 +161,52 @@ impl Failed {
     }
 }
 
-/// Sends `call` to `target` and waits until there is an answer worth showing, for at most `patience`.
-pub async fn attempt(
-    client: &Client,
-    target: &Target,
-    call: &Call,
-    upstream_model: &str,
-    caller_headers: &HeaderMap,
-    patience: Duration,
-) -> Result<Answer, Failed> {
-    let sent = target.request(call, upstream_model, caller_headers);
-    match tokio::time::timeout(patience, answered(client, target.kind, call, sent)).await {
-        Ok(outcome) => outcome.map_err(|failed| target.without_key(failed)),
-        Err(_) => Err(Failed::of(Class::Timeout, format!("no answer within {patience:?}"))),
-    }
+/// What is asked, and how long it may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// The request.
+    pub call: &'a Call,
+    /// What the route calls the model.
+    pub upstream_model: &'a str,
+    /// The request's head, of which a few fields go on.
+    pub caller_headers: &'a HeaderMap,
+    /// How long until there is an answer worth showing.
+    pub patience: Duration,
+    /// For an answer that is no stream and is asked for as one: how long it may be silent once it has begun, and how long
+    /// it may take in all.
+    pub gathered: Option<(Duration, Duration)>,
+}
+
+/// Asks `target` and waits until there is an answer worth showing.
+pub async fn attempt(client: &Client, target: &Target, asking: Asking<'_>) -> Result<Answer, Failed> {
+    let sent = target.request(&asking);
+    let began = tokio::time::Instant::now();
+    let answer = tokio::time::timeout(asking.patience, answered(client, target.kind, &asking, sent)).await;
+    let answer = match (answer, asking.gathered) {
+        (Ok(Ok(Answer::Streamed(streamed))), Some((idle, left))) => {
+            let gathering = gather(target.kind, asking.call.endpoint, *streamed, idle);
+            match tokio::time::timeout_at(began + left, gathering).await {
+                Ok(gathered) => gathered,
+                Err(_) => Err(late(left)),
+            }
+        }
+        (Ok(outcome), _) => outcome,
+        (Err(_), _) => Err(late(asking.patience)),
+    };
+    answer.map_err(|failed| target.without_key(failed))
+}
+
+fn late(after: Duration) -> Failed {
+    Failed::of(Class::Timeout, format!("no answer within {after:?}"))
 }
 
 async fn answered(
     client: &Client,
     kind: Kind,
-    call: &Call,
+    asking: &Asking<'_>,
     sent: Request<RequestBody>,
 ) -> Result<Answer, Failed> {
+    let call = asking.call;
     let response = client.request(sent).await.map_err(|error| Failed::of(Class::Connect, chain(&error)))?;
     let status = response.status();
     if !status.is_success() {
@@ -174,9 +217,9 @@ async fn answered(
     }
     let is_stream = content_type(response.headers()).starts_with("text/event-stream");
     match (call.stream, is_stream) {
-        (true, true) => first_content(kind, response).await,
+        (_, true) if call.stream || asking.gathered.is_some() => first_content(kind, response).await,
         // An error object where a stream was due, or a whole answer: neither is what the caller waits for.
-        (true, false) => {
+        (true, _) => {
             let (parts, body) = response.into_parts();
             let body = collect(body, content_length(&parts.headers), ERROR_BYTES_MAX).await?;
             Err(inside(kind, &body, "a whole answer came where a stream was asked for"))
@@ -226,7 +269,7 @@ fn fault_of_whole(chunk: &Chunk, endpoint: Endpoint) -> Option<&'static str> {
 }
 
 /// A fault that came under status 200.
-fn inside(kind: Kind, body: &Bytes, otherwise: &str) -> Failed {
+pub(super) fn inside(kind: Kind, body: &Bytes, otherwise: &str) -> Failed {
     let has_error = chunk::read(body).is_ok_and(|chunk| chunk.error.is_some());
     if has_error {
         let mut fault = fault::read_inside(kind, body);
@@ -321,7 +364,7 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// An error and what caused it, in one line for the log.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -15,6 +15,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::HeaderMap;
+use smallvec::SmallVec;
 
 use crate::api::body::Call;
 use crate::routing::choose::{decide_into, limit};
@@ -84,6 +85,21 @@ pub struct Errand<'a> {
     pub began: Mono,
     /// As above.
     pub limit: Duration,
+    /// The stream that broke off, if this is to go on with it.
+    pub broken: Option<&'a Broken>,
+}
+
+/// A stream that broke off after its caller had seen some of it.
+#[derive(Debug)]
+pub struct Broken {
+    /// Who broke it off, and how.
+    pub reason: Reason,
+    /// Attempts made for the request so far.
+    pub attempts: u32,
+    /// Whose budget further ones draw on.
+    pub budget: RouteId,
+    /// Routes that are not to be asked: who broke off, and who cannot go on.
+    pub barred: SmallVec<[RouteId; 8]>,
 }
 
 /// An answer, and how it came about.
@@ -136,12 +152,16 @@ impl Upstreams {
     /// cancels the attempts under way.
     pub async fn serve(&self, errand: &Errand<'_>, decision: &mut Decision) -> Result<Served, Error> {
         let began = self.clock.now().mono;
-        if let Some(mut budget) = self.budget(errand) {
-            budget.deposit(began);
-        }
         let due = limit(errand.policy, &errand.facts);
         let mut pursuit = Pursuit::new(errand.began, due, errand.policy, errand.facts.may_hedge);
         let mut story = Story::default();
+        if let Some(broken) = errand.broken {
+            // To go on with a broken stream is to try again: it is counted, and paid for, as that.
+            pursuit = pursuit.after(broken.attempts, &broken.barred);
+            story.failures.push(broken.reason.clone());
+        } else if let Some(mut budget) = self.budget(errand) {
+            budget.deposit(began);
+        }
         let beaten = AtomicBool::new(false);
         // The first lane is part of this future; a second one, which few requests need, is made when it is.
         let mut front = pin!(None);
@@ -188,7 +208,9 @@ impl Upstreams {
                     if let Some(mut budget) = self.budget(errand) {
                         budget.answered(brought.answered);
                     }
-                    let attempts = u32::try_from(pursuit.tried().len()).unwrap_or(u32::MAX);
+                    let before = errand.broken.map_or(0, |broken| broken.attempts);
+                    let attempts =
+                        u32::try_from(pursuit.attempts()).unwrap_or(u32::MAX).saturating_add(before);
                     return Ok(served(errand, brought, candidate, attempts, story.failures));
                 }
                 Event::Over(at, Err(failed)) => {
@@ -230,7 +252,7 @@ impl Upstreams {
     /// What a request's extra attempts draw on: the budget of the first route of its name, whichever checkpoint they go to.
     /// A request deposits nowhere else.
     fn budget(&self, errand: &Errand<'_>) -> Option<MutexGuard<'_, RetryBudget>> {
-        let route = errand.facts.eligible.first()?;
+        let route = errand.broken.map(|broken| &broken.budget).or_else(|| errand.facts.eligible.first())?;
         // A panic while it was held can only have left a credit half counted.
         Some(self.budgets.get(usize::from(route.0))?.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -365,6 +387,8 @@ impl Upstreams {
         is_hedge: bool,
     ) -> Option<Trial<'a>> {
         let (route, target, health) = self.parts(errand, candidate.route)?;
+        let fallback = &errand.policy.fallback;
+        let as_stream = errand.policy.stream_upstream && !errand.call.stream && errand.call.endpoint.writes();
         Some(Trial {
             route,
             target,
@@ -373,7 +397,8 @@ impl Upstreams {
             headers: errand.headers,
             reading: candidate.reading(),
             prompt_cost: self.prompt_cost(errand, route, candidate),
-            patience: Patience::of(errand.call, errand.policy.fallback.first_token_timeout, left),
+            patience: Patience::of(errand.call, as_stream, fallback.first_token_timeout, left),
+            gathered: as_stream.then_some((fallback.idle_timeout, left)),
             beaten: Some(beaten),
             course: Some(errand.course),
             hedge_of: is_hedge.then_some(&*errand.policy.name),

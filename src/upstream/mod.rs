@@ -11,6 +11,7 @@ pub mod connect;
 pub mod demand;
 pub mod error;
 pub mod fallback;
+mod gather;
 pub mod health;
 pub mod prefix;
 pub mod probe;

@@ -38,7 +38,8 @@ impl Story {
         let Some(route) = errand.routes.get(usize::from(id.0)) else { return };
         let class = failed.fault.class;
         let reason = Reason { route: Arc::clone(&route.name), fault: failed.fault, answer: failed.answer };
-        if !class.elsewhere() {
+        // What goes on with an answer was found good once: a refusal is of the way in which this route goes on.
+        if !class.elsewhere() && errand.broken.is_none() {
             // No other route would differ.
             self.refused = Some(Box::new(reason));
             return;

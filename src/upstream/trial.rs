@@ -19,7 +19,7 @@ use crate::telemetry::Metrics;
 use crate::units::{Clock, Mono, NanoUsd, PicoUsd};
 
 use super::answer::Answer;
-use super::attempt::{Failed, Target, attempt};
+use super::attempt::{Asking, Failed, Target, attempt};
 use super::fallback::Upstreams;
 use super::health::RouteHealth;
 
@@ -81,6 +81,8 @@ pub(super) struct Trial<'a> {
     /// What reading the prompt costs there, where a price is known.
     pub(super) prompt_cost: Option<PicoUsd>,
     pub(super) patience: Patience,
+    /// For an answer that is no stream and is asked for as one: how long it may be silent, and how long it may take.
+    pub(super) gathered: Option<(Duration, Duration)>,
     /// Set by whoever drives, once another attempt has won.
     pub(super) beaten: Option<&'a AtomicBool>,
     /// Of the request that it is for, if a caller sent it.
@@ -140,8 +142,8 @@ pub(super) struct Patience {
 
 impl Patience {
     /// For `call`, of which `left` is left, where a first token may take `first_token`.
-    pub(super) fn of(call: &Call, first_token: Duration, left: Duration) -> Self {
-        let granted = if call.stream {
+    pub(super) fn of(call: &Call, as_stream: bool, first_token: Duration, left: Duration) -> Self {
+        let granted = if call.stream || as_stream {
             first_token
         } else {
             let tokens = call.output_tokens_max.unwrap_or(TOKENS_UNBOUNDED).min(1 << 20);
@@ -162,15 +164,14 @@ impl Upstreams {
             course.asked.fetch_add(1, Ordering::Relaxed);
         }
         let mut open = Open { upstreams: self, trial: &trial, id, sent, outcome: "cancelled" };
-        let outcome = attempt(
-            &self.client,
-            trial.target,
+        let asking = Asking {
             call,
-            &route.upstream_model,
-            trial.headers,
-            trial.patience.limit,
-        )
-        .await;
+            upstream_model: &route.upstream_model,
+            caller_headers: trial.headers,
+            patience: trial.patience.limit,
+            gathered: trial.gathered,
+        };
+        let outcome = attempt(&self.client, trial.target, asking).await;
         let answered = self.clock.now().mono;
         open.outcome = outcome.as_ref().map_or_else(outcome_of, |_| "ok");
         match outcome {

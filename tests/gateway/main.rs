@@ -15,6 +15,7 @@
 mod bad_input;
 mod cost;
 mod fallback;
+mod faults;
 mod fidelity;
 mod hedges;
 mod isolation;
@@ -27,10 +28,16 @@ mod outages;
 mod overload;
 mod reload;
 mod rerank;
+mod rescue;
+#[cfg(feature = "embedded-engine")]
+mod rescue_engine;
+mod rescue_faces;
+mod rescue_refused;
 mod responses;
 mod shadow;
 mod steering;
 mod stopping;
+mod stream_upstream;
 
 use serde_json::{Value, json};
 use tollway_test_support::{Config, Dialect, FakeProvider, Gateway, Kind, Model, Price, Provider, Response};

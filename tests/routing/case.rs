@@ -330,6 +330,7 @@ impl PolicyCase {
             hedging: Hedging { on: self.hedge, ..Hedging::default() },
             probe: true,
             mode: Mode::Live,
+            stream_upstream: false,
             allow_unpriced: self.allow_unpriced,
             output_tokens_assumed: 500,
             price_age_max: None,

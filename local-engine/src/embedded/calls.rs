@@ -35,7 +35,10 @@ pub(crate) struct Prepared {
 /// Reads a chat's body.
 pub(crate) fn chat(model: &Model, answer_tokens_default: u32, body: &[u8]) -> Result<Prepared, ApiError> {
     let chat = Chat::parse(body, &model.name)?;
-    let prompt = model.tokenize_prompt(&render(model, chat.messages, &chat.form)?);
+    let mut prompt = render(model, chat.messages, &chat.form)?;
+    // The template has opened the assistant's message; what was said of it comes right behind.
+    prompt.extend(chat.begun.map(|begun| model.defuse(&begun)));
+    let prompt = model.tokenize_prompt(&prompt);
     fits(model, "messages", &prompt)?;
     let answer = Answer::chat(&model.name, &chat.form, count(prompt.len()), chat.options.include_usage);
     prepare(model, answer_tokens_default, prompt, &chat.form, chat.options, answer)

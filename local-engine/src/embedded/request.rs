@@ -14,6 +14,8 @@ use super::{
 pub(crate) struct Chat {
     /// Messages with text content only.
     pub(crate) messages: Vec<Value>,
+    /// The beginning of the answer, which somebody else has said: the answer goes on from it.
+    pub(crate) begun: Option<String>,
     pub(crate) options: Options,
     pub(crate) form: Form,
 }
@@ -45,11 +47,15 @@ impl Chat {
         if list.is_empty() {
             return Err(ApiError::field("messages", "`messages` is empty; give at least one message"));
         }
-        let messages = list
+        let mut messages = list
             .iter()
             .enumerate()
             .map(|(index, message)| read_message(index, message))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
+        let begun = match fields.boolean("continue_final_message")? {
+            Some(true) => Some(begun(&fields, &mut messages)?),
+            Some(false) | None => None,
+        };
         let form = match tools::forced(fields.any("tools"), fields.any("tool_choice"))? {
             Some(functions) => Form::Call(functions),
             None => fields.form()?,
@@ -60,8 +66,28 @@ impl Chat {
                 "the local engine gives no `logprobs`; leave `logprobs` and `top_logprobs` out",
             ));
         }
-        Ok(Self { messages, options: fields.options()?, form })
+        Ok(Self { messages, begun, options: fields.options()?, form })
     }
+}
+
+/// Takes the last message, an assistant's, as the beginning of the answer.
+fn begun(fields: &Fields, messages: &mut Vec<Value>) -> Result<String, ApiError> {
+    if fields.boolean("add_generation_prompt")? == Some(true) {
+        return Err(ApiError::field(
+            "add_generation_prompt",
+            "`add_generation_prompt` begins a new message, `continue_final_message` goes on with the last one; leave one out",
+        ));
+    }
+    let last = messages.last().filter(|message| message["role"] == "assistant");
+    let text = last.and_then(|message| message["content"].as_str()).map(str::to_owned);
+    let (Some(text), true) = (text, messages.len() > 1) else {
+        return Err(ApiError::field(
+            "continue_final_message",
+            "`continue_final_message` needs an assistant's message at the end of `messages`",
+        ));
+    };
+    messages.pop();
+    Ok(text)
 }
 
 impl Completion {
@@ -161,6 +187,10 @@ mod tests {
             (json!({"model": "m", "messages": user, "max_tokens": 0}), "max_tokens"),
             (json!({"model": "m", "messages": user, "stop": ["a", "b", "c", "d", "e"]}), "stop"),
             (json!({"model": "m", "messages": user, "stop": ""}), "stop"),
+            (
+                json!({"model": "m", "messages": user, "continue_final_message": true}),
+                "continue_final_message",
+            ),
             (json!({"model": "m", "messages": user, "logprobs": true}), "logprobs"),
             (json!({"model": "m", "messages": user, "logit_bias": {"x": 1}}), "logit_bias"),
             (

@@ -152,3 +152,26 @@ fn several_answers_are_written_at_once() {
         together.iter().all(|answer| answer["usage"]["completion_tokens"] == 40 && !text(answer).is_empty())
     );
 }
+
+#[test]
+fn an_answer_that_somebody_else_began_is_gone_on_with() {
+    let worker = Worker::start(&[]);
+    let events = worker.stream(&json!({"max_tokens": 40}));
+    let pieces: Vec<&str> =
+        events.iter().filter_map(|event| event["choices"][0]["delta"]["content"].as_str()).collect();
+    let whole = pieces.concat();
+    let asked = json!({"role": "user", "content": "Write one sentence about the sea."});
+    for said in 1..pieces.len() {
+        let begun = pieces[..said].concat();
+        let begun = begun.trim_end();
+        if begun.is_empty() {
+            continue;
+        }
+        let messages = json!([asked, {"role": "assistant", "content": begun}]);
+        let answer = worker
+            .chat(&json!({"messages": messages, "max_tokens": 40, "continue_final_message": true,
+            "add_generation_prompt": false}));
+        let going_on = format!("{begun}{}", text(&answer));
+        assert!(going_on.starts_with(&whole), "after {said}: {going_on:?} is not {whole:?}");
+    }
+}

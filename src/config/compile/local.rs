@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::snapshot::{LocalEngine, Provider};
 use crate::pricing::PriceCard;
-use crate::providers::Kind;
+use crate::providers::{Continuation, Kind};
 use crate::routing::{Retention, Route};
 
 use super::providers::Made;
@@ -26,6 +26,7 @@ impl Made {
             base_url: None,
             api_key: None,
             headers: Vec::new(),
+            continuation: Continuation::of(Kind::Local),
             region: Some("local".into()),
             allow_link_local: false,
             usable: usable.clone(),

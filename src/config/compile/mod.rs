@@ -8,6 +8,7 @@ mod local;
 mod names;
 mod policies;
 pub(crate) mod prices;
+mod provider_words;
 mod providers;
 mod settings;
 mod store;

@@ -97,6 +97,7 @@ fn built_in(name: &str) -> Policy {
         hedging: Hedging::default(),
         probe: true,
         mode: Mode::Live,
+        stream_upstream: false,
         allow_unpriced: false,
         output_tokens_assumed: OUTPUT_TOKENS_ASSUMED,
         price_age_max: Some(PRICE_AGE_MAX),
@@ -135,6 +136,7 @@ fn policy(reader: &Reader<'_>, typed: &PolicyDocument, name: Arc<str>, made: &Ma
             None | Some(ModeWord::Live) => Mode::Live,
             Some(ModeWord::Shadow) => Mode::Shadow,
         },
+        stream_upstream: typed.stream_upstream.as_ref().is_some_and(|flag| flag.0),
         allow_unpriced: typed.allow_unpriced.as_ref().is_some_and(|flag| flag.0),
         output_tokens_assumed: typed
             .output_tokens_assumed
@@ -278,15 +280,6 @@ fn price_age_max(typed: &PolicyDocument) -> Option<Duration> {
 
 /// What the format has and this version does not do yet.
 fn say_what_waits(reader: &Reader<'_>, typed: &PolicyDocument) {
-    let resume = typed.fallback.as_ref().and_then(|fallback| fallback.midstream.as_ref());
-    if let Some(word) = resume.filter(|word| word.value == MidstreamWord::Resume) {
-        super::not_yet(
-            reader,
-            word.spot,
-            "`midstream: resume`",
-            "a stream that breaks ends with an error event",
-        );
-    }
     if let Some(budget) = &typed.budget {
         if let Some(when) = &budget.when_spent {
             let help =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Uri;
 
 use crate::config::document::TollwayDocument;
-use crate::config::document::gateway::{CapabilityWord, KindWord, ModelDocument, ProviderDocument};
+use crate::config::document::gateway::{ModelDocument, ProviderDocument};
 use crate::config::naming;
 use crate::config::node::Spot;
 use crate::config::problem::nearest;
@@ -13,12 +13,13 @@ use crate::config::read::{At, Reader};
 use crate::config::snapshot::{Provider, Settings, Unusable};
 use crate::pricing::PriceCard;
 use crate::pricing::book::{self, Book, BookRow};
-use crate::providers::Kind;
+use crate::providers::{Continuation, Kind};
 use crate::routing::{Capabilities, Retention, Route};
 
 use super::address::checked_url;
 use super::contract::{Contract, contract_prices, refuse_stray_prices};
 use super::prices;
+use super::provider_words::{capabilities, continuation_of, kind_of};
 
 /// What came of the providers.
 pub(super) struct Made {
@@ -171,6 +172,11 @@ impl One<'_> {
         }
         made.providers.push(Provider {
             headers: self.headers(),
+            continuation: self
+                .record
+                .continuation
+                .as_ref()
+                .map_or(Continuation::of(self.kind), |word| continuation_of(word.value)),
             allow_link_local: self.record.allow_link_local.as_ref().is_some_and(|flag| flag.0),
             api_key: key.and_then(Result::ok),
             name: self.name,
@@ -405,36 +411,4 @@ impl Made {
             self.route_provider.push(place);
         }
     }
-}
-
-const fn kind_of(word: KindWord) -> Kind {
-    match word {
-        KindWord::OpenRouter => Kind::OpenRouter,
-        KindWord::Together => Kind::Together,
-        KindWord::Fireworks => Kind::Fireworks,
-        KindWord::DeepSeek => Kind::DeepSeek,
-        KindWord::DashScope => Kind::DashScope,
-        KindWord::Hunyuan => Kind::Hunyuan,
-        KindWord::ModelArts => Kind::ModelArts,
-        KindWord::OpenAi => Kind::OpenAi,
-        KindWord::Vllm => Kind::Vllm,
-        KindWord::Sglang => Kind::Sglang,
-    }
-}
-
-fn capabilities(kind: Kind, typed: &ModelDocument) -> Capabilities {
-    let Some(typed) = &typed.capabilities else { return kind.capabilities() };
-    typed.value.iter().fold(Capabilities::default(), |all, word| {
-        all.with(match word.value {
-            CapabilityWord::Chat => Capabilities::CHAT,
-            CapabilityWord::Completions => Capabilities::COMPLETIONS,
-            CapabilityWord::Embeddings => Capabilities::EMBEDDINGS,
-            CapabilityWord::Rerank => Capabilities::RERANK,
-            CapabilityWord::Tools => Capabilities::TOOLS,
-            CapabilityWord::JsonSchema => Capabilities::JSON_SCHEMA,
-            CapabilityWord::ForcedTool => Capabilities::FORCED_TOOL,
-            CapabilityWord::ManyChoices => Capabilities::MANY_CHOICES,
-            CapabilityWord::Logprobs => Capabilities::LOGPROBS,
-        })
-    })
 }

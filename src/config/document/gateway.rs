@@ -166,10 +166,29 @@ record! {
         headers: Pairs<Secret>,
         /// What it serves. On a built-in provider this replaces the price book's list.
         models: Vec<At<ModelDocument>>,
+        /// How it is asked to go on with an answer that another provider began and broke off, under policies with
+        /// `midstream: resume`. Default: as its kind is known to.
+        continuation: ContinuationWord,
         /// Allows a `base_url` on a link-local address, where cloud machines keep their metadata.
         allow_link_local: Flag,
         /// `false` leaves it aside.
         enabled: Flag,
+    }
+}
+
+choice! {
+    /// How a provider goes on with an assistant's message.
+    pub enum ContinuationWord {
+        /// Not at all.
+        None = "none",
+        /// An assistant's message at the end is gone on with, without being asked to.
+        Prefill = "prefill",
+        /// As vLLM and SGLang do: the request says `continue_final_message`.
+        FinalMessage = "continue_final_message",
+        /// As DeepSeek does: the message says `prefix`, and the request goes to the beta address.
+        Prefix = "prefix",
+        /// As Alibaba does: the message says `partial`.
+        Partial = "partial",
     }
 }
 

@@ -46,6 +46,9 @@ record! {
         budget: BudgetDocument,
         /// Keeps answers.
         cache: CacheDocument,
+        /// Whether answers that are no streams are asked of providers as streams and put together here, so that time-outs
+        /// count from token to token. Default: false.
+        stream_upstream: Flag,
         /// Whether a route without a known price may serve. Default: false.
         allow_unpriced: Flag,
         /// Answer length that expected costs assume where a caller sets none, in tokens. Default 512.

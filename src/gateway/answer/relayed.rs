@@ -1,48 +1,65 @@
 //! The way's last step: an answer becomes the response, its account open until the last byte has gone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::Response;
+use http::{HeaderMap, Response};
+use smallvec::SmallVec;
 
 use crate::api::body::Call;
 use crate::api::face::Start;
 use crate::gateway::auth::Caller;
 use crate::gateway::failure::Failure;
+use crate::gateway::intake::Tags;
 use crate::gateway::live::Live;
 use crate::gateway::reply;
 use crate::relay::account::{Account, Answered, Ended, Who};
 use crate::relay::body::StreamBody;
-use crate::relay::faced::{self, Faced};
+use crate::relay::faced::Faced;
 use crate::relay::meter::Meter;
 use crate::relay::{RelayBody, whole};
+use crate::routing::Route;
 use crate::telemetry::InFlight;
 use crate::units::{Now, Usage};
 use crate::upstream::fallback::Served;
 use crate::upstream::{Answer, Lessons};
 
 use super::Way;
+use super::decided::Asked;
+use super::rescue::{self, Kit};
+
+/// What the last step needs of the steps before.
+pub(super) struct Gathered<'w> {
+    pub(super) live: &'w Arc<Live>,
+    pub(super) policy_at: usize,
+    pub(super) caller: Caller<'w>,
+    pub(super) call: Call,
+    pub(super) tags: Tags,
+    pub(super) headers: &'w HeaderMap,
+    pub(super) asked: Asked,
+    /// How long the request may take in all.
+    pub(super) limit: Duration,
+    /// Since when it was waited for upstreams.
+    pub(super) waits_from: Now,
+    pub(super) in_flight: InFlight,
+}
 
 impl Way {
-    #[expect(clippy::too_many_arguments, reason = "what the way has gathered by its last step")]
     pub(super) fn relayed(
         &mut self,
-        live: &Arc<Live>,
-        policy_at: usize,
-        caller: &Caller<'_>,
-        call: &Call,
+        gathered: Gathered<'_>,
         served: Served,
         lessons: Lessons,
-        asked: Now,
-        in_flight: InFlight,
     ) -> Result<Response<RelayBody>, Failure> {
-        let Served { answer, candidate, attempts, answered, failures, underway, .. } = served;
+        let Gathered { live, policy_at, caller, call, tags, headers, asked, limit, waits_from, in_flight } =
+            gathered;
         let snapshot = &live.snapshot;
-        let (Some(route), Some(policy)) = (snapshot.route(candidate.route), snapshot.policies.get(policy_at))
-        else {
+        let id = served.candidate.route;
+        let (Some(route), Some(policy)) = (snapshot.route(id), snapshot.policies.get(policy_at)) else {
             return Err(Failure::Bug);
         };
-        self.trail.route = live.route_names.get(usize::from(candidate.route.0)).cloned();
-        self.trail.attempts = attempts;
+        self.trail.route = live.route_names.get(usize::from(id.0)).cloned();
+        self.trail.attempts = served.attempts;
         let books = self.gateway.books.clone();
         let who = Who {
             id: self.id.clone(),
@@ -54,31 +71,11 @@ impl Way {
             stream: call.stream,
             decision: self.seen.decision.take(),
         };
-        let waited = answered.since(asked.mono);
-        let by = Answered {
-            provider: Arc::clone(&route.provider),
-            checkpoint: Arc::clone(&route.checkpoint),
-            route: Arc::clone(&route.name),
-            card: route.price.clone(),
-            underway,
-            lessons,
-            attempts,
-            failures,
-            answered,
-            asked: asked.mono,
-            at: jiff::SignedDuration::try_from(waited)
-                .ok()
-                .and_then(|w| asked.wall.checked_add(w).ok())
-                .unwrap_or(asked.wall),
-        };
-        let series = live.series(
-            &books.metrics,
-            policy_at,
-            caller.key.map(|(place, _)| place),
-            caller.team(),
-            candidate.route,
-        );
-        let clock = Arc::clone(&books.clock);
+        let attempts = served.attempts;
+        let (by, answer) = answered(route, served, lessons, waits_from);
+        let key = caller.key.map(|(place, _)| place);
+        let series = live.series(&books.metrics, policy_at, key, caller.team(), id);
+        let (clock, metrics) = (Arc::clone(&books.clock), Arc::clone(&books.metrics));
         let mut account = Account::open(books, who, by, series, in_flight, self.began.mono);
         let prompt_tokens = call.prompt_tokens_estimated();
         let start = Start { request_id: self.id.as_str(), at_s: self.began.wall.as_second(), prompt_tokens };
@@ -92,12 +89,12 @@ impl Way {
                 };
                 let counted =
                     if call.endpoint.writes() { counted } else { Usage { completion: 0, ..counted } };
-                let settlement = account.price(reported.as_ref(), counted);
-                let cost = settlement.and_then(|settlement| settlement.cost());
+                let bill = account.bill(reported.as_ref(), counted);
+                let cost = bill.cost;
                 let body = match &call.face {
                     None => RelayBody::pieces(whole::body_with_cost(&answer, reported.as_ref(), cost)),
                     Some(face) => {
-                        match face.whole(&answer.body, &start, &faced::tally(settlement.as_ref())) {
+                        match face.whole(&answer.body, &start, &bill.into()) {
                             Ok(told) => RelayBody::of(told),
                             Err(untold) => {
                                 // Paid for, and of no use: the account says so, and the caller is told.
@@ -114,13 +111,51 @@ impl Way {
                 response
             }
             Answer::Streamed(streamed) => {
-                let headers = streamed.headers.clone();
+                let answer_headers = streamed.headers.clone();
                 let meter = Meter::new(call.include_usage, prompt_tokens);
                 let face = call.face.as_ref().map(|face| Box::new(Faced::new(face.writer(&start))));
+                let rescue = rescue::is_wanted(policy, &call).then(|| {
+                    let kit = Kit {
+                        live: Arc::clone(live),
+                        metrics,
+                        policy_at,
+                        key,
+                        call,
+                        headers: headers.clone(),
+                        tags,
+                        asked,
+                        began: self.began.mono,
+                        limit,
+                        broken: SmallVec::from_iter([id]),
+                        attempts,
+                        told: String::new(),
+                    };
+                    kit.rescue()
+                });
                 let idle_timeout = policy.fallback.idle_timeout;
-                let body = StreamBody::new(*streamed, meter, face, account, clock, idle_timeout);
-                reply::answer(&headers, true, None, RelayBody::Stream(Box::new(body)))
+                let body = StreamBody::new(*streamed, meter, face, account, clock, idle_timeout, rescue);
+                reply::answer(&answer_headers, true, None, RelayBody::Stream(Box::new(body)))
             }
         })
     }
+}
+
+/// Who gave an answer that was waited for since `asked`, and the answer.
+pub(super) fn answered(route: &Route, served: Served, lessons: Lessons, asked: Now) -> (Answered, Answer) {
+    let Served { answer, attempts, answered, failures, underway, .. } = served;
+    let waited = jiff::SignedDuration::try_from(answered.since(asked.mono)).ok();
+    let by = Answered {
+        provider: Arc::clone(&route.provider),
+        checkpoint: Arc::clone(&route.checkpoint),
+        route: Arc::clone(&route.name),
+        card: route.price.clone(),
+        underway,
+        lessons,
+        attempts,
+        failures,
+        answered,
+        asked: asked.mono,
+        at: waited.and_then(|waited| asked.wall.checked_add(waited).ok()).unwrap_or(asked.wall),
+    };
+    (by, answer)
 }

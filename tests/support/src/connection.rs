@@ -48,6 +48,20 @@ impl Received {
     }
 }
 
+/// A POST of `body` as a fake would have received it, for a test that asks what a dialect answers.
+pub fn received(path: &str, body: &str) -> Received {
+    Received {
+        index: 0,
+        connection: 0,
+        method: "POST".to_owned(),
+        path: path.to_owned(),
+        head: Bytes::new(),
+        headers: Headers::default(),
+        body: Bytes::copy_from_slice(body.as_bytes()),
+        arrived: Instant::now(),
+    }
+}
+
 /// A request and what became of it.
 #[derive(Clone, Debug)]
 pub struct Recorded {

@@ -53,7 +53,7 @@ mod wire;
 
 pub use client::{Client, End, Request, Response};
 pub use config::{Config, Model, Provider};
-pub use connection::{Received, Recorded};
+pub use connection::{Received, Recorded, received};
 pub use deaf::BlackHole;
 pub use dialect::{Dialect, Kind};
 pub use fixture::Fixture;

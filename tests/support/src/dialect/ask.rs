@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::WORDS;
+use super::{Dialect, WORDS};
 
 /// Arguments of a tool call go out in pieces of at most this many characters.
 const ARGUMENT_PIECE_CHARS: usize = 9;
@@ -65,7 +65,7 @@ impl Ask {
         (spoken + other + 4 * messages.len() as u64 + 10 * self.list("tools").len() as u64).max(1)
     }
 
-    pub(super) fn content(&self, tokens: u64) -> Content {
+    pub(super) fn content(&self, dialect: &Dialect) -> Content {
         if let Some((name, arguments)) = self.ordered() {
             return Content::Tool { name, arguments: pieces(&arguments) };
         }
@@ -78,10 +78,50 @@ impl Ask {
         }
         let limit = ["max_completion_tokens", "max_tokens"];
         let limit = limit.iter().find_map(|name| self.fields.get(*name)?.as_u64()).unwrap_or(u64::MAX).max(1);
+        let mut pieces = self.pieces(dialect);
+        if let Some(prefix) = self.prefix(dialect, &pieces.concat()) {
+            pieces = behind(&pieces, &prefix);
+            let echo = dialect.echoes.then_some(prefix);
+            pieces = echo.into_iter().chain(pieces).collect();
+        }
+        let cut = limit < pieces.len() as u64;
+        pieces.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Content::Text { pieces, cut }
+    }
+
+    /// The whole answer: a function of the request's token, and of nothing else.
+    fn pieces(&self, dialect: &Dialect) -> Vec<String> {
+        if let Some(said) = &dialect.said {
+            return said.clone();
+        }
         let words = WORDS.iter().cycle().map(|word| (*word).to_owned());
-        let length = usize::try_from(tokens.min(limit)).expect("a handful of tokens");
-        let pieces = std::iter::once(self.token.clone()).chain(words).take(length).collect();
-        Content::Text { pieces, cut: limit < tokens }
+        let length = usize::try_from(dialect.tokens).expect("a handful of tokens");
+        std::iter::once(self.token.clone()).chain(words).take(length).collect()
+    }
+
+    /// What the answer is to go on from, where the request says so in one of the ways that servers understand.
+    fn prefix(&self, dialect: &Dialect, whole: &str) -> Option<String> {
+        if let Some(prompt) = self.fields.get("prompt").and_then(Value::as_str) {
+            // The token once is the question; twice, the answer has begun behind it.
+            if prompt.matches(&self.token).count() < 2 {
+                return None;
+            }
+            let ends = whole.char_indices().map(|(at, one)| at + one.len_utf8());
+            let said = ends.rev().find(|end| prompt.ends_with(&whole[..*end]))?;
+            return Some(whole[..said].to_owned());
+        }
+        let last = self.list("messages").last().filter(|message| message["role"] == "assistant")?;
+        let flag = |name: &str| self.fields.get(name).and_then(Value::as_bool);
+        let engine =
+            flag("continue_final_message") == Some(true) && flag("add_generation_prompt") == Some(false);
+        let marked = last["prefix"] == true || last["partial"] == true;
+        (engine || marked || dialect.prefills)
+            .then(|| last["content"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Whether the last message is marked as DeepSeek wants it.
+    pub(super) fn marks_prefix(&self) -> bool {
+        self.list("messages").last().is_some_and(|message| message["prefix"] == true)
     }
 
     /// The tool to call: the first one, unless the caller forbids it or has just sent a tool's result.
@@ -126,6 +166,26 @@ impl Ask {
     fn list(&self, name: &str) -> &[Value] {
         self.fields.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
+}
+
+/// What is left of `pieces` behind `prefix`. A prefix that is none is an answer that nobody can go on with.
+fn behind(pieces: &[String], prefix: &str) -> Vec<String> {
+    let whole = pieces.concat();
+    let Some(mut left) = whole.strip_prefix(prefix) else { return vec!["<no prefix of mine>".to_owned()] };
+    let mut behind = Vec::new();
+    for piece in pieces.iter().rev() {
+        match left.strip_suffix(piece.as_str()) {
+            Some(before) => {
+                behind.push(piece.clone());
+                left = before;
+            }
+            None => break,
+        }
+    }
+    // The prefix may end inside a piece.
+    behind.extend((!left.is_empty()).then(|| left.to_owned()));
+    behind.reverse();
+    behind
 }
 
 fn token(body: &[u8]) -> String {

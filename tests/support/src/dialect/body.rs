@@ -76,6 +76,8 @@ impl Dialect {
             id(self.kind, index),
             quoted(&served_model(self.kind, &ask.model))
         );
+        let nothing = [String::new()];
+        let pieces = if pieces.is_empty() { &nothing[..] } else { pieces };
         let last = pieces.len() - 1;
         let chunks = pieces.iter().enumerate().map(|(place, piece)| {
             let choice = choice(piece, if place == last { &finish } else { "null" });

@@ -72,6 +72,12 @@ pub struct Dialect {
     key: Option<String>,
     first_token: Option<Pause>,
     gap: Option<Pause>,
+    /// The words of every answer, instead of the usual ones.
+    said: Option<Vec<String>>,
+    /// Whether it goes on with an assistant's message that is not marked.
+    prefills: bool,
+    /// Whether it repeats what it goes on from.
+    echoes: bool,
 }
 
 impl Dialect {
@@ -87,7 +93,30 @@ impl Dialect {
             key: None,
             first_token: None,
             gap: None,
+            said: None,
+            prefills: false,
+            echoes: false,
         }
+    }
+
+    /// Every text is these pieces, a token each.
+    pub fn saying<P: Into<String>>(mut self, pieces: impl IntoIterator<Item = P>) -> Self {
+        let pieces: Vec<String> = pieces.into_iter().map(Into::into).collect();
+        self.tokens = pieces.len() as u64;
+        self.said = Some(pieces);
+        self
+    }
+
+    /// An assistant's message at the end is gone on with even where nothing marks it.
+    pub fn prefills(mut self) -> Self {
+        self.prefills = true;
+        self
+    }
+
+    /// An answer that goes on begins by repeating what it goes on from.
+    pub fn echoes(mut self) -> Self {
+        self.echoes = true;
+        self
     }
 
     /// Content tokens of a plain answer.
@@ -141,7 +170,8 @@ impl Dialect {
     /// The answer to `request`, refusals included.
     pub fn answer(&self, request: &Received) -> Reply {
         let path = request.path.split('?').next().unwrap_or_default();
-        let path = path.strip_prefix("/v1").unwrap_or(path);
+        let is_beta = self.kind == Kind::DeepSeek && path.starts_with("/beta");
+        let path = path.strip_prefix(if is_beta { "/beta" } else { "/v1" }).unwrap_or(path);
         if let Some(refusal) = self.refuse_key(request) {
             return refusal;
         }
@@ -150,6 +180,13 @@ impl Dialect {
         }
         let Some(ask) = Ask::read(&request.body) else { return self.refuse_body() };
         let refusal = self.refuse_model(&ask).or_else(|| self.refuse_fields(&ask));
+        if ask.marks_prefix() && !is_beta {
+            return Reply::error(
+                400,
+                "invalid_request_error",
+                "prefix is a beta feature: use the beta address",
+            );
+        }
         match path {
             _ if refusal.is_some() => refusal.expect("just seen"),
             "/chat/completions" if ask.stream => self.stream(&ask, request.index),
@@ -173,7 +210,7 @@ impl Dialect {
     }
 
     fn content(&self, ask: &Ask) -> Content {
-        ask.content(self.tokens)
+        ask.content(self)
     }
 
     fn paced(&self, reply: Reply) -> Reply {
