@@ -26,7 +26,7 @@ fn model() -> PathBuf {
 async fn engine() -> (FakeProvider, Gateway) {
     let fake = FakeProvider::start().await;
     let mut config = Config::new()
-        .with(&format!("local_engine: {{profile: embedded, model_file: {:?}}}", model()))
+        .with(&format!("local_engine: {{profile: embedded, model_file: {}}}", model().display()))
         .policy("whole.yaml", "policy: whole\nmatch: {tags: {cut: none}}\nroutes: [local]\nprobe: off\n");
     for cut in 0..CUTS {
         let name = format!("first-{cut}");
