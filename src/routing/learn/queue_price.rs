@@ -1,7 +1,11 @@
 //! The price of a second of our own hardware's prefill work (ν): it rises while the queue is longer than it should be. It is
 //! measured in what such a second saves: what the same requests cost elsewhere.
 
+use crate::routing::decision::Decision;
+use crate::routing::outlook::RouteOutlook;
 use crate::units::Mono;
+
+use super::prefix::Held;
 
 /// The queue aimed at, in seconds of prefill work; a small engine, which takes long over one prompt, must have another at
 /// hand all the same.
@@ -49,6 +53,21 @@ pub struct Demanded {
     pub work_s: f64,
     /// When its first token is late, in seconds.
     pub limit_s: f64,
+}
+
+impl Demanded {
+    /// What a request with a prompt of so many tokens, decided as `decision` says, asks of an engine that should hold `held`
+    /// of the prompt and looks as `seen`. `None`: nobody whom it would cost anything may serve it, so that there is no measure.
+    #[expect(clippy::cast_precision_loss, reason = "token counts for an estimate")]
+    pub fn of(decision: &Decision, prompt_tokens: u64, held: Held, seen: &RouteOutlook) -> Option<Self> {
+        let hit = f64::from(seen.cache_hits.at(held.age_s));
+        let uncached = prompt_tokens as f64 - hit * f64::from(held.tokens);
+        Some(Self {
+            cost_usd: decision.cheapest_usd()?,
+            work_s: uncached.max(0.0) * f64::from(seen.first_token.token_s()),
+            limit_s: decision.limit.unwrap_or_default().as_secs_f64(),
+        })
+    }
 }
 
 /// What one request's work does to those that come behind it.
