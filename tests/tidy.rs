@@ -148,7 +148,6 @@ const LONGER: &[(&str, &str)] = &[
         "one reading of a request body, field by field, with a test for each way to get one wrong",
     ),
     ("src/api/scan.rs", "one grammar (JSON) in one scanner, with its torture tests"),
-    ("src/telemetry/metrics.rs", "a table: one metric family after the other, each with its help and labels"),
 ];
 
 /// Promises of docs/reliability.md that this version makes: each has a test that bears its number.

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
+use crate::gateway::auth::Caller;
 use crate::gateway::steering::{self, Steering};
 use crate::gateway::target::percent_decoded;
 use crate::relay::RelayBody;
@@ -43,37 +44,25 @@ impl Admin {
             let message = format!("The model {:?} does not exist here. Nearest: {near}.", query.model);
             return error(StatusCode::NOT_FOUND, "model_not_found", &message);
         }
-        let key = snapshot.keys.iter().find(|key| *key.name == *query.key);
-        if key.is_none() && !query.key.is_empty() {
+        let Some(caller) = Caller::named(snapshot, &query.key) else {
             return error(
                 StatusCode::NOT_FOUND,
                 "key_not_found",
                 &format!("There is no key named {:?}.", query.key),
             );
-        }
+        };
         let mut tags: Vec<(&str, &str)> =
             query.tags.iter().map(|(name, value)| (&**name, &**value)).collect();
-        tags.extend(key.iter().flat_map(|key| key.tags.iter().map(|(name, value)| (&**name, &**value))));
+        tags.extend(caller.tags());
         let facts = RequestFacts {
-            endpoint: query.endpoint,
             prompt_tokens: query.prompt_tokens,
             output_tokens_max: query.max_tokens,
-            key: &query.key,
-            team: key.map_or("default", |key| &*key.team),
-            tags: &tags,
-            models_allowed: key.map_or(&[][..], |key| &key.models),
-            ..RequestFacts::default()
+            ..caller.facts(query.endpoint, &tags)
         };
         let Some(steering) = Steering::by(snapshot, &call, &facts) else {
             return error(StatusCode::NOT_FOUND, "no_policy", "No policy matches such a request.");
         };
-        let facts = RequestFacts {
-            model: steering.model,
-            eligible: &steering.eligible,
-            wants: steering.wants(),
-            may_hedge: steering.may_hedge(),
-            ..facts
-        };
+        let facts = RequestFacts { may_hedge: steering.may_hedge(), ..steering.steered(facts) };
         let now = self.gateway.books.clock.now();
         let policies = &snapshot.policies;
         let Some(policy) = select(policies, &facts).and_then(|at| policies.get(at)) else {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::config::{Location, Problems, Snapshot, Snapshots};
+use crate::gateway::auth::Caller;
 use crate::gateway::steering::{self, Steering};
 use crate::routing::{Endpoint, Explanation, RequestFacts};
 use crate::units::{Clock, Now, SystemClock};
@@ -156,31 +157,17 @@ pub fn explain(args: &ExplainArgs, snapshot: &Snapshot, now: Now) -> Result<Expl
         return Err(Error::Unusable { model: model.clone(), offered_by });
     }
     let named = args.key.as_deref().unwrap_or_default();
-    let key = snapshot.keys.iter().find(|key| *key.name == *named);
-    if key.is_none() && !named.is_empty() {
-        return Err(Error::Key(named.to_owned()));
-    }
+    let caller = Caller::named(snapshot, named).ok_or_else(|| Error::Key(named.to_owned()))?;
     let mut tags: Vec<(&str, &str)> = args.tags.iter().map(|(name, value)| (&**name, &**value)).collect();
-    tags.extend(key.iter().flat_map(|key| key.tags.iter().map(|(name, value)| (&**name, &**value))));
+    tags.extend(caller.tags());
     let facts = RequestFacts {
-        endpoint: args.endpoint,
         prompt_tokens: args.prompt_tokens,
         output_tokens_max: args.max_tokens,
-        key: named,
-        team: key.map_or("default", |key| &*key.team),
-        tags: &tags,
-        models_allowed: key.map_or(&[][..], |key| &key.models),
-        ..RequestFacts::default()
+        ..caller.facts(args.endpoint, &tags)
     };
     let steering = Steering::by(snapshot, &call, &facts)
         .ok_or_else(|| Error::Model { model: model.clone(), near: near() })?;
-    let facts = RequestFacts {
-        model: steering.model,
-        eligible: &steering.eligible,
-        wants: steering.wants(),
-        may_hedge: steering.may_hedge(),
-        ..facts
-    };
+    let facts = RequestFacts { may_hedge: steering.may_hedge(), ..steering.steered(facts) };
     let now = Now { wall: args.at.unwrap_or(now.wall), ..now };
     Explanation::decided(&snapshot.routes, &snapshot.policies, &facts, &(), now).ok_or(Error::NoPolicy)
 }

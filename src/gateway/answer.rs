@@ -187,30 +187,22 @@ impl Way {
         let limit = patience(&call, snapshot.settings.limits.request_timeout);
         let now = self.gateway.books.clock.now();
         let facts = RequestFacts {
-            endpoint: call.endpoint,
             output_tokens_max: call.output_tokens_max,
             needs: call.needs,
-            key: caller.name(),
-            team: caller.team(),
-            tags: &tag_pairs,
             deadline: Some(limit),
-            models_allowed: caller.key.map_or(&[][..], |(_, key)| &key.models),
-            ..RequestFacts::default()
+            ..caller.facts(call.endpoint, &tag_pairs)
         };
         let steering = Steering::of(live, &call, headers, &facts, now.mono)
             .ok_or_else(|| unknown_model(live, &call.model))?;
         let asked = Asked::of(live, &caller, &call, &steering.eligible, now.mono);
         let facts = RequestFacts {
-            model: steering.model,
-            eligible: &steering.eligible,
             prompt_tokens: asked.prompt_tokens,
-            wants: steering.wants(),
             held: &asked.held,
             // A whole answer has no first token to see, and of several choices only one could be raced.
             may_hedge: call.stream
                 && !call.needs.0.covers(Capabilities::MANY_CHOICES)
                 && steering.may_hedge(),
-            ..facts
+            ..steering.steered(facts)
         };
         let (policy_at, policy) = policy_for(live, &facts)?;
         let facts = RequestFacts { learned: asked.learned(live, policy, &facts, now.mono), ..facts };
@@ -321,9 +313,9 @@ fn merge_tags(tags: &mut Tags, call: &Call, caller: &Caller<'_>) {
             tags.push((name.clone(), value.clone()));
         }
     }
-    for (name, value) in caller.key.iter().flat_map(|(_, key)| &key.tags) {
-        tags.retain(|(known, _)| **known != **name);
-        tags.push(((**name).into(), (**value).into()));
+    for (name, value) in caller.tags() {
+        tags.retain(|(known, _)| **known != *name);
+        tags.push((name.into(), value.into()));
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, header};
 
 use crate::config::{Auth, Key, Snapshot, key_hash};
+use crate::routing::{Endpoint, RequestFacts};
 
 /// The team of a caller without a key, where that is allowed.
 const TEAM_OF_NOBODY: &str = "default";
@@ -25,15 +26,38 @@ pub enum Stranger {
     WrongKey,
 }
 
-impl Caller<'_> {
+impl<'a> Caller<'a> {
+    /// The caller whose key is named `name`; nobody has the empty name. `None`: there is no such key.
+    pub fn named(snapshot: &'a Snapshot, name: &str) -> Option<Self> {
+        let key = snapshot.keys.iter().enumerate().find(|(_, key)| *key.name == *name);
+        (key.is_some() || name.is_empty()).then_some(Self { key })
+    }
+
+    /// What routing is to know of a request of this caller's, before its model is looked up; `tags` are all that count.
+    pub fn facts(&self, endpoint: Endpoint, tags: &'a [(&'a str, &'a str)]) -> RequestFacts<'a> {
+        RequestFacts {
+            endpoint,
+            key: self.name(),
+            team: self.team(),
+            tags,
+            models_allowed: self.key.map_or(&[][..], |(_, key)| &key.models),
+            ..RequestFacts::default()
+        }
+    }
+
     /// The key's name; empty without one.
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &'a str {
         self.key.map_or("", |(_, key)| &*key.name)
     }
 
     /// The team.
-    pub fn team(&self) -> &str {
+    pub fn team(&self) -> &'a str {
         self.key.map_or(TEAM_OF_NOBODY, |(_, key)| &*key.team)
+    }
+
+    /// The tags that the key gives each of its requests.
+    pub fn tags(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        self.key.into_iter().flat_map(|(_, key)| key.tags.iter().map(|(name, value)| (&**name, &**value)))
     }
 
     /// The team, to keep.

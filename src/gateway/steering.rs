@@ -230,6 +230,11 @@ impl<'a> Steering<'a> {
         }
     }
 
+    /// `facts` of the same request, with its model, the routes that may be meant and what is to be heeded.
+    pub fn steered<'s>(&'s self, facts: RequestFacts<'s>) -> RequestFacts<'s> {
+        RequestFacts { model: self.model, eligible: &self.eligible, wants: self.wants(), ..facts }
+    }
+
     /// Whether a second route may be asked beside a silent first one, as far as the caller goes.
     pub fn may_hedge(&self) -> bool {
         self.wished.as_ref().is_none_or(|wished| !wished.wishes.no_fallbacks)

@@ -71,6 +71,29 @@ impl Candidate {
         offer.uncached_miss - offer.hit * (offer.uncached_miss - offer.uncached_hit)
     }
 
+    /// One that costs `usd`, for tests.
+    #[cfg(test)]
+    pub(super) fn costing(route: RouteId, usd: f64) -> Self {
+        Self {
+            route,
+            cost_expected: Some(PicoUsd(1)),
+            ttft_expected: None,
+            cached_expected: 0,
+            in_time: 1.0,
+            session_usd: 0.0,
+            score_usd: usd,
+            late: 0.0,
+            lateness: 0.0,
+            ramping: false,
+            waits: false,
+            offer: Offer { prompt_usd: usd, cold_usd: usd, ..Offer::default() },
+            place: Place::default(),
+            stays: false,
+            eligible: route.0,
+            last_resort: false,
+        }
+    }
+
     /// What its prompt is expected to cost; an estimate, nothing is charged by it.
     #[expect(clippy::cast_possible_truncation, reason = "an estimate")]
     pub fn prompt_expected(&self) -> PicoUsd {

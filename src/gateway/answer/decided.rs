@@ -100,21 +100,14 @@ impl Asked {
     }
 
     /// Tells the price of each queue of our own what the request would cost elsewhere, and what work it would be there.
-    #[expect(clippy::cast_precision_loss, reason = "token counts for an estimate")]
     pub(super) fn weighed(&self, live: &Live, facts: &RequestFacts<'_>, decision: &Decision, now: Mono) {
-        let Some(cheapest_usd) = decision.cheapest_usd() else { return };
         for (place, id) in facts.eligible.iter().enumerate() {
             let Some(route) = live.snapshot.route(*id).filter(|route| route.local) else { continue };
             let Some(health) = live.upstreams.health.get(usize::from(id.0)) else { continue };
             let held = self.held.get(place).copied().unwrap_or_default();
             let seen = health.outlook_at(now);
-            let hit = f64::from(seen.cache_hits.at(held.age_s));
-            let uncached = self.prompt_tokens as f64 - hit * f64::from(held.tokens);
-            let demanded = Demanded {
-                cost_usd: cheapest_usd,
-                work_s: uncached.max(0.0) * f64::from(seen.first_token.token_s()),
-                limit_s: decision.limit.unwrap_or_default().as_secs_f64(),
-            };
+            let demanded = Demanded::of(decision, self.prompt_tokens, held, &seen);
+            let Some(demanded) = demanded else { continue };
             let here = decision.order.first().is_some_and(|first| first.route == *id);
             live.upstreams.demand.queue_decided(&route.name, now, demanded, here);
         }

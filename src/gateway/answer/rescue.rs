@@ -115,27 +115,19 @@ impl Kit {
         let caller = self.caller();
         let now = upstreams.clock.now();
         let facts = RequestFacts {
-            endpoint: call.endpoint,
             output_tokens_max: call.output_tokens_max,
             needs: call.needs,
-            key: caller.name(),
-            team: caller.team(),
-            tags: &tags,
             deadline: Some(self.limit),
-            models_allowed: caller.key.map_or(&[][..], |(_, key)| &key.models),
-            ..RequestFacts::default()
+            ..caller.facts(call.endpoint, &tags)
         };
         let steering = Steering::by(snapshot, call, &facts)?;
         let barred = self.barred(snapshot, &steering.eligible, from, so_far.split().0.is_empty());
         let facts = RequestFacts {
-            model: steering.model,
-            eligible: &steering.eligible,
             prompt_tokens: self.asked.prompt_tokens.saturating_add(so_far.tokens),
-            wants: steering.wants(),
             held: &self.asked.held,
             waited: now.mono.since(self.began),
             tried: &barred,
-            ..facts
+            ..steering.steered(facts)
         };
         let facts =
             RequestFacts { learned: self.asked.learned(&self.live, policy, &facts, now.mono), ..facts };

@@ -201,31 +201,18 @@ fn foretell(decision: &Decision, from: i32) -> [f32; LEVELS] {
 
 #[cfg(test)]
 mod tests {
-    use crate::routing::plan::Offer;
     use crate::routing::route::RouteId;
-    use crate::units::PicoUsd;
 
     use super::*;
 
     /// A choice between cheap and mostly late, and dear and mostly in time: at `lateness_usd`.
     fn decision(lateness_usd: f64, cheap_late: f32, dear_late: f32) -> Decision {
         let candidate = |route: u16, usd: f64, late: f32| Candidate {
-            route: RouteId(route),
-            cost_expected: Some(PicoUsd(1)),
-            ttft_expected: None,
-            cached_expected: 0,
             in_time: 1.0 - late,
-            session_usd: 0.0,
             score_usd: usd + lateness_usd * f64::from(late),
             late,
             lateness: late,
-            ramping: false,
-            waits: false,
-            offer: Offer { cold_usd: usd, ..Offer::default() },
-            place: crate::routing::decision::Place::default(),
-            stays: false,
-            eligible: route,
-            last_resort: false,
+            ..Candidate::costing(RouteId(route), usd)
         };
         let mut order = [candidate(0, 1e-3, cheap_late), candidate(1, 2e-3, dear_late)];
         if order[1].score_usd < order[0].score_usd {

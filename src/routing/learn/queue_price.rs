@@ -1,7 +1,11 @@
 //! The price of a second of our own hardware's prefill work (ν): it rises while the queue is longer than it should be. It is
 //! measured in what such a second saves: what the same requests cost elsewhere.
 
+use crate::routing::decision::Decision;
+use crate::routing::outlook::RouteOutlook;
 use crate::units::Mono;
+
+use super::prefix::Held;
 
 /// The queue aimed at, in seconds of prefill work; a small engine, which takes long over one prompt, must have another at
 /// hand all the same.
@@ -49,6 +53,21 @@ pub struct Demanded {
     pub work_s: f64,
     /// When its first token is late, in seconds.
     pub limit_s: f64,
+}
+
+impl Demanded {
+    /// What a request with a prompt of so many tokens, decided as `decision` says, asks of an engine that should hold `held`
+    /// of the prompt and looks as `seen`. `None`: nobody whom it would cost anything may serve it, so that there is no measure.
+    #[expect(clippy::cast_precision_loss, reason = "token counts for an estimate")]
+    pub fn of(decision: &Decision, prompt_tokens: u64, held: Held, seen: &RouteOutlook) -> Option<Self> {
+        let hit = f64::from(seen.cache_hits.at(held.age_s));
+        let uncached = prompt_tokens as f64 - hit * f64::from(held.tokens);
+        Some(Self {
+            cost_usd: decision.cheapest_usd()?,
+            work_s: uncached.max(0.0) * f64::from(seen.first_token.token_s()),
+            limit_s: decision.limit.unwrap_or_default().as_secs_f64(),
+        })
+    }
 }
 
 /// What one request's work does to those that come behind it.
@@ -123,6 +142,10 @@ impl QueuePrice {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use crate::routing::{Candidate, RouteId};
+
     use super::*;
 
     const DEMANDED: Demanded = Demanded { cost_usd: 1e-3, work_s: 0.5, limit_s: 2.0 };
@@ -147,5 +170,25 @@ mod tests {
         assert!((behind.usd_per_s / 5e-4 - 1.0).abs() < 0.05, "one a second: {}", behind.usd_per_s);
         assert!((price.behind(1.0).usd_per_s / 1e-3 - 1.0).abs() < 0.05, "they may go elsewhere");
         assert!((behind.patience_s - 1.5).abs() < 1e-6 && (behind.share - 0.5).abs() < 0.1);
+    }
+
+    #[test]
+    fn it_is_measured_by_what_is_left_to_read_and_by_the_cheapest_elsewhere() {
+        let mut seen = RouteOutlook::default();
+        (seen.first_token.per_token_s, seen.first_token.level) = (1e-3, 2.0);
+        seen.cache_hits.0.fill(0.5);
+        let own = Candidate::costing(RouteId(0), 0.0);
+        let [cheap, dear] = [(1, 2e-3), (2, 5e-3)].map(|(id, usd)| Candidate::costing(RouteId(id), usd));
+        let limit = Some(Duration::from_secs(3));
+        let decision =
+            Decision { order: [own, dear, cheap].into_iter().collect(), limit, ..Decision::default() };
+        let held = |tokens| Held { tokens, age_s: 1.0 };
+        let demanded = Demanded::of(&decision, 1_000, held(800), &seen).expect("others cost something");
+        assert!((demanded.cost_usd - 2e-3).abs() < 1e-12 && (demanded.limit_s - 3.0).abs() < 1e-12);
+        assert!((demanded.work_s - 600.0 * 2e-3).abs() < 1e-6, "half of 800 is expected: {demanded:?}");
+        let whole = Demanded::of(&decision, 1_000, held(4_000), &seen).expect("as before");
+        assert!(whole.work_s.abs() < 1e-12, "nothing to read is no work, not less: {whole:?}");
+        let alone = Decision { order: [own].into_iter().collect(), ..decision };
+        assert_eq!(Demanded::of(&alone, 1_000, held(0), &seen), None, "nowhere else, no measure");
     }
 }

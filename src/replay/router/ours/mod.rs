@@ -216,21 +216,16 @@ impl Router for Ours<'_> {
         self.decide(world, &state, now_us);
         let first = state.pursuit.tried().is_empty();
         if first {
-            let cheapest = self.decision.cheapest_usd();
             let promise = &mut self.promises[state.policy * self.models + state.facts.model];
             promise.decided(&self.decision);
-            if let (Some(node), Some(cheapest)) = (world.node_id(), cheapest) {
-                let seen = &self.outlooks[usize::from(node.0)];
+            if let Some(node) = world.node_id() {
                 let at = self.eligible[state.facts.model].iter().position(|id| *id == node);
                 let held = at.and_then(|at| state.held.get(at)).copied().unwrap_or_default();
-                let hit = f64::from(seen.cache_hits.at(held.age_s));
-                #[expect(clippy::cast_precision_loss, reason = "a token count")]
-                let uncached = state.facts.prompt as f64 - hit * f64::from(held.tokens);
-                let work_s = uncached * f64::from(seen.first_token.token_s());
-                let limit_s = self.decision.limit.unwrap_or_default().as_secs_f64();
-                let here = self.decision.order.first().is_some_and(|first| first.route == node);
-                let demanded = Demanded { cost_usd: cheapest, work_s, limit_s };
-                self.queue.decided(mono(now_us), demanded, here);
+                let seen = &self.outlooks[usize::from(node.0)];
+                if let Some(demanded) = Demanded::of(&self.decision, state.facts.prompt, held, seen) {
+                    let here = self.decision.order.first().is_some_and(|first| first.route == node);
+                    self.queue.decided(mono(now_us), demanded, here);
+                }
             }
             self.degraded[1] += 1;
             self.degraded[0] += u64::from(self.decision.degraded == crate::routing::Degraded::Slo);
