@@ -14,7 +14,8 @@ use crate::api::scan;
 pub(crate) const UNTOLD_FAULT: &str = "The provider reported an error.";
 
 /// A chat completion or one chunk of its stream.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(crate) struct Chat<'a> {
     #[serde(borrow)]
     pub(crate) model: Option<&'a RawValue>,
