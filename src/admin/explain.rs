@@ -53,7 +53,7 @@ impl Admin {
         };
         let mut tags: Vec<(&str, &str)> =
             query.tags.iter().map(|(name, value)| (&**name, &**value)).collect();
-        tags.extend(caller.tags());
+        caller.replace_tags(&mut tags);
         let facts = RequestFacts {
             prompt_tokens: query.prompt_tokens,
             output_tokens_max: query.max_tokens,

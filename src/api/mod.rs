@@ -2,6 +2,7 @@
 
 pub mod assembly;
 pub mod body;
+mod chat;
 pub mod chunk;
 pub mod continued;
 pub mod envelope;

@@ -159,7 +159,7 @@ pub fn explain(args: &ExplainArgs, snapshot: &Snapshot, now: Now) -> Result<Expl
     let named = args.key.as_deref().unwrap_or_default();
     let caller = Caller::named(snapshot, named).ok_or_else(|| Error::Key(named.to_owned()))?;
     let mut tags: Vec<(&str, &str)> = args.tags.iter().map(|(name, value)| (&**name, &**value)).collect();
-    tags.extend(caller.tags());
+    caller.replace_tags(&mut tags);
     let facts = RequestFacts {
         prompt_tokens: args.prompt_tokens,
         output_tokens_max: args.max_tokens,

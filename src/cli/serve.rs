@@ -300,8 +300,9 @@ fn announce((traffic, admin): (SocketAddr, SocketAddr), snapshot: &Snapshot, tls
         Auth::Open => "",
     };
     let mut out = anstream::stderr();
-    // Nobody may be reading; that is no reason not to serve.
-    let _ = writeln!(out, "listening traffic={traffic} admin={admin}");
+    // Nobody may be reading; that is no reason not to serve. In one write, so that who waits for this line never sees half of it.
+    let line = format!("listening traffic={traffic} admin={admin}\n");
+    let _ = out.write_all(line.as_bytes());
     let _ = writeln!(
         out,
         "{} of {} providers usable, {} routes, {} policies, {} keys",

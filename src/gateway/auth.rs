@@ -60,6 +60,15 @@ impl<'a> Caller<'a> {
         self.key.into_iter().flat_map(|(_, key)| key.tags.iter().map(|(name, value)| (&**name, &**value)))
     }
 
+    /// Puts the key's tags among those that were asked for, in place of any of the same name: who pays is not for a request
+    /// to say.
+    pub fn replace_tags(&self, tags: &mut Vec<(&'a str, &'a str)>) {
+        for tag in self.tags() {
+            tags.retain(|(known, _)| *known != tag.0);
+            tags.push(tag);
+        }
+    }
+
     /// The team, to keep.
     pub fn team_arc(&self) -> Arc<str> {
         self.key.map_or_else(|| TEAM_OF_NOBODY.into(), |(_, key)| Arc::clone(&key.team))

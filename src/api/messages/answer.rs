@@ -6,8 +6,9 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::chat::{Chat, ToolCall};
+use super::chat;
 use super::{Face, SIGNATURE, Shown, Stop, Usage, made_tool_id, message_id};
+use crate::api::chat::answer::{Chat, ToolCall};
 use crate::api::face::{Start, Tally, Untold};
 
 #[derive(Serialize)]
@@ -32,13 +33,13 @@ enum Block<'a> {
 }
 
 impl Face {
-    /// `chat`, told as a message.
-    pub fn whole(&self, chat: &[u8], start: &Start<'_>, tally: &Tally) -> Result<Bytes, Untold> {
-        let chat = Chat::read(chat).ok_or(Untold::SHAPE)?;
-        let choice = chat.first().ok_or(Untold::SHAPE)?;
+    /// `completion`, told as a message.
+    pub fn whole(&self, completion: &[u8], start: &Start<'_>, tally: &Tally) -> Result<Bytes, Untold> {
+        let completion = Chat::read(completion).ok_or(Untold::SHAPE)?;
+        let choice = completion.first().ok_or(Untold::SHAPE)?;
         let speech = choice.speech().ok_or(Untold::SHAPE)?;
         let mut content = Vec::new();
-        let thinking = speech.thinking();
+        let thinking = chat::thinking(speech);
         if !thinking.is_empty() {
             content.extend(match self.thinking {
                 Shown::Whole => Some(Block::Thinking { thinking, signature: SIGNATURE.into() }),
@@ -49,10 +50,10 @@ impl Face {
                 Shown::Not => None,
             });
         }
-        let refusal = speech.refusal();
+        let refusal = speech.refusal.or_empty();
         let refused = !refusal.is_empty();
         content.extend(
-            [speech.text(), refusal]
+            [chat::text(speech), refusal]
                 .into_iter()
                 .filter(|text| !text.is_empty())
                 .map(|text| Block::Text { text }),
@@ -61,7 +62,13 @@ impl Face {
         for (place, call) in calls.iter().enumerate() {
             content.push(tool_use(call, place, start)?);
         }
-        let stop = Stop::of(self, &choice.finish(), choice.stop_met(), !calls.is_empty(), refused);
+        let stop = Stop::of(
+            self,
+            &choice.finish_reason.or_empty(),
+            chat::stop_met(choice),
+            !calls.is_empty(),
+            refused,
+        );
         let message = Message {
             id: message_id(start.request_id),
             kind: "message",
@@ -76,9 +83,9 @@ impl Face {
 }
 
 fn tool_use<'a>(call: &ToolCall<'a>, place: usize, start: &Start<'_>) -> Result<Block<'a>, Untold> {
-    let id = call.id();
+    let id = call.id.or_empty();
     let id = if id.is_empty() { Cow::Owned(made_tool_id(start.request_id, place)) } else { id };
-    Ok(Block::ToolUse { id, name: call.name(), input: input(&call.arguments())? })
+    Ok(Block::ToolUse { id, name: call.name().or_empty(), input: input(&chat::arguments(call))? })
 }
 
 /// Arguments as an object. A model's slip in them (cut by `max_tokens`, say) is kept as a text under one name, so that it is

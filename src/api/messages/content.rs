@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::SIGNATURE;
-use super::parts::{Beside, Block, Part, cannot, kind_named, part};
+use super::parts::{Beside, Block, cannot, kind_named, part};
 use super::read::{array, kind_of, object, read, refused, required, text};
 use crate::api::body::Error;
+use crate::api::chat::ask::{self, Content, Part, ToolCall};
 use crate::api::scan::Kind;
 
 /// A chat message.
@@ -22,28 +23,6 @@ pub(super) struct ChatMessage<'a> {
     reasoning_content: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<ToolCall<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-enum Content<'a> {
-    Text(Cow<'a, str>),
-    Parts(Vec<Part<'a>>),
-}
-
-#[derive(Debug, Serialize)]
-struct ToolCall<'a> {
-    id: Cow<'a, str>,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    function: Function<'a>,
-}
-
-#[derive(Debug, Serialize)]
-struct Function<'a> {
-    name: Cow<'a, str>,
-    /// JSON, as a text.
-    arguments: &'a str,
 }
 
 #[derive(Deserialize)]
@@ -183,21 +162,13 @@ fn instructed<'a>(parts: Vec<Part<'a>>, out: &mut Vec<ChatMessage<'a>>) {
         Part::Text { text } => {
             Part::Text { text: format!("<system-reminder>\n{text}\n</system-reminder>").into() }
         }
-        image @ Part::ImageUrl { .. } => image,
+        other => other,
     });
     spoken("user", marked.collect(), out);
 }
 
-/// Text alone stays a text: not every route takes parts, and every one takes a text.
 fn content_of(parts: Vec<Part<'_>>) -> Content<'_> {
-    if parts.iter().any(|part| matches!(part, Part::ImageUrl { .. })) {
-        return Content::Parts(parts);
-    }
-    let texts = parts.into_iter().filter_map(|part| match part {
-        Part::Text { text } => Some(text),
-        Part::ImageUrl { .. } => None,
-    });
-    Content::Text(joined(texts.collect(), "\n\n"))
+    ask::content(parts, "\n\n")
 }
 
 fn joined<'a>(mut texts: Vec<Cow<'a, str>>, between: &str) -> Cow<'a, str> {
@@ -226,7 +197,7 @@ fn tool_result<'a>(
                 let path = format!("{at}.{place}");
                 match part(&path, &object(&path, raw)?, beside)? {
                     Part::Text { text } => texts.push(text),
-                    image @ Part::ImageUrl { .. } => behind.push(image),
+                    other => behind.push(other),
                 }
             }
         }
@@ -280,9 +251,9 @@ fn assistant<'a>(path: &str, raw: &'a RawValue) -> Result<ChatMessage<'a>, Error
                 if kind_of(input) != Some(Kind::Object) {
                     return Err(refused(input_at, "Input should be a valid dictionary"));
                 }
-                let function = Function { name: field("name", block.name)?, arguments: input.get() };
+                let name = field("name", block.name)?;
                 let id = field("id", block.id)?;
-                message.tool_calls.push(ToolCall { id, kind: "function", function });
+                message.tool_calls.push(ToolCall::new(id, name, input.get().into()));
             }
             other => return Err(cannot(&path, other)),
         }

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::read::{array, object, refused, required, text};
 use crate::api::body::Error;
+use crate::api::chat::ask::{ImageUrl, Part, Written};
 use crate::api::face::Images;
 
 /// Every field that a block of ours may have; what else it has (`cache_control`) is for Anthropic's machines.
@@ -52,20 +53,6 @@ struct SourceOf<'a> {
     data: Option<&'a RawValue>,
     #[serde(borrow, default)]
     url: Option<&'a RawValue>,
-}
-
-/// A part of a chat message.
-#[derive(Debug, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Part<'a> {
-    Text { text: Cow<'a, str> },
-    ImageUrl { image_url: ImageUrl<'a> },
-}
-
-/// Where an image is.
-#[derive(Debug, Serialize)]
-pub(super) struct ImageUrl<'a> {
-    url: Cow<'a, str>,
 }
 
 /// What the messages hold beside their text.
@@ -137,7 +124,7 @@ fn image<'a>(path: &str, block: &Block<'a>, images: &mut Images) -> Result<Part<
             return Err(refused(format_args!("{path}.type"), what));
         }
     };
-    Ok(Part::ImageUrl { image_url: ImageUrl { url } })
+    Ok(Part::ImageUrl { image_url: ImageUrl { url: Written::Here(url), detail: None } })
 }
 
 /// Sees that no citations are asked for: nothing here could point into a source.

@@ -5,8 +5,9 @@ use std::io::Write as _;
 use http::StatusCode;
 
 use super::blocks::Blocks;
-use super::chat::{Chat, Speech};
+use super::chat;
 use super::{Face, Shown, Stop, Usage, message_id};
+use crate::api::chat::answer::{Chat, Speech, UNTOLD_FAULT};
 use crate::api::face::{Said, Start, Tally, Untold};
 
 /// Turns one stream.
@@ -45,18 +46,19 @@ impl Writer {
         if self.over {
             return Ok(());
         }
-        let chat = Chat::read(data).ok_or(Untold::SHAPE)?;
-        if let Some(message) = chat.fault() {
-            self.theirs(&message, out);
+        let chunk = Chat::read(data).ok_or(Untold::SHAPE)?;
+        if let Some(fault) = chunk.fault() {
+            let message = fault.or_empty();
+            self.theirs(if message.is_empty() { UNTOLD_FAULT } else { &message }, out);
             return Ok(());
         }
-        let Some(choice) = chat.first() else { return Ok(()) };
+        let Some(choice) = chunk.first() else { return Ok(()) };
         self.start(out);
         self.speech(choice.speech(), out)?;
-        let finish = choice.finish();
+        let finish = choice.finish_reason.or_empty();
         if !finish.is_empty() {
             self.finish = (*finish).into();
-            self.stop_met = (*choice.stop_met()).into();
+            self.stop_met = (*chat::stop_met(choice)).into();
         }
         Ok(())
     }
@@ -111,20 +113,21 @@ impl Writer {
 
     fn speech(&mut self, speech: Option<&Speech<'_>>, out: &mut Vec<u8>) -> Result<(), Untold> {
         let Some(speech) = speech else { return Ok(()) };
-        let thinking = speech.thinking();
+        let thinking = chat::thinking(speech);
         if !thinking.is_empty() && self.face.thinking != Shown::Not {
             self.blocks.thinking(&thinking, out)?;
         }
-        let refusal = speech.refusal();
+        let refusal = speech.refusal.or_empty();
         self.refused |= !refusal.is_empty();
-        for text in [speech.text(), refusal] {
+        for text in [chat::text(speech), refusal] {
             if !text.is_empty() {
                 self.blocks.text(&text, out)?;
             }
         }
         for call in speech.tool_calls.iter().flatten() {
             let index = call.index.unwrap_or(0);
-            self.blocks.tool(index, &call.id(), &call.name(), &call.arguments(), out)?;
+            let (id, name) = (call.id.or_empty(), call.name().or_empty());
+            self.blocks.tool(index, &id, &name, &chat::arguments(call), out)?;
         }
         Ok(())
     }

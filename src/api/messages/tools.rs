@@ -7,24 +7,7 @@ use serde_json::value::RawValue;
 
 use super::read::{array, object, read, refused, required, text};
 use crate::api::body::Error;
-
-/// A tool as chat knows it.
-#[derive(Debug, Serialize)]
-pub(super) struct Tool<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    function: Function<'a>,
-}
-
-#[derive(Debug, Serialize)]
-struct Function<'a> {
-    name: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<&'a RawValue>,
-    parameters: &'a RawValue,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    strict: Option<bool>,
-}
+use crate::api::chat::ask::{Function, Tool, Written};
 
 #[derive(Deserialize)]
 struct Theirs<'a> {
@@ -61,17 +44,18 @@ pub(super) fn tools<'a>(raw: &'a RawValue, found: &[Cow<'_, str>]) -> Result<Vec
         let name_at = format!("{path}.name");
         let name = text(&name_at, required(&name_at, theirs.name)?)?;
         let parameters = required(format_args!("{path}.input_schema"), theirs.input_schema)?;
+        let parameters = Some(Cow::Borrowed(parameters));
         let flag = |name: &str, raw: Option<&'a RawValue>| match raw {
             Some(raw) => read(format_args!("{path}.{name}"), raw, "a valid boolean"),
             None => Ok(false),
         };
         // A wish for less than strictness needs no word, and some routes know none for it.
-        let strict = flag("strict", theirs.strict)?.then_some(true);
+        let strict = flag("strict", theirs.strict)?.then_some(RawValue::TRUE);
         if flag("defer_loading", theirs.defer_loading)? && !found.contains(&name) {
             continue;
         }
-        let function = Function { name, description: theirs.description, parameters, strict };
-        tools.push(Tool { kind: "function", function });
+        let description = theirs.description.map(Written::AsItCame);
+        tools.push(Tool::new(Function { name, description, parameters, strict }));
     }
     Ok(tools)
 }

@@ -9,9 +9,8 @@ use std::collections::VecDeque;
 
 use serde::de::IgnoredAny;
 
+use crate::api::chat::answer::ToolCall;
 use crate::api::face::Untold;
-
-use super::chat;
 
 /// Nobody can be told of it any more, and it must not get lost.
 const LATE: Untold = Untold("it went on with a tool call that was over");
@@ -64,8 +63,8 @@ impl Calls {
     }
 
     /// Takes a piece of a call; whether it belongs to the one that is told.
-    pub(super) fn take(&mut self, piece: &chat::Call<'_>, index: u64) -> Result<bool, Untold> {
-        let named = piece.name().is_some();
+    pub(super) fn take(&mut self, piece: &ToolCall<'_>, index: u64) -> Result<bool, Untold> {
+        let named = piece.name().some().is_some();
         let known = self.live.iter().rposition(|call| call.index == index);
         let at = match known.filter(|&at| !(named && self.live[at].has_other_id(piece))) {
             Some(at) => at,
@@ -81,18 +80,18 @@ impl Calls {
 }
 
 impl Pending {
-    fn has_other_id(&self, piece: &chat::Call<'_>) -> bool {
-        piece.id().is_some_and(|id| !self.id.is_empty() && *id != *self.id)
+    fn has_other_id(&self, piece: &ToolCall<'_>) -> bool {
+        piece.id.some().is_some_and(|id| !self.id.is_empty() && *id != *self.id)
     }
 
-    fn learn(&mut self, piece: &chat::Call<'_>) {
+    fn learn(&mut self, piece: &ToolCall<'_>) {
         if self.name.is_empty() {
-            self.name = piece.name().unwrap_or_default().into_owned();
+            self.name = piece.name().text().unwrap_or_default().into_owned();
         }
         if self.id.is_empty() {
-            self.id = piece.id().unwrap_or_default().into_owned();
+            self.id = piece.id.text().unwrap_or_default().into_owned();
         }
-        self.arguments.push_str(&piece.arguments().unwrap_or_default());
+        self.arguments.push_str(&piece.arguments().text().unwrap_or_default());
     }
 
     fn is_whole(&self) -> bool {

@@ -2,10 +2,10 @@
 
 use serde_json::value::RawValue;
 
+use crate::api::chat::answer::Chat;
 use crate::api::face::{Start, Tally, Untold};
 
 use super::answer::{Error, Incomplete, Item, Response, Usage};
-use super::chat::Chunk;
 use super::face::Face;
 
 pub(super) const UNDERWAY: &str = "in_progress";
@@ -50,7 +50,7 @@ impl Draft {
     }
 
     /// Takes from `chunk` what is not said by a choice.
-    pub(super) fn note(&mut self, chunk: &Chunk<'_>) {
+    pub(super) fn note(&mut self, chunk: &Chat<'_>) {
         if self.model.is_none() {
             self.model = chunk.model.map(ToOwned::to_owned);
         }

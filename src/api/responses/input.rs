@@ -9,9 +9,10 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::api::chat::ask::{self, Content, Part, ToolCall};
 use crate::api::face::Images;
 
-use super::content::{self, Content, Part};
+use super::content;
 use super::json::{self, Object};
 use super::refusal::Refusal;
 use super::tools;
@@ -31,23 +32,9 @@ pub(super) struct Message<'a> {
     tool_call_id: Option<Cow<'a, str>>,
 }
 
-#[derive(Debug, Serialize)]
-struct ToolCall<'a> {
-    id: Cow<'a, str>,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    function: Function<'a>,
-}
-
-#[derive(Debug, Serialize)]
-struct Function<'a> {
-    name: Cow<'a, str>,
-    arguments: Cow<'a, str>,
-}
-
 /// The images and files in `messages`.
 pub(super) fn images(messages: &[Message<'_>]) -> Images {
-    let each = messages.iter().filter_map(|message| message.content.as_ref()).map(Content::images);
+    let each = messages.iter().filter_map(|message| message.content.as_ref()).map(content::images);
     each.fold(Images::default(), |sum, more| Images {
         count: sum.count + more.count,
         bytes: sum.bytes + more.bytes,
@@ -152,7 +139,7 @@ impl<'a> Messages<'a> {
             "user" => {
                 self.turn_over();
                 self.show();
-                self.message("user", Some(content::content(parts, "\n")));
+                self.message("user", Some(ask::content(parts, "\n")));
             }
             "system" | "developer" => {
                 self.turn_over();
@@ -189,7 +176,7 @@ impl<'a> Messages<'a> {
         self.show();
         for name in ["content", "summary"] {
             let Some(value) = item.get(name) else { continue };
-            let text = content::joined(&content::parts(value, &format!("{param}.{name}"))?, "\n");
+            let text = ask::joined(&content::parts(value, &format!("{param}.{name}"))?, "\n");
             if !text.is_empty() {
                 self.turn.thought.push_str(&text);
                 break;
@@ -207,7 +194,7 @@ impl<'a> Messages<'a> {
             None => name,
         };
         self.turn.begun = true;
-        self.turn.called.push(ToolCall { id, kind: "function", function: Function { name, arguments } });
+        self.turn.called.push(ToolCall::new(id, name, arguments));
         Ok(())
     }
 
@@ -221,7 +208,7 @@ impl<'a> Messages<'a> {
         let said = if texts.is_empty() && !shown.is_empty() {
             Content::Text("The result is in the next message.".into())
         } else {
-            content::content(texts, "\n")
+            ask::content(texts, "\n")
         };
         self.shown.extend(shown.into_iter().filter(|part| !matches!(part, Part::Refusal { .. })));
         self.message("tool", Some(said));
@@ -232,7 +219,7 @@ impl<'a> Messages<'a> {
     }
 
     fn system(&mut self, parts: &[Part<'a>]) {
-        let text = content::joined(parts, "\n");
+        let text = ask::joined(parts, "\n");
         if let [Message { role: "system", content: Some(Content::Text(known)), .. }] =
             self.done.as_mut_slice()
         {
@@ -252,7 +239,7 @@ impl<'a> Messages<'a> {
             return;
         }
         let content = (!turn.said.is_empty() || (turn.called.is_empty() && turn.refused.is_none()))
-            .then(|| content::content(turn.said, ""));
+            .then(|| ask::content(turn.said, ""));
         self.done.push(Message {
             role: "assistant",
             content,

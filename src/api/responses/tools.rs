@@ -5,9 +5,10 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
+
+use crate::api::chat::ask::{Function, Tool, Written};
 
 use super::json::{self, Object, raw};
 use super::refusal::Refusal;
@@ -37,25 +38,6 @@ impl Names {
     pub(super) fn origin(&self, name: &str) -> Option<&Origin> {
         self.0.iter().find(|(known, _)| **known == *name).map(|(_, origin)| origin)
     }
-}
-
-/// A chat's tool.
-#[derive(Debug, Serialize)]
-pub(super) struct Tool<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    function: Function<'a>,
-}
-
-#[derive(Debug, Serialize)]
-struct Function<'a> {
-    name: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parameters: Option<Cow<'a, RawValue>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    strict: Option<&'a RawValue>,
 }
 
 /// The tools of a request.
@@ -89,7 +71,8 @@ impl<'a> Tools<'a> {
                         whole.into()
                     }
                 };
-                let (description, strict) = (tool.text("description"), tool.get("strict"));
+                let description = tool.text("description").map(Written::Here);
+                let strict = tool.get("strict");
                 let parameters = tool.get("parameters").map(Cow::Borrowed);
                 self.add(Function { name, description, parameters, strict });
                 Ok(())
@@ -97,7 +80,7 @@ impl<'a> Tools<'a> {
             "custom" => {
                 let name = tool.text_needed("name", param)?;
                 self.names.0.push((name.as_ref().into(), Origin::Custom));
-                let description = Some(custom_description(&tool, param)?.into());
+                let description = Some(Written::Here(custom_description(&tool, param)?.into()));
                 let parameters = Some(Cow::Owned(raw(&json!({
                     "type": "object",
                     "properties": {"input": {"type": "string", "description": "The whole input of the tool."}},
@@ -120,7 +103,7 @@ impl<'a> Tools<'a> {
     }
 
     fn add(&mut self, function: Function<'a>) {
-        self.list.push(Tool { kind: "function", function });
+        self.list.push(Tool::new(function));
     }
 
     /// The choice in the chat's shape; an `allowed_tools` choice leaves the other tools out.
@@ -154,7 +137,7 @@ impl<'a> Tools<'a> {
                     self.known(&Object::read(value, &param)?, &param)
                 });
                 let names = names.collect::<Result<Vec<_>, _>>()?;
-                self.list.retain(|tool| names.iter().any(|name| *name == tool.function.name));
+                self.list.retain(|tool| names.iter().any(|name| name == tool.name()));
                 Ok(choice.get("mode").map(Cow::Borrowed))
             }
             other => Err(hosted(other, "tool_choice.type")),
@@ -168,7 +151,7 @@ impl<'a> Tools<'a> {
             Some(space) => in_namespace(&space, &name),
             None => name.into_owned(),
         };
-        if self.list.iter().any(|tool| tool.function.name == name) {
+        if self.list.iter().any(|tool| tool.name() == name) {
             return Ok(name);
         }
         Err(Refusal::invalid(

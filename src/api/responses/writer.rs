@@ -4,11 +4,12 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::api::chat::answer::{Choice, ToolCall};
 use crate::api::face::{Said, Start, Tally, Untold};
 
 use super::answer::{Error, Item, Part, PartKind, Response};
 use super::calls::{Calls, Pending};
-use super::chat::{Call, Choice, Chunk};
+use super::chat;
 use super::draft::{COMPLETED, Draft, FAILED, INCOMPLETE, UNDERWAY};
 use super::emit::{Emitter, OfItem, OfPart};
 use super::face::Face;
@@ -84,14 +85,14 @@ impl Writer {
         if self.is_over() {
             return Ok(());
         }
-        let chunk = Chunk::read(data).ok_or(Untold::SHAPE)?;
-        if let Some(message) = chunk.fault() {
+        let chunk = chat::read(data).ok_or(Untold::SHAPE)?;
+        if let Some(message) = chat::fault(&chunk) {
             self.break_off("stream_broken", &message, out);
             return Ok(());
         }
         self.draft.note(&chunk);
         self.begin(out);
-        if let Some(choice) = chunk.choice() {
+        if let Some(choice) = chunk.first() {
             self.choice(choice, out)?;
         }
         self.draft.bounded()
@@ -161,21 +162,22 @@ impl Writer {
 
     fn choice(&mut self, choice: &Choice<'_>, out: &mut Vec<u8>) -> Result<(), Untold> {
         if let Some(speech) = choice.speech() {
-            if let Some(thought) = speech.thought() {
+            if let Some(thought) = chat::thought(speech) {
                 let kind = if self.draft.face.0.summary { PartKind::Summary } else { PartKind::Thought };
                 self.say(kind, &thought, &[], out);
             }
-            if let Some(text) = speech.content() {
+            if let Some(text) = speech.content.some() {
                 self.say(PartKind::Text, &text, &choice.logprobs(), out);
             }
-            if let Some(refusal) = speech.refusal() {
+            if let Some(refusal) = speech.refusal.some() {
                 self.say(PartKind::Refusal, &refusal, &[], out);
             }
             for (place, piece) in speech.tool_calls.iter().flatten().enumerate() {
-                self.piece(piece, piece.index.unwrap_or(place as u64), out)?;
+                let index = piece.index.and_then(|index| u64::try_from(index).ok());
+                self.piece(piece, index.unwrap_or(place as u64), out)?;
             }
         }
-        if let Some(finish) = choice.finish() {
+        if let Some(finish) = choice.finish_reason.some() {
             self.draft.finished(&finish);
         }
         Ok(())
@@ -240,11 +242,11 @@ impl Writer {
     }
 
     /// A piece of a call of a tool.
-    fn piece(&mut self, piece: &Call<'_>, index: u64, out: &mut Vec<u8>) -> Result<(), Untold> {
+    fn piece(&mut self, piece: &ToolCall<'_>, index: u64, out: &mut Vec<u8>) -> Result<(), Untold> {
         if self.calls.is_empty() {
             self.close(COMPLETED, out);
         }
-        let more = piece.arguments().unwrap_or_default();
+        let more = piece.arguments().text().unwrap_or_default();
         self.draft.held += more.len();
         if self.calls.take(piece, index)? {
             match self.calls.first() {
