@@ -43,11 +43,17 @@ start() {
   pids+=("$!")
 }
 
+# whole_lines NAME: that log but for a last line that is still being written, perhaps amid an address.
+whole_lines() {
+  local line
+  while IFS= read -r line; do printf '%s\n' "$line"; done <"$work/$1.log"
+}
+
 # find_in NAME PATTERN: waits for a line of that log and prints what the pattern's group holds.
 find_in() {
   local found deadline=$((SECONDS + 60))
   while :; do
-    found=$(sed -nE "s#.*$2.*#\1#p" "$work/$1.log" | head -n 1)
+    found=$(whole_lines "$1" | sed -nE "s#.*$2.*#\1#p" | head -n 1)
     [ -z "$found" ] || break
     [ "$SECONDS" -lt "$deadline" ] || { cat "$work/$1.log" >&2; fail "$1 did not start"; }
     sleep 0.1
