@@ -6,6 +6,8 @@
 #
 # --direct leaves the gateway out and talks to the fake itself, to prove the suites.
 # TOLLWAY_CLIENTS_MODEL_FILE names a GGUF model: plain chats then go to the local engine.
+# TOLLWAY_CLIENTS_ONLY="frameworks curl" runs these suites alone.
+# UPDATE=1 writes what was run into the table of docs/clients.md; without it, the table's packages must be those pinned.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -17,8 +19,14 @@ root=$(cd "$here/../.." && pwd)
 tollway=$(realpath "$1")
 fake=$(realpath "$2")
 direct=${3:-}
+suites=" 2 3 anthropic routers frameworks node curl claude codex "
+for suite in ${TOLLWAY_CLIENTS_ONLY:-}; do
+  case $suites in *" $suite "*) ;; *) fail "TOLLWAY_CLIENTS_ONLY: there is no suite $suite, but:$suites" ;; esac
+done
 
 work=$(mktemp -d)
+results="$work/results"
+mkdir "$results"
 pids=()
 finish() {
   for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
@@ -35,11 +43,17 @@ start() {
   pids+=("$!")
 }
 
+# whole_lines NAME: that log but for a last line that is still being written, perhaps amid an address.
+whole_lines() {
+  local line
+  while IFS= read -r line; do printf '%s\n' "$line"; done <"$work/$1.log"
+}
+
 # find_in NAME PATTERN: waits for a line of that log and prints what the pattern's group holds.
 find_in() {
   local found deadline=$((SECONDS + 60))
   while :; do
-    found=$(sed -nE "s#.*$2.*#\1#p" "$work/$1.log" | head -n 1)
+    found=$(whole_lines "$1" | sed -nE "s#.*$2.*#\1#p" | head -n 1)
     [ -z "$found" ] || break
     [ "$SECONDS" -lt "$deadline" ] || { cat "$work/$1.log" >&2; fail "$1 did not start"; }
     sleep 0.1
@@ -118,29 +132,47 @@ keys: [{name: clients, key: $TOLLWAY_KEY}]"
   export TOLLWAY_BASE_URL TOLLWAY_KEYED_BASE_URL
 fi
 
-# Keys and proxies of whoever runs this must not reach the packages.
-unset OPENAI_API_KEY OPENAI_BASE_URL OPENAI_ORG_ID OPENAI_PROJECT_ID
-unset OPENROUTER_API_KEY TOGETHER_API_KEY TOGETHER_BASE_URL
+# Keys, proxies and tracing of whoever runs this must not reach the packages.
+unset OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE OPENAI_ORG_ID OPENAI_PROJECT_ID
+unset OPENROUTER_API_KEY TOGETHER_API_KEY TOGETHER_BASE_URL FIREWORKS_API_KEY FIREWORKS_BASE_URL FIREWORKS_ACCOUNT_ID
 unset ANTHROPIC_API_KEY ANTHROPIC_AUTH_TOKEN ANTHROPIC_BASE_URL
+unset LANGSMITH_TRACING LANGCHAIN_TRACING_V2 LANGSMITH_API_KEY LANGCHAIN_API_KEY
 export NO_PROXY='*' no_proxy='*'
 
 status=0
-# python_suite NAME FILE: one suite in the environment of that name.
-python_suite() {
-  (cd "$here/python" && PYTHONDONTWRITEBYTECODE=1 "$root/target/clients/python-$1/bin/python" -m pytest -q -p no:cacheprovider "$2") || status=1
+# wanted SUITE
+wanted() {
+  case " ${TOLLWAY_CLIENTS_ONLY:-$1} " in *" $1 "*) ;; *) return 1 ;; esac
 }
-for major in 2 3; do
-  say "openai-python $major"
-  python_suite "$major" test_openai.py
-  python_suite "$major" test_responses.py
-done
-say "anthropic-python"
+# python_suite ENVIRONMENT FILE...: suites in the environment of that name.
+python_suite() {
+  local environment=$1 file
+  shift
+  wanted "$environment" || return 0
+  for file; do
+    say "python-$environment: $file"
+    (cd "$here/python" && PYTHONDONTWRITEBYTECODE=1 "$root/target/clients/python-$environment/bin/python" -m pytest -q \
+      -p no:cacheprovider --junitxml="$results/$environment-$file.xml" "$file") || status=1
+  done
+}
+# node_suite FOLDER PATTERN: Node's own test runner.
+node_suite() {
+  (cd "$here/$1" && "$(node22 "$here/node")" --test --test-reporter=spec --test-reporter-destination=stdout \
+    --test-reporter="$here/reporter.mjs" --test-reporter-destination="$results/$1.txt" "$2") || status=1
+}
+python_suite 2 test_openai.py test_responses.py
+python_suite 3 test_openai.py test_responses.py
 python_suite anthropic test_anthropic.py
-say "openrouter-python, together-python"
-python_suite routers test_openrouter.py
-python_suite routers test_together.py
-say "openai-node, ai, anthropic-node, openrouter-node, together-node"
-(cd "$here/node" && "$(node22 "$here/node")" --test --test-reporter=spec '*.test.mjs') || status=1
+python_suite routers test_openrouter.py test_together.py
+python_suite frameworks test_fireworks.py test_langchain.py test_litellm.py test_pydantic_ai.py
+if wanted node; then
+  say "openai-node, ai and its providers, anthropic-node, openrouter-node, together-node"
+  node_suite node '*.test.mjs'
+fi
+if wanted curl; then
+  say "curl"
+  "$here/curl.sh" | tee "$results/curl.txt" || status=1
+fi
 # claude_code: one task that needs a tool, in a home of its own: a model that plays its part has it read a letter.
 claude_code() {
   local answer
@@ -154,13 +186,19 @@ claude_code() {
   printf '%s\n' "$answer"
   [ "$answer" = "The letter says secret-walnut." ]
 }
-if [ "$direct" != --direct ] && [ -x "$here/agents/node_modules/.bin/claude" ]; then
+if [ "$direct" != --direct ] && wanted claude && [ -x "$here/agents/node_modules/.bin/claude" ]; then
   say "Claude Code"
-  claude_code || status=1
+  outcome=pass
+  claude_code || { outcome=fail status=1; }
+  printf 'claude\tone task\t%s\n' "$outcome" >"$results/claude.txt"
 fi
-if [ -x "$here/agents/node_modules/.bin/codex" ]; then
+if wanted codex && [ -x "$here/agents/node_modules/.bin/codex" ]; then
   say "Codex CLI"
-  (cd "$here/agents" && "$(node22 "$here/node")" --test --test-reporter=spec codex.test.mjs) || status=1
+  node_suite agents codex.test.mjs
+fi
+if [ "$direct" != --direct ]; then
+  say "the table of docs/clients.md"
+  cp -r "$results" /tmp/cl/results;   python3 "$here/table.py" "$results" ${UPDATE:+--update} || status=1
 fi
 if [ "$status" -ne 0 ]; then
   for log in "$work"/*.log; do

@@ -19,14 +19,14 @@ const tools = {
   }),
 };
 
-test('ai: text', gatewayOnly, async () => {
+test('ai, by responses: text', gatewayOnly, async () => {
   const { text, usage, finishReason } = await generateText({ model, prompt: 'tok-1', maxRetries: 0 });
   assert.match(text, /^tok-1/);
   assert.equal(finishReason, 'stop');
   assert.ok(usage.inputTokens > 0 && usage.outputTokens > 0);
 });
 
-test('ai: streamed text', gatewayOnly, async () => {
+test('ai, by responses: streamed text', gatewayOnly, async () => {
   const result = streamText({ model, prompt: 'tok-2', maxRetries: 0 });
   let text = '';
   for await (const piece of result.textStream) text += piece;
@@ -36,7 +36,7 @@ test('ai: streamed text', gatewayOnly, async () => {
 
 // The tool is run and its result sent back, until the model answers in words. The package would refer to earlier items
 // by id unless told that nothing is kept.
-for (const [name, run] of [['ai: a tool', generateText], ['ai: a streamed tool', streamText]]) {
+for (const [name, run] of [['ai, by responses: a tool', generateText], ['ai, by responses: a streamed tool', streamText]]) {
   test(name, gatewayOnly, async () => {
     const result = await run({
       model, tools, prompt: 'Tide? tok-3', maxRetries: 0, stopWhen: stepCountIs(2), providerOptions: { openai: { store: false } },
