@@ -35,8 +35,8 @@ pub(crate) struct Choice<'a> {
     /// Why it has ended, once it has.
     pub(crate) finish_reason: Text<'a>,
     /// The stop text that was met, in vLLM's words and in SGLang's.
-    pub(crate) stop_reason: Text<'a>,
-    pub(crate) matched_stop: Text<'a>,
+    stop_reason: Text<'a>,
+    matched_stop: Text<'a>,
     logprobs: Option<&'a RawValue>,
 }
 
@@ -45,10 +45,10 @@ pub(crate) struct Choice<'a> {
 #[serde(default)]
 pub(crate) struct Speech<'a> {
     #[serde(borrow)]
-    pub(crate) content: Text<'a>,
+    content: Text<'a>,
     /// What it thought, under either of two names; some providers say it under both.
-    pub(crate) reasoning_content: Text<'a>,
-    pub(crate) reasoning: Text<'a>,
+    reasoning_content: Text<'a>,
+    reasoning: Text<'a>,
     /// Why it will not answer.
     pub(crate) refusal: Text<'a>,
     pub(crate) tool_calls: Option<Vec<ToolCall<'a>>>,
@@ -58,7 +58,7 @@ pub(crate) struct Speech<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ToolCall<'a> {
-    pub(crate) index: Option<i64>,
+    index: Option<i64>,
     #[serde(borrow)]
     pub(crate) id: Text<'a>,
     function: Option<Function<'a>>,
@@ -78,11 +78,6 @@ struct Function<'a> {
 pub(crate) struct Text<'a>(#[serde(borrow)] Option<&'a RawValue>);
 
 impl<'a> Text<'a> {
-    /// Whatever stands there.
-    pub(crate) const fn value(self) -> Option<&'a RawValue> {
-        self.0
-    }
-
     /// The text, if it is one; half a surrogate pair in it becomes U+FFFD.
     pub(crate) fn text(self) -> Option<Cow<'a, str>> {
         let raw = self.0?.get();
@@ -94,16 +89,14 @@ impl<'a> Text<'a> {
         self.text().filter(|text| !text.is_empty())
     }
 
-    /// The text, or the empty one where it is none or has half a surrogate pair in it.
+    /// The text, or the empty one where it is none.
     pub(crate) fn or_empty(self) -> Cow<'a, str> {
-        let Some(raw) = self.0.map(RawValue::get).filter(|raw| raw.starts_with('"')) else {
-            return Cow::Borrowed("");
-        };
-        let inner = &raw[1..raw.len() - 1];
-        if !inner.contains('\\') {
-            return Cow::Borrowed(inner);
-        }
-        serde_json::from_str::<String>(raw).map_or(Cow::Borrowed(""), Cow::Owned)
+        self.text().unwrap_or_default()
+    }
+
+    /// This text, or the other one where this is none or empty.
+    fn or(self, other: Self) -> Cow<'a, str> {
+        self.some().unwrap_or_else(|| other.or_empty())
     }
 }
 
@@ -115,7 +108,7 @@ impl<'a> Chat<'a> {
 
     /// The choice that becomes the answer: a face has a place for one.
     pub(crate) fn first(&self) -> Option<&Choice<'a>> {
-        self.choices.iter().flatten().find(|choice| choice.index.unwrap_or(0) == 0)
+        self.choices.iter().flatten().find(|choice| choice.index.unwrap_or(0) <= 0)
     }
 
     /// What an upstream says of an error of its own, where there is one.
@@ -142,6 +135,11 @@ impl<'a> Choice<'a> {
         self.delta.iter().chain(&self.message)
     }
 
+    /// The stop text that it met, where the provider tells.
+    pub(crate) fn stop_met(&self) -> Cow<'a, str> {
+        self.stop_reason.or(self.matched_stop)
+    }
+
     /// The log probabilities of its content, an entry a token.
     pub(crate) fn logprobs(&self) -> Vec<&'a RawValue> {
         #[derive(Deserialize)]
@@ -154,14 +152,41 @@ impl<'a> Choice<'a> {
     }
 }
 
+impl<'a> Speech<'a> {
+    /// What it says: one string, or parts of text.
+    pub(crate) fn said(&self) -> Cow<'a, str> {
+        #[derive(Deserialize)]
+        struct Part<'a> {
+            #[serde(borrow, default)]
+            text: Text<'a>,
+        }
+        let parts = self.content.0.filter(|raw| raw.get().starts_with('['));
+        let Some(raw) = parts else { return self.content.or_empty() };
+        let parts = serde_json::from_str::<Vec<Part<'a>>>(raw.get()).unwrap_or_default();
+        Cow::Owned(parts.into_iter().map(|part| part.text.or_empty()).collect())
+    }
+
+    /// What it thought.
+    pub(crate) fn thought(&self) -> Cow<'a, str> {
+        self.reasoning_content.or(self.reasoning)
+    }
+}
+
 impl<'a> ToolCall<'a> {
+    /// Which of the calls it is a part of, where the provider says; Together was seen to count from -1.
+    pub(crate) fn index(&self) -> Option<u64> {
+        self.index.map(|index| u64::try_from(index).unwrap_or(0))
+    }
+
     /// Its function's name.
     pub(crate) fn name(&self) -> Text<'a> {
         self.function.unwrap_or_default().name
     }
 
-    /// Its arguments, or the next part of them: JSON as a text.
-    pub(crate) fn arguments(&self) -> Text<'a> {
-        self.function.unwrap_or_default().arguments
+    /// Its arguments, or the next part of them: JSON as a text, and from some as JSON itself.
+    pub(crate) fn arguments(&self) -> Cow<'a, str> {
+        let arguments = self.function.unwrap_or_default().arguments;
+        let object = arguments.0.map(RawValue::get).filter(|raw| raw.starts_with('{'));
+        object.map_or_else(|| arguments.or_empty(), Cow::Borrowed)
     }
 }

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::chat;
 use super::{Face, SIGNATURE, Shown, Stop, Usage, made_tool_id, message_id};
 use crate::api::chat::answer::{Chat, ToolCall};
 use crate::api::face::{Start, Tally, Untold};
@@ -39,7 +38,7 @@ impl Face {
         let choice = completion.first().ok_or(Untold::SHAPE)?;
         let speech = choice.speech().ok_or(Untold::SHAPE)?;
         let mut content = Vec::new();
-        let thinking = chat::thinking(speech);
+        let thinking = speech.thought();
         if !thinking.is_empty() {
             content.extend(match self.thinking {
                 Shown::Whole => Some(Block::Thinking { thinking, signature: SIGNATURE.into() }),
@@ -53,7 +52,7 @@ impl Face {
         let refusal = speech.refusal.or_empty();
         let refused = !refusal.is_empty();
         content.extend(
-            [chat::text(speech), refusal]
+            [speech.said(), refusal]
                 .into_iter()
                 .filter(|text| !text.is_empty())
                 .map(|text| Block::Text { text }),
@@ -62,13 +61,8 @@ impl Face {
         for (place, call) in calls.iter().enumerate() {
             content.push(tool_use(call, place, start)?);
         }
-        let stop = Stop::of(
-            self,
-            &choice.finish_reason.or_empty(),
-            chat::stop_met(choice),
-            !calls.is_empty(),
-            refused,
-        );
+        let stop =
+            Stop::of(self, &choice.finish_reason.or_empty(), choice.stop_met(), !calls.is_empty(), refused);
         let message = Message {
             id: message_id(start.request_id),
             kind: "message",
@@ -85,7 +79,7 @@ impl Face {
 fn tool_use<'a>(call: &ToolCall<'a>, place: usize, start: &Start<'_>) -> Result<Block<'a>, Untold> {
     let id = call.id.or_empty();
     let id = if id.is_empty() { Cow::Owned(made_tool_id(start.request_id, place)) } else { id };
-    Ok(Block::ToolUse { id, name: call.name().or_empty(), input: input(&chat::arguments(call))? })
+    Ok(Block::ToolUse { id, name: call.name().or_empty(), input: input(&call.arguments())? })
 }
 
 /// Arguments as an object. A model's slip in them (cut by `max_tokens`, say) is kept as a text under one name, so that it is

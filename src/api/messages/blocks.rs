@@ -19,7 +19,7 @@ pub(super) struct Blocks {
     /// The first is being told; the others wait, in the order in which they began.
     queue: VecDeque<Block>,
     /// Each tool call by its index and the last id that it had there.
-    calls: Vec<(i64, Box<str>)>,
+    calls: Vec<(u64, Box<str>)>,
     /// Index of the block at the front.
     at: usize,
 }
@@ -77,14 +77,12 @@ impl Blocks {
     /// More of the tool call at `index`; a new id there begins a new one.
     pub(super) fn tool(
         &mut self,
-        index: i64,
+        index: u64,
         id: &str,
         name: &str,
         arguments: &str,
         out: &mut Vec<u8>,
     ) -> Result<(), Untold> {
-        // Together was seen to count from -1.
-        let index = index.max(0);
         let known = self.calls.iter().rposition(|(at, _)| *at == index);
         let known = known
             .filter(|place| id.is_empty() || self.calls[*place].1.is_empty() || *self.calls[*place].1 == *id);

@@ -2,7 +2,6 @@
 
 mod answer;
 mod blocks;
-mod chat;
 mod content;
 mod parts;
 mod read;

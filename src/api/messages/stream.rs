@@ -5,7 +5,6 @@ use std::io::Write as _;
 use http::StatusCode;
 
 use super::blocks::Blocks;
-use super::chat;
 use super::{Face, Shown, Stop, Usage, message_id};
 use crate::api::chat::answer::{Chat, Speech, UNTOLD_FAULT};
 use crate::api::face::{Said, Start, Tally, Untold};
@@ -58,7 +57,7 @@ impl Writer {
         let finish = choice.finish_reason.or_empty();
         if !finish.is_empty() {
             self.finish = (*finish).into();
-            self.stop_met = (*chat::stop_met(choice)).into();
+            self.stop_met = (*choice.stop_met()).into();
         }
         Ok(())
     }
@@ -113,21 +112,21 @@ impl Writer {
 
     fn speech(&mut self, speech: Option<&Speech<'_>>, out: &mut Vec<u8>) -> Result<(), Untold> {
         let Some(speech) = speech else { return Ok(()) };
-        let thinking = chat::thinking(speech);
+        let thinking = speech.thought();
         if !thinking.is_empty() && self.face.thinking != Shown::Not {
             self.blocks.thinking(&thinking, out)?;
         }
         let refusal = speech.refusal.or_empty();
         self.refused |= !refusal.is_empty();
-        for text in [chat::text(speech), refusal] {
+        for text in [speech.said(), refusal] {
             if !text.is_empty() {
                 self.blocks.text(&text, out)?;
             }
         }
         for call in speech.tool_calls.iter().flatten() {
-            let index = call.index.unwrap_or(0);
+            let index = call.index().unwrap_or(0);
             let (id, name) = (call.id.or_empty(), call.name().or_empty());
-            self.blocks.tool(index, &id, &name, &chat::arguments(call), out)?;
+            self.blocks.tool(index, &id, &name, &call.arguments(), out)?;
         }
         Ok(())
     }

@@ -91,7 +91,7 @@ impl Pending {
         if self.id.is_empty() {
             self.id = piece.id.text().unwrap_or_default().into_owned();
         }
-        self.arguments.push_str(&piece.arguments().text().unwrap_or_default());
+        self.arguments.push_str(&piece.arguments());
     }
 
     fn is_whole(&self) -> bool {

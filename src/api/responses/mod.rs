@@ -6,7 +6,6 @@
 
 mod answer;
 mod calls;
-mod chat;
 mod content;
 mod draft;
 mod emit;

@@ -4,12 +4,11 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::api::chat::answer::{Choice, ToolCall};
+use crate::api::chat::answer::{Chat, Choice, ToolCall, UNTOLD_FAULT};
 use crate::api::face::{Said, Start, Tally, Untold};
 
 use super::answer::{Error, Item, Part, PartKind, Response};
 use super::calls::{Calls, Pending};
-use super::chat;
 use super::draft::{COMPLETED, Draft, FAILED, INCOMPLETE, UNDERWAY};
 use super::emit::{Emitter, OfItem, OfPart};
 use super::face::Face;
@@ -85,8 +84,9 @@ impl Writer {
         if self.is_over() {
             return Ok(());
         }
-        let chunk = chat::read(data).ok_or(Untold::SHAPE)?;
-        if let Some(message) = chat::fault(&chunk) {
+        let chunk = Chat::read(data).ok_or(Untold::SHAPE)?;
+        if let Some(fault) = chunk.fault() {
+            let message = fault.text().unwrap_or(UNTOLD_FAULT.into());
             self.break_off("stream_broken", &message, out);
             return Ok(());
         }
@@ -162,19 +162,20 @@ impl Writer {
 
     fn choice(&mut self, choice: &Choice<'_>, out: &mut Vec<u8>) -> Result<(), Untold> {
         if let Some(speech) = choice.speech() {
-            if let Some(thought) = chat::thought(speech) {
+            let thought = speech.thought();
+            if !thought.is_empty() {
                 let kind = if self.draft.face.0.summary { PartKind::Summary } else { PartKind::Thought };
                 self.say(kind, &thought, &[], out);
             }
-            if let Some(text) = speech.content.some() {
+            let text = speech.said();
+            if !text.is_empty() {
                 self.say(PartKind::Text, &text, &choice.logprobs(), out);
             }
             if let Some(refusal) = speech.refusal.some() {
                 self.say(PartKind::Refusal, &refusal, &[], out);
             }
             for (place, piece) in speech.tool_calls.iter().flatten().enumerate() {
-                let index = piece.index.and_then(|index| u64::try_from(index).ok());
-                self.piece(piece, index.unwrap_or(place as u64), out)?;
+                self.piece(piece, piece.index().unwrap_or(place as u64), out)?;
             }
         }
         if let Some(finish) = choice.finish_reason.some() {
@@ -246,7 +247,7 @@ impl Writer {
         if self.calls.is_empty() {
             self.close(COMPLETED, out);
         }
-        let more = piece.arguments().text().unwrap_or_default();
+        let more = piece.arguments();
         self.draft.held += more.len();
         if self.calls.take(piece, index)? {
             match self.calls.first() {

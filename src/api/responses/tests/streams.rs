@@ -192,6 +192,21 @@ fn calls_of_servers_that_count_badly_are_told_apart() {
 }
 
 #[test]
+fn text_in_parts_arguments_as_an_object_and_an_index_below_zero_are_read() {
+    let stream = [
+        chunk(&json!({"content": [{"type": "text", "text": "High"}, {"type": "text", "text": " tide."}]})),
+        chunk(
+            &json!({"tool_calls": [{"index": -1, "id": "a", "function": {"name": "one", "arguments": {"x": 1}}}]}),
+        ),
+        finish("tool_calls"),
+    ];
+    let events = told(&plain(), &stream);
+    let output = &events.last().unwrap()["response"]["output"];
+    assert_eq!(output[0]["content"][0]["text"], "High tide.");
+    assert_eq!((&output[1]["name"], output[1]["arguments"].as_str()), (&json!("one"), Some("{\"x\":1}")));
+}
+
+#[test]
 fn calls_that_come_interleaved_are_told_one_by_one() {
     let stream = [
         call(0, Some("a"), Some("one"), "{\"x\":"),
