@@ -198,7 +198,7 @@ if wanted codex && [ -x "$here/agents/node_modules/.bin/codex" ]; then
 fi
 if [ "$direct" != --direct ]; then
   say "the table of docs/clients.md"
-  cp -r "$results" /tmp/cl/results;   python3 "$here/table.py" "$results" ${UPDATE:+--update} || status=1
+  python3 "$here/table.py" "$results" ${UPDATE:+--update} || status=1
 fi
 if [ "$status" -ne 0 ]; then
   for log in "$work"/*.log; do
