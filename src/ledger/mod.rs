@@ -1,5 +1,7 @@
-//! The life of money: from what a provider reported to what is charged.
+//! The life of money: from what a provider reported to what is charged, and what is kept of it.
 
+pub mod record;
 pub mod settle;
 
+pub use record::{AttemptRecord, RequestRecord};
 pub use settle::{Settlement, Source, components, settle};
