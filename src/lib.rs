@@ -16,5 +16,6 @@ pub mod replay;
 pub mod routing;
 pub mod store;
 pub mod telemetry;
+pub mod treasury;
 pub mod units;
 pub mod upstream;

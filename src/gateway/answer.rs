@@ -21,6 +21,7 @@ use crate::relay::RelayBody;
 use crate::routing::{Capabilities, Decision, Endpoint, Policy, RequestFacts, select};
 use crate::telemetry::InFlight;
 use crate::telemetry::kept::Kept;
+use crate::treasury::Purse;
 use crate::units::{Now, RequestId};
 use crate::upstream;
 use crate::upstream::fallback::Errand;
@@ -51,7 +52,8 @@ pub async fn answer(gateway: Arc<Gateway>, request: Request<RequestBody>) -> Res
         trail: Trail::default(),
         surface: Surface::Plain,
         seen: Seen::default(),
-        course: Course::default(),
+        course: Arc::default(),
+        purse: None,
         over: false,
         gateway,
     };
@@ -103,7 +105,9 @@ struct Way {
     trail: Trail,
     surface: Surface,
     seen: Seen,
-    course: Course,
+    course: Arc<Course>,
+    /// What is held for it, until an answer's account has it.
+    purse: Option<Purse>,
     over: bool,
 }
 
@@ -253,7 +257,7 @@ impl Way {
                     waits_from,
                     in_flight,
                 };
-                self.relayed(gathered, served, lessons)
+                self.relayed(gathered, served, lessons).await
             }
             Err(error) => {
                 if let Some(promise) = promise {

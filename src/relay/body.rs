@@ -21,9 +21,9 @@ use tokio::time::Sleep;
 use crate::api::envelope::Envelope;
 use crate::api::face::{Said, Untold};
 use crate::api::sse::Scanner;
+use crate::treasury::Settling;
 use crate::units::{Clock, Mono, Reported, Usage};
 use crate::upstream::Streamed;
-use crate::upstream::trial::Course;
 
 use super::account::{Account, Ended};
 use super::faced::Faced;
@@ -94,6 +94,8 @@ pub struct StreamBody {
     /// Wakes us when the upstream may have been silent too long; moved on lazily, so that a token costs no timer work.
     idle: Pin<Box<Sleep>>,
     rescue: Option<Rescue>,
+    /// The record of an answer that has ended, on its way to the ledger: the end is told once it is there.
+    settling: Option<Settling>,
 }
 
 /// Where a stream's bytes come from.
@@ -107,7 +109,6 @@ enum Source {
 /// A break that may be mended yet.
 struct Breakage {
     search: Rescuing,
-    course: Arc<Course>,
     reason: &'static str,
     /// The upstream's own error event, which the caller gets if nobody goes on.
     last_words: Out,
@@ -140,6 +141,7 @@ impl StreamBody {
             idle_timeout,
             idle: Box::pin(tokio::time::sleep(idle_timeout)),
             rescue,
+            settling: None,
         };
         for event in &streamed.prelude {
             body.take(event);
@@ -149,6 +151,10 @@ impl StreamBody {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
+            if let Some(settling) = self.settling.as_mut() {
+                ready!(Pin::new(settling).poll(cx));
+                self.settling = None;
+            }
             if let Some(bytes) = self.out.pop_front() {
                 return Poll::Ready(Some(bytes));
             }
@@ -276,9 +282,8 @@ impl StreamBody {
             if let Some(account) = self.account.as_mut() {
                 account.broke();
             }
-            let course = Arc::clone(&rescue.course);
             let search = (rescue.go_on)(Broke { so_far, reason });
-            self.source = Source::Rescue(Box::new(Breakage { search, course, reason, last_words }));
+            self.source = Source::Rescue(Box::new(Breakage { search, reason, last_words }));
             return;
         }
         self.end_broken(reason, last_words);
@@ -348,22 +353,14 @@ impl StreamBody {
     fn finish(&mut self, ended: Ended) {
         self.source = Source::Ended;
         self.rescue = None;
-        if let Some(account) = self.account.take() {
-            account.close(ended);
-        }
+        self.settling = self.account.take().map(|account| account.close(ended));
     }
 }
 
 impl Drop for StreamBody {
-    /// The caller left: whoever was being asked to go on is told so, and what that costs goes on the account.
+    /// The caller left: whoever was being asked to go on is told so before the account closes, since that costs, too.
     fn drop(&mut self) {
-        if let Source::Rescue(breakage) = std::mem::replace(&mut self.source, Source::Ended) {
-            let course = Arc::clone(&breakage.course);
-            drop(breakage);
-            if let Some(account) = self.account.as_mut() {
-                account.left(course.left());
-            }
-        }
+        self.source = Source::Ended;
     }
 }
 

@@ -26,7 +26,7 @@ use crate::routing::learn::route::AttemptId;
 use crate::routing::pursuit::{Pursuit, Step};
 use crate::routing::{Candidate, Decision, Policy, RequestFacts, Route, RouteId};
 use crate::telemetry::Metrics;
-use crate::units::{Clock, Mono, PicoUsd};
+use crate::units::{Clock, Mono, PicoUsd, Usage};
 
 use super::answer::Answer;
 use super::attempt::{Failed, Target};
@@ -378,6 +378,19 @@ impl Upstreams {
         Some(cost::expected(card, card.rates(prompt, self.clock.now().wall), tokens).prompt)
     }
 
+    /// What reading the prompt will be billed at `route`, and how much of it from its cache.
+    fn prompt_charge(
+        &self,
+        errand: &Errand<'_>,
+        route: &Route,
+        candidate: &Candidate,
+    ) -> (Usage, Option<PicoUsd>) {
+        let prompt = errand.facts.prompt_tokens;
+        let usage = Usage { prompt, cached: candidate.cached_expected.min(prompt), ..Usage::default() };
+        let card = route.price.as_ref();
+        (usage, card.map(|card| card.cost_of(&usage, self.clock.now().wall).total()))
+    }
+
     fn trial<'a>(
         &'a self,
         errand: &Errand<'a>,
@@ -396,7 +409,7 @@ impl Upstreams {
             call: errand.call,
             headers: errand.headers,
             reading: candidate.reading(),
-            prompt_cost: self.prompt_cost(errand, route, candidate),
+            prompt: self.prompt_charge(errand, route, candidate),
             patience: Patience::of(errand.call, as_stream, fallback.first_token_timeout, left),
             gathered: as_stream.then_some((fallback.idle_timeout, left)),
             beaten: Some(beaten),

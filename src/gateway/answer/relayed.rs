@@ -45,7 +45,7 @@ pub(super) struct Gathered<'w> {
 }
 
 impl Way {
-    pub(super) fn relayed(
+    pub(super) async fn relayed(
         &mut self,
         gathered: Gathered<'_>,
         served: Served,
@@ -76,7 +76,15 @@ impl Way {
         let key = caller.key.map(|(place, _)| place);
         let series = live.series(&books.metrics, policy_at, key, caller.team(), id);
         let (clock, metrics) = (Arc::clone(&books.clock), Arc::clone(&books.metrics));
-        let mut account = Account::open(books, who, by, series, in_flight, self.began.mono);
+        let mut account = Account::open(
+            books,
+            who,
+            by,
+            series,
+            in_flight,
+            self.began.mono,
+            (Arc::clone(&self.course), self.purse.take()),
+        );
         let prompt_tokens = call.prompt_tokens_estimated();
         let start = Start { request_id: self.id.as_str(), at_s: self.began.wall.as_second(), prompt_tokens };
         Ok(match answer {
@@ -99,7 +107,7 @@ impl Way {
                             Err(untold) => {
                                 // Paid for, and of no use: the account says so, and the caller is told.
                                 account.note(reported.as_ref(), counted);
-                                account.close(Ended::Broken(untold.0));
+                                account.close(Ended::Broken(untold.0)).await;
                                 return Ok(reply::error(&Failure::Bug.told(self.id.as_str(), self.surface)));
                             }
                         }
@@ -107,7 +115,7 @@ impl Way {
                 };
                 let response = reply::answer(&answer.headers, false, cost, body);
                 account.note(reported.as_ref(), counted);
-                account.close(Ended::Well);
+                account.close(Ended::Well).await;
                 response
             }
             Answer::Streamed(streamed) => {
@@ -128,6 +136,7 @@ impl Way {
                         limit,
                         broken: SmallVec::from_iter([id]),
                         attempts,
+                        course: Arc::clone(&self.course),
                         told: String::new(),
                     };
                     kit.rescue()

@@ -44,6 +44,8 @@ pub(super) struct Kit {
     /// Who broke off, the last one last.
     pub(super) broken: SmallVec<[RouteId; 4]>,
     pub(super) attempts: u32,
+    /// What became of attempts that brought no answer.
+    pub(super) course: Arc<Course>,
     /// What the caller is told of the breaks: items of a JSON array.
     pub(super) told: String,
 }
@@ -56,18 +58,15 @@ pub(super) fn is_wanted(policy: &Policy, call: &Call) -> bool {
 impl Kit {
     /// As the relay wants it.
     pub(super) fn rescue(self) -> Rescue {
-        let course = Arc::new(Course::default());
-        let theirs = Arc::clone(&course);
         Rescue {
             go_on: Box::new(move |broke| {
-                Box::pin(async move { Box::new(self).go_on(broke, &theirs).await.unwrap_or(Rescued::Nobody) })
+                Box::pin(async move { Box::new(self).go_on(broke).await.unwrap_or(Rescued::Nobody) })
             }),
-            course,
         }
     }
 
     /// Looks for who goes on. Dropping the future cancels the attempt under way.
-    async fn go_on(mut self: Box<Self>, broke: Broke, course: &Course) -> Option<Rescued> {
+    async fn go_on(mut self: Box<Self>, broke: Broke) -> Option<Rescued> {
         let Broke { so_far, reason } = broke;
         if self.call.output_tokens_max.is_some_and(|max| so_far.tokens >= max) {
             return Some(Rescued::AtBound);
@@ -78,7 +77,7 @@ impl Kit {
         let from = snapshot.route(*self.broken.last()?)?;
         let call = self.call.continued(so_far.clone());
         let waits_from = live.upstreams.clock.now();
-        let served = self.ask(policy, from, &call, &so_far, reason, course).await?;
+        let served = self.ask(policy, from, &call, &so_far, reason).await?;
         let to = served.candidate.route;
         let route = snapshot.route(to)?;
         self.asked.served(&live, &served);
@@ -107,7 +106,6 @@ impl Kit {
         call: &Call,
         so_far: &SoFar,
         reason: &'static str,
-        course: &Course,
     ) -> Option<Served> {
         let (snapshot, upstreams) = (&self.live.snapshot, &self.live.upstreams);
         let tags: SmallVec<[(&str, &str); 8]> =
@@ -143,7 +141,7 @@ impl Kit {
             route_provider: &snapshot.route_provider,
             policy,
             late: &|| (),
-            course,
+            course: &self.course,
             facts,
             began: self.began,
             limit: self.limit,
