@@ -11,10 +11,12 @@ use http::{HeaderValue, StatusCode};
 use crate::api::body;
 use crate::api::envelope::Envelope;
 use crate::api::face::{Said, Surface};
+use crate::budget;
 use crate::providers::Class;
 use crate::upstream;
 
 use super::framing::Refusal;
+use super::refused;
 
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +140,12 @@ pub enum Failure {
         /// The shortest wait.
         wait: Duration,
     },
+    /// A budget or a limit of the caller's own does not hold it.
+    #[error("{}", refused::words(.0))]
+    Refused(Box<budget::Refusal>),
+    /// What it may cost could not be written down.
+    #[error("This gateway cannot keep account of requests at the moment. Try again in a second.")]
+    NoLedger,
     /// Nobody answered.
     #[error("{0}")]
     Upstream(#[from] upstream::Error),
@@ -189,16 +197,20 @@ impl Failure {
         };
         let retry_after = match self {
             Self::AllLimited { wait } => Some(*wait),
+            Self::Refused(refusal) => refusal.retry_after,
             Self::Upstream(error) => {
                 error.wait().or((status == StatusCode::SERVICE_UNAVAILABLE).then_some(MOMENT))
             }
-            Self::Busy | Self::NoRoute { .. } => Some(MOMENT),
+            Self::Busy | Self::NoRoute { .. } | Self::NoLedger => Some(MOMENT),
             Self::Head(Refusal::Connections) => Some(MOMENT),
             _ => None,
         };
         // Every route has been tried: a client that tries again by itself would only repeat the whole chain.
         let exhausted = matches!(self, Self::Upstream(_)) && status != StatusCode::TOO_MANY_REQUESTS;
-        let should_retry = (exhausted || matches!(self, Self::NoRoute { .. })).then_some(false);
+        let should_retry = match self {
+            Self::Refused(refusal) => refused::should_retry(refusal),
+            _ => (exhausted || matches!(self, Self::NoRoute { .. })).then_some(false),
+        };
         let allow = if let Self::WrongMethod { allowed, .. } = self { Some(*allowed) } else { None };
         let said = Said { status, kind, param, code, message: &message, request_id };
         let body = surface
@@ -214,6 +226,7 @@ impl Failure {
             Self::Upstream(upstream::Error::Refused(_)) => "client_error",
             Self::Upstream(_) | Self::NoRoute { .. } => "upstream_error",
             Self::AllLimited { .. } | Self::Busy => "rate_limited",
+            Self::Refused(refusal) => refused::outcome(refusal),
             _ if status.is_client_error() => "client_error",
             _ => "upstream_error",
         }
@@ -261,6 +274,8 @@ impl Failure {
             Self::AllLimited { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "requests", None, "rate_limit_exceeded")
             }
+            Self::Refused(refusal) => refused::shape(refusal),
+            Self::NoLedger => (StatusCode::SERVICE_UNAVAILABLE, OURS, None, "ledger_unavailable"),
             Self::Upstream(error) => upstream_shape(error),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, OURS, None, "overloaded"),
             Self::Bug => (StatusCode::INTERNAL_SERVER_ERROR, OURS, None, "internal_error"),

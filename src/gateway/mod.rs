@@ -20,6 +20,7 @@ pub mod live;
 pub mod models;
 mod price_watch;
 pub mod probes;
+mod refused;
 pub mod reply;
 pub mod steering;
 pub mod target;

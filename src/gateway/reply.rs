@@ -5,10 +5,12 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::api::face::Surface;
+use crate::budget::Standing;
 use crate::relay::RelayBody;
 use crate::units::NanoUsd;
 
 use super::failure::Told;
+use super::refused;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const POLICY: HeaderName = HeaderName::from_static("x-tollway-policy");
@@ -44,6 +46,8 @@ pub struct Trail {
     pub route: Option<HeaderValue>,
     /// Tries made.
     pub attempts: u32,
+    /// What is left of the caller's own limits.
+    pub standing: Standing,
 }
 
 /// A response with `content_type` and nothing known of any route.
@@ -135,4 +139,5 @@ pub fn stamp(response: &mut Response<RelayBody>, request_id: &str, trail: Trail,
     headers.insert(POLICY, trail.policy.unwrap_or_else(nobody));
     headers.insert(ROUTE, trail.route.unwrap_or_else(nobody));
     headers.insert(ATTEMPTS, HeaderValue::from(trail.attempts));
+    refused::stamp(headers, &trail.standing);
 }

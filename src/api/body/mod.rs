@@ -18,7 +18,7 @@ use crate::routing::{Endpoint, Needs};
 use super::continued::SoFar;
 use super::face::Face;
 use super::scan::{self, Kind, Scanner};
-use super::splice::Member;
+use super::splice::{Edit, Member, splice};
 use super::wishes::Wishes;
 
 use reading::Reading;
@@ -51,6 +51,8 @@ pub struct Call {
     pub include_usage: bool,
     /// The caller's bound on the answer in tokens.
     pub output_tokens_max: Option<u64>,
+    /// How many answers are written at once (`n`, `best_of`, several prompts), each of them with the bound above.
+    pub choices: u64,
     /// Size of the prompt-bearing members in bytes, from which its tokens are estimated.
     pub prompt_bytes: u64,
     /// What a route must be able to do.
@@ -96,6 +98,7 @@ impl Call {
             stream: found.stream,
             include_usage: found.include_usage,
             output_tokens_max: found.output_tokens_max,
+            choices: found.choices.max(1).saturating_mul(found.prompts.max(1)),
             prompt_bytes: found.prompt_bytes,
             needs: Needs(found.needs),
             tags: found.tags,
@@ -105,6 +108,39 @@ impl Call {
             face: None,
             body,
         })
+    }
+
+    /// The same call with at most `max` tokens in all of its answer, where its caller said more or nothing: what whoever pays
+    /// for it can afford. Of several choices each gets its share.
+    #[must_use]
+    pub fn bounded(self, max: u64) -> Self {
+        let fits = |own: u64| own.saturating_mul(self.choices) <= max;
+        if !self.endpoint.writes() || self.output_tokens_max.is_some_and(fits) {
+            return self;
+        }
+        let each = Bytes::from((max / self.choices.max(1)).max(1).to_string());
+        let bounds = ["max_tokens", "max_completion_tokens"].map(|name| self.member(name).map(|(at, _)| at));
+        let mut edits: SmallVec<[Edit; 2]> =
+            bounds.into_iter().flatten().map(|at| Edit::Replace(at, each.clone())).collect();
+        if edits.is_empty() {
+            edits.push(Edit::Append([b"\"max_tokens\":", &*each].concat().into()));
+        }
+        let body = Bytes::from(splice(&self.body, &self.members, &edits).concat());
+        match Self::parse(self.endpoint, body, scan::DEPTH_LIMIT) {
+            // What was put on beside the body stays.
+            Ok(bounded) => Self {
+                prompt_bytes: self.prompt_bytes,
+                tags: self.tags,
+                deadline: self.deadline,
+                so_far: self.so_far,
+                wishes: self.wishes,
+                face: self.face,
+                model: self.model,
+                ..bounded
+            },
+            // It was read once, and only a number has changed.
+            Err(_) => self,
+        }
     }
 
     /// The member called `key`, by its place.
