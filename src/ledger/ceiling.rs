@@ -83,7 +83,8 @@ impl Bounds {
         let mut worst = Worst::default();
         for (prompt, at) in [(0, from), (self.prompt, from), (0, until), (self.prompt, until)] {
             let rates = card.rates(prompt, at);
-            let input = [Some(rates.input), rates.cached_input, rates.cache_write].into_iter().flatten().max();
+            let input =
+                [Some(rates.input), rates.cached_input, rates.cache_write].into_iter().flatten().max();
             worst.input = worst.input.max(input.unwrap_or_default().times(1));
             worst.output = worst.output.max(rates.output.times(1));
             worst.request = worst.request.max(rates.request);
@@ -106,7 +107,8 @@ mod tests {
     use crate::units::{Reported, TokenPrice, Usage};
 
     fn card(input: u64, cached: u64, written: u64, output: u64, request: i128) -> PriceCard {
-        let entry = PriceEntry { source: "t".into(), as_of: "2026-11-01".into(), confidence: "operator".into() };
+        let entry =
+            PriceEntry { source: "t".into(), as_of: "2026-11-01".into(), confidence: "operator".into() };
         let rates = Rates {
             input: TokenPrice(input),
             cached_input: Some(TokenPrice(cached)),

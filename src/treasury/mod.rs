@@ -11,6 +11,7 @@ use crate::budget::{Book, Demand, Refusal, Standing};
 use crate::ledger::{HoldContext, HoldEntry, Line, RequestRecord};
 use crate::store::ledger::{self, Ledger};
 use crate::telemetry::Metrics;
+use crate::telemetry::metrics::BudgetLevel;
 use crate::units::{Clock, NanoUsd, Now};
 
 pub use purse::{Closing, Purse, Settling};
@@ -57,7 +58,8 @@ impl Treasury {
         context: HoldContext,
     ) -> Result<(Purse, Standing), Denied> {
         let now = self.clock.now();
-        let standing = self.book().admit(&demand, now).map_err(|refusal| Denied::Refused(Box::new(refusal)))?;
+        let standing =
+            self.book().admit(&demand, now).map_err(|refusal| Denied::Refused(Box::new(refusal)))?;
         let lines: Vec<Line> = demand.budgets.iter().map(|budget| line(budget, now)).collect();
         let entry = HoldEntry { id: demand.id, amount: demand.hold, lines, context };
         let admitting = Admitting { treasury: Some(self), entry: &entry };
@@ -68,8 +70,17 @@ impl Treasury {
 
     /// Every budget as it stands, for the metrics.
     pub fn tell(&self) {
-        let levels = self.book().levels(self.clock.now());
-        self.metrics.budget_levels(levels);
+        let levels = self.book().levels(self.clock.now()).into_iter();
+        let shown = levels.map(|level| BudgetLevel {
+            scope: level.budget.scope.kind.word(),
+            name: level.budget.scope.name.to_string(),
+            period: level.budget.calendar.period.to_string(),
+            limit: level.budget.limit,
+            spent: level.spent,
+            held: level.held,
+            ends: level.ends,
+        });
+        self.metrics.budget_levels(shown.collect());
     }
 
     /// Writes all that waits. What is settled later is charged at the next start.
