@@ -22,11 +22,12 @@ use crate::routing::Route;
 use crate::telemetry::InFlight;
 use crate::units::{Now, Usage};
 use crate::upstream::fallback::Served;
+use crate::upstream::trial::is_rescue_wanted;
 use crate::upstream::{Answer, Lessons};
 
 use super::Way;
 use super::decided::Asked;
-use super::rescue::{self, Kit};
+use super::rescue::Kit;
 
 /// What the last step needs of the steps before.
 pub(super) struct Gathered<'w> {
@@ -114,7 +115,7 @@ impl Way {
                 let answer_headers = streamed.headers.clone();
                 let meter = Meter::new(call.include_usage, prompt_tokens);
                 let face = call.face.as_ref().map(|face| Box::new(Faced::new(face.writer(&start))));
-                let rescue = rescue::is_wanted(policy, &call).then(|| {
+                let rescue = is_rescue_wanted(policy, &call).then(|| {
                     let kit = Kit {
                         live: Arc::clone(live),
                         metrics,
