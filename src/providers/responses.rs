@@ -86,10 +86,7 @@ mod tests {
     fn only_openrouter_hears_what_steers() {
         let body = r#"{"model":"up/m","input":"x","provider":{"zdr":true},"store":false}"#;
         assert_eq!(sent(Kind::OpenRouter, body, false), body);
-        assert_eq!(
-            sent(Kind::OpenAi, body, false),
-            r#"{"model":"up/m","input":"x","store":false}"#
-        );
+        assert_eq!(sent(Kind::OpenAi, body, false), r#"{"model":"up/m","input":"x","store":false}"#);
     }
 
     #[test]

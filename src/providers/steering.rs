@@ -31,7 +31,8 @@ pub(super) fn edit(kind: Kind, body: &Bytes, members: &[Member], wishes: &Wishes
             }
             (Kind::OpenRouter, _) => {}
             (Kind::Fireworks, "session_id")
-                if splice::member(body, members, "prompt_cache_key").is_none() && wishes.session.is_some() =>
+                if splice::member(body, members, "prompt_cache_key").is_none()
+                    && wishes.session.is_some() =>
             {
                 edits.push(Edit::Rename(index, json_string("prompt_cache_key")));
             }

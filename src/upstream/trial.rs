@@ -11,10 +11,10 @@ use smallvec::SmallVec;
 use crate::api::body::Call;
 use crate::providers::fault::{Class, Weight};
 use crate::providers::headroom;
-use crate::routing::{Midstream, Policy, Route};
 use crate::routing::learn::breaker::State;
 use crate::routing::learn::first_token::Reading;
 use crate::routing::learn::route::{AttemptId, Change};
+use crate::routing::{Midstream, Policy, Route};
 use crate::telemetry::Metrics;
 use crate::units::{Clock, Mono, NanoUsd, PicoUsd};
 

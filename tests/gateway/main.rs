@@ -34,6 +34,7 @@ mod rescue_engine;
 mod rescue_faces;
 mod rescue_refused;
 mod responses;
+mod responses_native;
 mod shadow;
 mod steering;
 mod stopping;

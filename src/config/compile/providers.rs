@@ -179,7 +179,9 @@ impl One<'_> {
                 .map_or(Continuation::of(self.kind), |word| continuation_of(word.value)),
             speaks_responses: match &self.record.responses {
                 Some(word) => word.value == ResponsesWord::Native,
-                None => base_url.as_ref().and_then(Uri::host).is_some_and(|host| self.kind.speaks_responses(host)),
+                None => {
+                    base_url.as_ref().and_then(Uri::host).is_some_and(|host| self.kind.speaks_responses(host))
+                }
             },
             allow_link_local: self.record.allow_link_local.as_ref().is_some_and(|flag| flag.0),
             api_key: key.and_then(Result::ok),
