@@ -284,6 +284,20 @@ mod tests {
     }
 
     #[test]
+    fn words_for_what_others_number() {
+        for (code, class) in [
+            ("rate_limit_exceeded", Class::Rate),
+            ("context_length_exceeded", Class::ContextOverflow),
+            ("invalid_prompt", Class::Caller),
+            ("server_error", Class::Overload),
+            ("503", Class::Overload),
+        ] {
+            let body = format!(r#"{{"error":{{"code":"{code}","message":"x"}}}}"#);
+            assert_eq!(read_inside(Kind::OpenAi, body.as_bytes()).class, class, "{code}");
+        }
+    }
+
+    #[test]
     fn a_body_that_is_no_json_goes_by_its_status() {
         let fault = read(Kind::Together, StatusCode::BAD_GATEWAY, &HeaderMap::new(), b"<html>502</html>");
         assert_eq!(fault.class, Class::Overload);

@@ -1,5 +1,5 @@
-//! Providers that speak OpenAI's Responses API themselves: what goes there of a caller's own request, and when a refusal is of
-//! that API rather than of what was asked.
+//! Providers that speak OpenAI's Responses API themselves: what goes there of a caller's own request, and when a refusal may be
+//! of that API rather than of what was asked.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -40,19 +40,27 @@ fn set(native: &Native, name: &str, value: &'static str, edits: &mut Edits) {
     }
 }
 
-/// Whether a refusal is of this API, or of what only this API says, so that the same provider may take the same as a chat:
-/// there is no such path, a field is not known, or an item was made by somebody else, as in a conversation that another
-/// provider began.
-pub fn refuses_form(status: StatusCode, fault: &Fault) -> bool {
-    let said = fault.message.to_lowercase();
+/// Whether a refusal may be of this API, or of what only this API says, so that the same provider may take the same as a chat:
+/// there is no such path, a field or a tool of that type is not known, or an item was made by somebody else, as in a
+/// conversation that another provider began.
+pub fn may_refuse_form(status: StatusCode, fault: &Fault) -> bool {
     match status.as_u16() {
-        404 | 405 | 501 => !said.contains("model"),
-        400 | 422 => {
-            matches!(fault.class, Class::UnknownField | Class::FeatureMissing)
-                || ["encrypted content", "item with id"].iter().any(|words| said.contains(words))
-        }
+        404 | 405 | 501 => !fault.message.to_lowercase().contains("model"),
+        400 | 422 => is_of_request(fault.class),
         _ => false,
     }
+}
+
+/// Whether a fault is one of what was asked, or of how.
+const fn is_of_request(class: Class) -> bool {
+    matches!(class, Class::Caller | Class::UnknownField | Class::FeatureMissing)
+}
+
+/// Whether `first`, a refusal of the caller's own words under `status`, tells more than `second`, of the same as a chat.
+pub const fn tells_more(status: StatusCode, first: &Fault, second: &Fault) -> bool {
+    matches!(status.as_u16(), 400 | 422)
+        && is_of_request(first.class)
+        && matches!(second.class, Class::Caller)
 }
 
 #[cfg(test)]
@@ -90,17 +98,24 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_the_form_is_told_from_one_of_the_request() {
+    fn a_refusal_that_may_be_of_the_form_is_told_from_others() {
+        let fault = |class, message: &str| Fault { class, retry_after: None, message: message.to_owned() };
         let refuses = |status: u16, class, message: &str| {
-            let fault = Fault { class, retry_after: None, message: message.to_owned() };
-            refuses_form(StatusCode::from_u16(status).unwrap(), &fault)
+            may_refuse_form(StatusCode::from_u16(status).unwrap(), &fault(class, message))
         };
         assert!(refuses(404, Class::UnknownModel, "Not Found"));
         assert!(refuses(404, Class::UnknownModel, "Item with id 'rs_1' not found."));
         assert!(refuses(400, Class::Caller, "The encrypted content gAA could not be verified."));
         assert!(refuses(400, Class::UnknownField, "Extra inputs are not permitted"));
         assert!(!refuses(404, Class::UnknownModel, "The model `x` does not exist"));
-        assert!(!refuses(400, Class::Caller, "Invalid 'input': too long"));
+        assert!(!refuses(400, Class::UnknownModel, "Model Not Exist"));
+        assert!(!refuses(400, Class::ContextOverflow, "maximum context length"));
+        assert!(!refuses(400, Class::Moderation, "flagged"));
         assert!(!refuses(429, Class::Rate, ""));
+        let tells =
+            |status: StatusCode, first, second| tells_more(status, &fault(first, ""), &fault(second, ""));
+        assert!(tells(StatusCode::BAD_REQUEST, Class::Caller, Class::Caller));
+        assert!(!tells(StatusCode::BAD_REQUEST, Class::Caller, Class::Server));
+        assert!(!tells(StatusCode::NOT_FOUND, Class::UnknownModel, Class::Caller));
     }
 }

@@ -229,15 +229,17 @@ fn late(after: Duration) -> Failed {
 /// Asks in the caller's own words where the route speaks them; where it refuses those, it is asked for the same as a chat.
 async fn asked(client: &Client, target: &Target, asking: &Asking<'_>) -> Result<Answer, Failed> {
     let form = target.form(asking);
-    match answered(client, target, asking, form).await {
-        Err(Failed { fault, answer: Some((status, ..)), .. })
-            if form == Form::Responses && responses::refuses_form(status, &fault) =>
-        {
-            let (model, message) = (asking.upstream_model, fault.message);
-            tracing::debug!(model, message, "refused as it came, and asked for as a chat completion");
-            answered(client, target, asking, Form::Chat).await
-        }
-        outcome => outcome,
+    let outcome = answered(client, target, asking, form).await;
+    let Err(Failed { fault, answer: Some((status, ..)), .. }) = &outcome else { return outcome };
+    if form == Form::Chat || !responses::may_refuse_form(*status, fault) {
+        return outcome;
+    }
+    let (model, message) = (asking.upstream_model, &*fault.message);
+    tracing::debug!(model, message, "refused as it came, and asked for as a chat completion");
+    // Seldom, so that its room is made only then.
+    match Box::pin(answered(client, target, asking, Form::Chat)).await {
+        Err(second) if responses::tells_more(*status, fault, &second.fault) => outcome,
+        second => second,
     }
 }
 

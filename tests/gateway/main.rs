@@ -35,6 +35,7 @@ mod rescue_faces;
 mod rescue_refused;
 mod responses;
 mod responses_native;
+mod responses_native_faults;
 mod shadow;
 mod steering;
 mod stopping;
