@@ -271,7 +271,8 @@ async fn answered(
         (false, _) => {
             let (parts, body) = response.into_parts();
             let body = collect(body, content_length(&parts.headers), ANSWER_BYTES_MAX).await?;
-            judge::whole(kind, call.endpoint, form, parts.headers, body).map(Answer::Whole)
+            let whole = judge::whole(kind, call.endpoint, form, parts.headers, body);
+            whole.map(Answer::Whole).map_err(|failed| *failed)
         }
     }
 }
@@ -300,7 +301,7 @@ async fn first_content(kind: Kind, form: Form, response: Response<Incoming>) -> 
             if data.starts_with(b"[DONE]") {
                 return Err(Failed::of(Class::Malformed, "the stream ended without content"));
             }
-            if judge::is_content(kind, form, &data)? {
+            if judge::is_content(kind, form, &data).map_err(|failed| *failed)? {
                 return Ok(Answer::Streamed(Box::new(Streamed {
                     headers: parts.headers,
                     prelude,

@@ -62,7 +62,8 @@ pub(super) async fn gather(
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(body) = gathered.response {
-        return judge::whole(kind, endpoint, form, headers, body).map(Answer::Whole);
+        let whole = judge::whole(kind, endpoint, form, headers, body);
+        return whole.map(Answer::Whole).map_err(|failed| *failed);
     }
     let body = Bytes::from(gathered.assembly.finish());
     let chunk = chunk::read(&body).map_err(|error| Failed::of(Class::Malformed, error.to_string()))?;

@@ -20,8 +20,8 @@ pub(super) fn whole(
     form: Form,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Whole, Failed> {
-    let no_json = |error| Failed::of(Class::Malformed, format!("the answer is not JSON: {error}"));
+) -> Result<Whole, Box<Failed>> {
+    let no_json = |error| Box::new(Failed::of(Class::Malformed, format!("the answer is not JSON: {error}")));
     scan::check_utf8(&body).map_err(no_json)?;
     let (chunk, fault) = match form {
         Form::Chat => {
@@ -42,7 +42,7 @@ pub(super) fn whole(
         }
     };
     match fault {
-        Some(message) => Err(inside(kind, &body, message)),
+        Some(message) => Err(Box::new(inside(kind, &body, message))),
         None => Ok(Whole { headers, body, chunk, form }),
     }
 }
@@ -67,23 +67,24 @@ fn fault_of_whole(chunk: &Chunk, endpoint: Endpoint) -> Option<&'static str> {
 }
 
 /// Whether the event with this data, before which nothing was said, says something or ends the answer.
-pub(super) fn is_content(kind: Kind, form: Form, data: &Bytes) -> Result<bool, Failed> {
-    let no_json =
-        |error| Failed::of(Class::Malformed, format!("an event of the stream is not JSON: {error}"));
+pub(super) fn is_content(kind: Kind, form: Form, data: &Bytes) -> Result<bool, Box<Failed>> {
+    let no_json = |error| {
+        Box::new(Failed::of(Class::Malformed, format!("an event of the stream is not JSON: {error}")))
+    };
     scan::check_utf8(data).map_err(no_json)?;
     let at_fault = "the stream began with a fault";
     match form {
         Form::Chat => {
             let chunk = chunk::read(data).map_err(no_json)?;
             if chunk.error.is_some() || chunk.finish_is_fault {
-                return Err(inside(kind, data, at_fault));
+                return Err(Box::new(inside(kind, data, at_fault)));
             }
             Ok(chunk.has_content || chunk.finished != 0)
         }
         Form::Responses => {
             let heard = heard::event(data).map_err(no_json)?;
             match heard.what {
-                What::Fault { .. } => Err(failed(kind, data, &heard, at_fault)),
+                What::Fault { .. } => Err(Box::new(failed(kind, data, &heard, at_fault))),
                 What::Content | What::End => Ok(true),
                 What::Nothing => Ok(false),
             }

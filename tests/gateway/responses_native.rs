@@ -107,11 +107,12 @@ async fn r05_a_whole_answer_of_every_kind_differs_by_its_cost_alone() {
         assert_eq!(got, sent, "{kind:?}");
         // By hand: what is cached costs half.
         let usage = dialect.usage_of_response(body.as_bytes());
-        let by_hand = Value::from(price.cost_pico(&usage) as f64 / 1e12);
-        assert_eq!(nanos(&in_header), nanos(&by_hand), "{kind:?}");
+        let nano = (price.cost_pico(&usage) + 500) / 1000;
+        let by_hand = format!("0.{nano:09}");
+        assert_eq!(nanos(&in_header), by_hand, "{kind:?}");
         let cost = cost.unwrap();
-        assert_eq!(nanos(&cost.split(',').next().unwrap().parse().unwrap()), nanos(&by_hand), "{kind:?}");
-        one_bill(&gateway, &nanos(&by_hand)).await;
+        assert_eq!(nanos(&cost.split(',').next().unwrap().parse().unwrap()), by_hand, "{kind:?}");
+        one_bill(&gateway, &by_hand).await;
     }
 }
 
