@@ -17,8 +17,9 @@ use crate::routing::{Endpoint, Needs};
 
 use super::continued::SoFar;
 use super::face::Face;
+use super::responses::Native;
 use super::scan::{self, Kind, Scanner};
-use super::splice::Member;
+use super::splice::{self, Member};
 use super::wishes::Wishes;
 
 use reading::Reading;
@@ -109,7 +110,7 @@ impl Call {
 
     /// The member called `key`, by its place.
     pub fn member(&self, key: &str) -> Option<(usize, &Member)> {
-        self.members.iter().enumerate().find(|(_, member)| scan::says(&self.body, &member.key, key))
+        splice::member(&self.body, &self.members, key)
     }
 
     /// Puts on the face that the answer is told through, and takes from it what the translated body cannot say.
@@ -120,6 +121,12 @@ impl Call {
         self.prompt_bytes =
             self.prompt_bytes.saturating_sub(images.bytes).saturating_add(images.count * IMAGE_BYTES);
         self.face = Some(face);
+    }
+
+    /// The request in its caller's own words, where those are another API's that some providers speak too. What goes on with
+    /// an answer is always a chat.
+    pub fn native(&self) -> Option<&Native> {
+        self.face.as_deref().filter(|_| self.so_far.is_none())?.native()
     }
 
     /// The endpoint's name as its caller knows it, for records.
