@@ -261,7 +261,7 @@ fn target(provider: &crate::config::Provider) -> Option<Target> {
     let extra: HeaderMap = provider.headers.iter().cloned().collect();
     let key = provider.api_key.as_ref().map(secrecy::ExposeSecret::expose_secret);
     match Target::new(provider.kind, provider.continuation, &base_url, key, &extra) {
-        Ok(target) => Some(target),
+        Ok(target) => Some(target.speaking_responses(provider.speaks_responses)),
         Err(error) => {
             tracing::error!(provider = &*provider.name, %error, "this provider cannot be spoken to and is left out");
             None

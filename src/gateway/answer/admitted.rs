@@ -16,9 +16,9 @@ use crate::pricing::PriceCard;
 use crate::routing::{Decision, Policy, RequestFacts, RouteId};
 use crate::treasury::Denied;
 use crate::units::NanoUsd;
+use crate::upstream::trial::is_rescue_wanted;
 
 use super::Way;
-use super::rescue;
 
 /// The shortest answer that a request is admitted for where its budget cannot hold all it asked for, in tokens.
 const ANSWER_TOKENS_MIN: u64 = 64;
@@ -71,7 +71,7 @@ impl<'l> Cost<'l> {
             let all = decision.order.iter().map(|candidate| candidate.route).chain(later);
             all.filter_map(|id| ask.live.snapshot.route(id))
         };
-        let resumes = rescue::is_wanted(ask.policy, call);
+        let resumes = is_rescue_wanted(ask.policy, call);
         let room = routes().filter_map(|route| route.context_tokens).max();
         let output = if call.endpoint.writes() {
             let each = call.output_tokens_max.or(room).unwrap_or(OUTPUT_TOKENS_MAX);
