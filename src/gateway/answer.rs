@@ -4,6 +4,7 @@ mod admitted;
 mod counted;
 mod decided;
 mod ended;
+mod kept;
 mod relayed;
 mod rescue;
 
@@ -40,6 +41,7 @@ use super::steering::{self, Steering};
 use super::target::{self, Target, Unknown};
 use admitted::Ask;
 use decided::{Asked, Promise, nobody};
+use kept::Place;
 use relayed::Gathered;
 
 /// Longest part of a path that an error message repeats, in bytes.
@@ -221,6 +223,13 @@ impl Way {
         }
         let mut decision = Decision::default();
         let ask = Ask { live, caller: &caller, policy_at, policy, tags: &tag_pairs, limit };
+        let place = Place::of(policy, &caller, &call, asked.model(), headers, now.mono);
+        if let Some(place) = &place {
+            let context = |way: &Self| way.hold_context(&ask, &call, &decision);
+            if let Some(kept) = Box::pin(self.kept(place, &call, context)).await {
+                return Ok(kept);
+            }
+        }
         let (barred, terms) = self
             .decide_and_admit(&ask, &call, &facts, &mut decision, |way, facts, decision| {
                 way.decide(live, (policy_at, policy), facts, steering.kind, decision)
@@ -270,6 +279,7 @@ impl Way {
                     limit,
                     waits_from,
                     in_flight,
+                    place,
                 };
                 self.relayed(gathered, served, lessons).await
             }

@@ -17,6 +17,7 @@ use crate::relay::account::Books;
 use crate::routing::RouteId;
 use crate::routing::learn::breaker::State;
 use crate::routing::learn::retries::RetryBudget;
+use crate::store::answers::Answers;
 use crate::telemetry::{InFlight, Metrics, Series};
 use crate::treasury::Treasury;
 use crate::units::RequestId;
@@ -37,6 +38,8 @@ pub struct Gateway {
     draining: AtomicBool,
     ids: Ids,
     treasury: Option<Arc<Treasury>>,
+    /// Answers kept for equal requests.
+    pub answers: Arc<Answers>,
     /// The last decisions.
     pub decisions: Arc<Decisions>,
     /// Metrics, access log and time.
@@ -104,6 +107,7 @@ impl Gateway {
             draining: AtomicBool::new(false),
             ids: Ids::new(),
             treasury,
+            answers: Arc::default(),
             decisions,
             books,
         }

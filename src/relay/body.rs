@@ -16,11 +16,12 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use smallvec::SmallVec;
 use tokio::time::Sleep;
 
 use crate::api::envelope::Envelope;
 use crate::api::face::{Said, Untold};
-use crate::api::sse::Scanner;
+use crate::api::sse::{Event, Scanner};
 use crate::treasury::Settling;
 use crate::units::{Clock, Mono, Reported, Usage};
 use crate::upstream::Streamed;
@@ -28,6 +29,7 @@ use crate::upstream::Streamed;
 use super::account::{Account, Ended};
 use super::ear::Ear;
 use super::faced::Faced;
+use super::kept::Keeping;
 use super::meter::{Flow, Out};
 use super::parts::Bill;
 use super::rescue::{Broke, Continued, Rescue, Rescued, Rescuing};
@@ -95,6 +97,10 @@ pub struct StreamBody {
     /// Wakes us when the upstream may have been silent too long; moved on lazily, so that a token costs no timer work.
     idle: Pin<Box<Sleep>>,
     rescue: Option<Rescue>,
+    /// What was held back until it was known to be good; empty once it has begun.
+    prelude: SmallVec<[Event; 4]>,
+    /// Takes down what the upstream says, for equal requests that come later.
+    keeping: Option<Box<Keeping>>,
     /// The record of an answer that has ended, on its way to the ledger: the end is told once it is there.
     settling: Option<Settling>,
 }
@@ -142,12 +148,28 @@ impl StreamBody {
             idle_timeout,
             idle: Box::pin(tokio::time::sleep(idle_timeout)),
             rescue,
+            prelude: SmallVec::new(),
+            keeping: None,
             settling: None,
         };
-        for event in &streamed.prelude {
-            body.take(event);
-        }
+        body.prelude = streamed.prelude;
         body
+    }
+
+    /// Takes the whole stream down, for equal requests that come later.
+    #[must_use]
+    pub fn keeping(mut self, keeping: Option<Box<Keeping>>) -> Self {
+        self.keeping = keeping.filter(|_| !self.ear.is_native());
+        self
+    }
+
+    /// Tells what was held back until now.
+    #[must_use]
+    pub fn begun(mut self) -> Self {
+        for event in std::mem::take(&mut self.prelude) {
+            self.take(&event);
+        }
+        self
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -207,9 +229,12 @@ impl StreamBody {
         }
     }
 
-    fn take(&mut self, event: &crate::api::sse::Event) {
+    fn take(&mut self, event: &Event) {
         if !matches!(self.source, Source::Upstream(_)) {
             return;
+        }
+        if let Some(keeping) = self.keeping.as_deref_mut() {
+            keeping.hear(event);
         }
         let mut out = Out::new();
         let flow = self.ear.take(event, bill(self.account.as_ref()), &mut out);
@@ -263,7 +288,12 @@ impl StreamBody {
     fn send_end(&mut self, out: Out) {
         let bill = bill(self.account.as_ref())(self.ear.reported(), self.ear.counted());
         match self.tell(out, Some(bill)) {
-            Ok(()) => self.finish(Ended::Well),
+            Ok(()) => {
+                if let Some(keeping) = self.keeping.take() {
+                    keeping.whole(bill.cost);
+                }
+                self.finish(Ended::Well);
+            }
             Err(untold) => self.end_broken(untold.0, Out::new()),
         }
     }
@@ -314,6 +344,8 @@ impl StreamBody {
     }
 
     fn resume(&mut self, continued: Continued, reason: &'static str) {
+        // An answer of several parts is not taken for one that was given in one.
+        self.keeping = None;
         let Continued { so_far, streamed, answered, series, may_echo, resumed, next } = continued;
         if let Some(account) = self.account.as_mut() {
             account.hand_over(answered, series, reason);
@@ -372,7 +404,9 @@ impl StreamBody {
     /// Closes the account, unless it is closed.
     fn settle(&mut self, ended: Ended) {
         self.rescue = None;
-        self.settling = self.account.take().map(|account| account.close(ended));
+        if let Some(account) = self.account.take() {
+            self.settling = Some(account.close(ended));
+        }
     }
 }
 

@@ -5,6 +5,7 @@ pub mod body;
 mod chunks;
 pub mod ear;
 pub mod faced;
+pub mod kept;
 pub mod meter;
 pub mod native;
 mod parts;

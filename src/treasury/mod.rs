@@ -6,8 +6,9 @@
 mod purse;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::budget::{Book, Demand, Refusal, Standing};
+use crate::budget::{Book, Demand, HoldId, Refusal, Standing};
 use crate::ledger::{HoldContext, HoldEntry, Line, RequestRecord};
 use crate::store::ledger::{self, Ledger};
 use crate::telemetry::Metrics;
@@ -68,6 +69,21 @@ impl Treasury {
         Ok((Purse::new(Arc::clone(self), entry, demand.tokens), standing))
     }
 
+    /// Records a request that cost nothing, since its answer was kept from one that cost `saved`. Ready once that is durable.
+    pub fn record_saved(
+        &self,
+        id: HoldId,
+        context: HoldContext,
+        total: Duration,
+        saved: NanoUsd,
+    ) -> Settling {
+        let ms = u64::try_from(total.as_millis()).unwrap_or(u64::MAX);
+        let closing =
+            Closing { ttft_ms: Some(ms), total_ms: ms, status: 200, outcome: "ok", attempts: Vec::new() };
+        let record = RequestRecord { saved, ..closing.record(id, context) };
+        self.write(record, Vec::new())
+    }
+
     /// Every budget as it stands, for the metrics.
     pub fn tell(&self) {
         let levels = self.book().levels(self.clock.now()).into_iter();
@@ -101,6 +117,10 @@ impl Treasury {
                 "so much of a budget is spent"
             );
         }
+        self.write(record, lines)
+    }
+
+    fn write(&self, record: RequestRecord, lines: Vec<Line>) -> Settling {
         let (written, metrics) = (self.ledger.settle(record, lines), Arc::clone(&self.metrics));
         Settling::of(async move {
             if let Err(error) = written.await {

@@ -215,7 +215,7 @@ impl Way {
     }
 
     /// What the ledger must know of the request before it is sent.
-    fn hold_context(&self, ask: &Ask<'_>, call: &Call, decision: &Decision) -> HoldContext {
+    pub(super) fn hold_context(&self, ask: &Ask<'_>, call: &Call, decision: &Decision) -> HoldContext {
         let first = decision.order.first().and_then(|candidate| ask.live.snapshot.route(candidate.route));
         let name = |of: fn(&crate::routing::Route) -> &Arc<str>| {
             first.map_or_else(|| "".into(), |route| Arc::clone(of(route)))

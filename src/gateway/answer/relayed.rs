@@ -16,6 +16,7 @@ use crate::gateway::reply;
 use crate::relay::account::{Account, Answered, Ended, Who};
 use crate::relay::body::StreamBody;
 use crate::relay::faced::Faced;
+use crate::relay::kept::{self, Keeping};
 use crate::relay::meter::Meter;
 use crate::relay::native::{self, NativeMeter};
 use crate::relay::{Ear, RelayBody, whole};
@@ -28,6 +29,7 @@ use crate::upstream::{Answer, Form, Lessons};
 
 use super::Way;
 use super::decided::Asked;
+use super::kept::Place;
 use super::rescue::Kit;
 
 /// What the last step needs of the steps before.
@@ -44,6 +46,8 @@ pub(super) struct Gathered<'w> {
     /// Since when it was waited for upstreams.
     pub(super) waits_from: Now,
     pub(super) in_flight: InFlight,
+    /// Where the answer is to be kept, if it is.
+    pub(super) place: Option<Place>,
 }
 
 impl Way {
@@ -53,8 +57,19 @@ impl Way {
         served: Served,
         lessons: Lessons,
     ) -> Result<Response<RelayBody>, Failure> {
-        let Gathered { live, policy_at, caller, call, tags, headers, asked, limit, waits_from, in_flight } =
-            gathered;
+        let Gathered {
+            live,
+            policy_at,
+            caller,
+            call,
+            tags,
+            headers,
+            asked,
+            limit,
+            waits_from,
+            in_flight,
+            place,
+        } = gathered;
         let snapshot = &live.snapshot;
         let id = served.candidate.route;
         let (Some(route), Some(policy)) = (snapshot.route(id), snapshot.policies.get(policy_at)) else {
@@ -119,6 +134,12 @@ impl Way {
                     }
                 };
                 let response = reply::answer(&answer.headers, false, cost, body);
+                // What was cut short for want of money is no answer to anybody else.
+                if let Some((place, cost)) = place.filter(|_| call.bound.is_none()).zip(cost)
+                    && let Some(said) = kept::kept(&answer)
+                {
+                    place.keeper(self, route)(said, cost);
+                }
                 account.note(reported.as_ref(), counted);
                 account.close(Ended::Well).await;
                 response
@@ -132,6 +153,8 @@ impl Way {
                         (Ear::Chat(Meter::new(call.include_usage, prompt_tokens)), face)
                     }
                 };
+                let place = place.filter(|_| call.bound.is_none());
+                let keeping = place.map(|place| Box::new(Keeping::new(place.keeper(self, route))));
                 let rescue = is_rescue_wanted(policy, &call).then(|| {
                     let kit = Kit {
                         live: Arc::clone(live),
@@ -152,7 +175,9 @@ impl Way {
                     kit.rescue()
                 });
                 let idle_timeout = policy.fallback.idle_timeout;
-                let body = StreamBody::new(*streamed, ear, face, account, clock, idle_timeout, rescue);
+                let body = StreamBody::new(*streamed, ear, face, account, clock, idle_timeout, rescue)
+                    .keeping(keeping)
+                    .begun();
                 reply::answer(&answer_headers, true, None, RelayBody::Stream(Box::new(body)))
             }
         })
