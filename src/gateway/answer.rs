@@ -237,6 +237,7 @@ impl Way {
             .await?;
         let facts = RequestFacts { tried: &barred, ..facts };
         let bounded = terms.output_max.map(|max| call.clone().bounded(max));
+        self.trail.output_max = bounded.as_ref().and_then(|bounded| bounded.bound);
         let facts = match &bounded {
             Some(bounded) => RequestFacts { output_tokens_max: bounded.output_tokens_max, ..facts },
             None => facts,
