@@ -199,6 +199,10 @@ impl RouteMind {
     /// An attempt was abandoned before its first token: its caller left, or another route was quicker.
     pub fn abandoned(&mut self, now: Mono, id: AttemptId, queues: bool) {
         self.waited_in_vain(now, id, queues);
+        let began = self.waiting.iter().find(|waiting| waiting.id == id).map(|waiting| waiting.began);
+        if let Some(began) = began {
+            self.breaker.undecided(now, began, true);
+        }
         if let Some((reading, age_s)) = self.leave(now, id, queues) {
             // Silence that luck does not explain is a failure, whoever ended it.
             if age_s > SILENCE_FAILS * self.first_token.usual_s(reading.miss) {
@@ -223,7 +227,7 @@ impl RouteMind {
         }
         match failing {
             Failing::Not => {
-                self.take(id);
+                self.take_undecided(now, id);
                 Change::None
             }
             Failing::Silence => {
@@ -238,13 +242,13 @@ impl RouteMind {
             }
             Failing::Limited => {
                 // It may be that the cache would have failed, and that the provider counted so.
-                let uncached = self.take(id).map_or(0.0, |waiting| waiting.reading.miss);
+                let uncached = self.take_undecided(now, id).map_or(0.0, |waiting| waiting.reading.miss);
                 self.load.beside(self.others.rate(now));
                 self.load.refused(now, uncached, retry_after);
                 Change::None
             }
             Failing::Disabled => {
-                self.take(id);
+                self.take_undecided(now, id);
                 let newly = self.disabled_until.is_none_or(|until| until <= now);
                 self.disabled_until = Some(now.plus(DISABLED_FOR));
                 if newly { Change::Disabled } else { Change::None }
@@ -365,6 +369,13 @@ impl RouteMind {
                 .filter(|until| now < *until)
                 .max(self.others.disabled_until(now, self.proved_from)),
         }
+    }
+
+    /// [`Self::take`] of one whose end says nothing of the breaker.
+    fn take_undecided(&mut self, now: Mono, id: AttemptId) -> Option<Waiting> {
+        let waiting = self.take(id)?;
+        self.breaker.undecided(now, waiting.began, false);
+        Some(waiting)
     }
 
     fn take(&mut self, id: AttemptId) -> Option<Waiting> {

@@ -88,6 +88,32 @@ fn an_answer_asked_for_before_a_fault_was_found_does_not_disprove_it() {
 }
 
 #[test]
+fn a_trial_that_ends_without_a_verdict_does_not_shut_the_route() {
+    let half_open = || {
+        let mut mind = RouteMind::default();
+        for id in 0..3 {
+            mind.began(at(0), AttemptId(id), Reading::of(100.0));
+            mind.failed(at(1), AttemptId(id), Failing::Failure, None, false);
+        }
+        mind.began(at(2_001), AttemptId(9), Reading::of(100.0));
+        assert_eq!(mind.outlook(at(2_002), false).open_until, Some(at(32_001)));
+        mind
+    };
+    let mut mind = half_open();
+    mind.abandoned(at(2_100), AttemptId(9), false);
+    assert_eq!(mind.outlook(at(2_101), false).open_until, Some(at(4_100)), "its caller left");
+    for failing in [Failing::Not, Failing::Limited, Failing::Disabled] {
+        let mut mind = half_open();
+        mind.failed(at(2_100), AttemptId(9), failing, None, false);
+        assert_eq!(mind.outlook(at(2_101), false).open_until, None, "{failing:?}");
+    }
+    let mut mind = half_open();
+    mind.abandoned(at(20_000), AttemptId(9), false);
+    let open_until = mind.outlook(at(20_001), false).open_until;
+    assert_eq!(open_until, Some(at(24_000)), "so long a silence is a failure, whoever ended it");
+}
+
+#[test]
 fn what_is_abandoned_waits_no_more() {
     let mut mind = RouteMind::default();
     mind.began(at(0), AttemptId(1), Reading::of(500.0));
