@@ -211,10 +211,9 @@ fn rank(
         offer.other_usd += candidate.session_usd + weigh::urge(objective, offer, seen, policy, lateness_usd);
         candidate.late = plan::late(offer, best_in_time * 0.8);
         offer.hoped = offer.hoped.min(candidate.late);
-        let late = candidate.late - offer.hoped;
-        candidate.lateness += late;
-        candidate.score_usd =
-            offer.cost_usd() + offer.other_usd + offer.queue_usd + lateness_usd * f64::from(late);
+        let missed = plan::missed(offer, candidate.late);
+        candidate.lateness += missed;
+        candidate.score_usd = offer.counted_usd() + lateness_usd * f64::from(missed);
     }
     let names = |candidate: &Candidate| routes.get(usize::from(candidate.route.0)).map(|route| &*route.name);
     // A proven route that is late all the same is no reason to wait for proof of another.
@@ -239,7 +238,7 @@ fn rank(
             .then_with(|| one.route.cmp(&other.route))
     });
     let Some(first) = decision.order.first() else { return };
-    if !facts.may_hedge || !policy.hedging.on || policy.slo.ttft.is_none() || decision.order.len() < 2 {
+    if !facts.may_hedge || !policy.hedging.is_on() || policy.slo.ttft.is_none() || decision.order.len() < 2 {
         return;
     }
     if let HedgeAfter::Quantile(share) = policy.hedging.after {
@@ -265,7 +264,7 @@ fn rank(
     }
     let (_, at, second) = best;
     let Some(second) = second else { return };
-    let of_session = |first: &Candidate| first.lateness - (first.late - first.offer.hoped);
+    let of_session = |first: &Candidate| first.lateness - plan::missed(&first.offer, first.late);
     let lateness = decision.order.get(at).map_or(0.0, of_session);
     decision.hedge = decision.order.get(second.place).map(|backup| Hedge {
         route: backup.route,
@@ -297,7 +296,7 @@ fn backups<'d>(
             continue;
         }
         // Whatever its chance, it is not among the two.
-        if best[1].is_some_and(|(known, _)| offer.cost_usd() >= known) {
+        if best[1].is_some_and(|(known, _)| offer.counted_usd() >= known) {
             continue;
         }
         let answers = (1.0 - offer.error)
@@ -305,7 +304,7 @@ fn backups<'d>(
                 observe.outlook(usize::from(candidate.eligible), candidate.route),
                 terms.left_s * 0.5,
             );
-        let worth = offer.cost_usd() + terms.lateness_usd * f64::from(1.0 - answers);
+        let worth = offer.counted_usd() + terms.lateness_usd * f64::from(1.0 - answers);
         if best[0].is_none_or(|(known, _)| worth < known) {
             best = [Some((worth, at)), best[0]];
         } else if best[1].is_none_or(|(known, _)| worth < known) {

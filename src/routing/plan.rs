@@ -95,6 +95,11 @@ impl Offer {
     pub fn cost_usd(&self) -> f64 {
         self.prompt_usd + self.answer_usd
     }
+
+    /// All that counts but lateness: expected cost, queue, the rest of the session, the objective's own terms.
+    pub fn counted_usd(&self) -> f64 {
+        self.cost_usd() + self.other_usd + self.queue_usd
+    }
 }
 
 /// What a plan is weighed by.
@@ -121,7 +126,7 @@ pub struct Second {
     pub chance: f32,
     /// Chance of a first token in time with it.
     pub in_time: f32,
-    /// Chance of being late that the plan's worth holds.
+    /// What lateness counts in its worth, as [`missed`].
     pub late: f32,
     /// What the plan is worth, in USD.
     pub score_usd: f64,
@@ -130,7 +135,13 @@ pub struct Second {
 /// Chance that the first token is late if `offer` is asked alone, `fallback` being the chance that another is in time after
 /// a quick failure.
 pub fn late(offer: &Offer, fallback: f32) -> f32 {
-    1.0 - rescued(offer, fallback) * (1.0 - offer.slow)
+    1.0 - rescued(offer, fallback)
+}
+
+/// What lateness counts in the score, `late` being the chance of a late first token: an answer that is written too slowly
+/// counts as one, and hope is taken off.
+pub fn missed(offer: &Offer, late: f32) -> f32 {
+    1.0 - (1.0 - late + offer.hoped) * (1.0 - offer.slow)
 }
 
 /// Chance that the first token is in time, another route being asked after a quick failure.
@@ -258,6 +269,15 @@ mod tests {
         let late = late(&offer, 0.8);
         offer.hoped = (late * share(2_246_822_519)).min(1.0 - offer.in_time - offer.error);
         offer
+    }
+
+    #[test]
+    fn who_writes_slowly_counts_as_late_and_its_first_token_is_not() {
+        let offer = Offer { in_time: 0.8, error: 0.1, slow: 0.5, hoped: 0.05, ..Offer::default() };
+        let late = late(&offer, 0.5);
+        assert!((late - 0.15).abs() < 1e-6, "{late}");
+        let missed = missed(&offer, late);
+        assert!((missed - (1.0 - 0.9 * 0.5)).abs() < 1e-6, "{missed}");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 mod case;
 mod properties;
+mod seconds;
 mod seen;
 mod slow_start;
 mod wishes;
