@@ -9,6 +9,7 @@
 )]
 
 mod case;
+mod plans;
 mod properties;
 mod seconds;
 mod seen;
