@@ -14,6 +14,7 @@
 //! j is asked first, k after τ; s is when a first token is late, F the chance of one by a time, e the chance of a quick
 //! failure, in and out what prompt and answer cost. The loser's prompt is billed as far as its provider is known to.
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use super::outlook::RouteOutlook;
@@ -47,6 +48,8 @@ pub struct Offer {
     pub queued: f32,
     /// Chance that the answer is written too slowly.
     pub slow: f32,
+    /// Chance that its first token is in time if it does not fail and its cache does not keep its word.
+    pub cold_within: f32,
     /// Chance that it does not fail and its first token is in time.
     pub in_time: f32,
     /// How much more it would be, were the route as good as may be believed.
@@ -56,7 +59,11 @@ pub struct Offer {
 impl Offer {
     /// Chance of a first token within `seconds`, if it does not fail.
     pub fn within(&self, outlook: &RouteOutlook, seconds: f32) -> f32 {
-        let miss = outlook.first_token.within(seconds, self.uncached_miss);
+        self.within_of(outlook.first_token.within(seconds, self.uncached_miss), outlook, seconds)
+    }
+
+    /// The same, `miss` being that chance if the cache does not keep its word.
+    pub fn within_of(&self, miss: f32, outlook: &RouteOutlook, seconds: f32) -> f32 {
         if self.hit <= 0.0 || self.uncached_hit >= self.uncached_miss {
             return miss;
         }
@@ -83,6 +90,11 @@ impl Offer {
     pub fn is_doubtful(&self, outlook: &RouteOutlook) -> bool {
         let doubtful = |tokens: f32| outlook.first_token.is_doubted(tokens, DOUBT_USUAL);
         doubtful(self.uncached_miss) || (self.hit > 0.0 && doubtful(self.uncached_hit))
+    }
+
+    /// Whether both have as much to read if their cache does not keep its word.
+    pub fn is_cold_as(&self, other: &Self) -> bool {
+        self.uncached_miss.to_bits() == other.uncached_miss.to_bits()
     }
 
     /// Seconds within which a first token comes with this chance.
@@ -153,32 +165,40 @@ pub fn rescued(offer: &Offer, fallback: f32) -> f32 {
 const GIVEN: [f32; 2] = [0.80, 0.95];
 
 /// A route that may be asked second: its offer, and when it answers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Backup<'a> {
     /// Its place among the candidates.
     pub place: usize,
     /// Its offer.
     pub offer: &'a Offer,
-    /// How much of an abandoned attempt's prompt is billed there.
-    pub abandoned_billed: f64,
-    /// Seconds it is given, and the chance that its first token comes within them.
-    given: [(f32, f32); GIVEN.len()],
+    /// How it looks.
+    outlook: &'a RouteOutlook,
+    /// Seconds it is given, and the chance that its first token comes within them; made when it is asked for.
+    given: OnceCell<[(f32, f32); GIVEN.len()]>,
 }
 
 impl<'a> Backup<'a> {
     /// `offer`, seen as a second route.
-    pub fn new(place: usize, offer: &'a Offer, outlook: &RouteOutlook) -> Self {
-        let given = GIVEN.map(|chance| {
-            let seconds = offer.quantile(outlook, chance);
-            (seconds, (1.0 - offer.error) * offer.within(outlook, seconds))
-        });
-        Self { place, offer, abandoned_billed: f64::from(outlook.abandoned_billed.0), given }
+    pub const fn new(place: usize, offer: &'a Offer, outlook: &'a RouteOutlook) -> Self {
+        Self { place, offer, outlook, given: OnceCell::new() }
     }
 
-    /// What no plan with it behind `first` can be worth less than, in USD: whichever answers, and nobody late.
+    fn given(&self) -> [(f32, f32); GIVEN.len()] {
+        let (offer, outlook) = (self.offer, self.outlook);
+        *self.given.get_or_init(|| {
+            GIVEN.map(|chance| {
+                let seconds = offer.quantile(outlook, chance);
+                (seconds, (1.0 - offer.error) * offer.within(outlook, seconds))
+            })
+        })
+    }
+
+    /// What no plan with it behind `first` can be worth less than, in USD: it is asked as often as the first one alone would
+    /// not be in time, whichever answers is the cheaper, and nobody is late.
     pub fn least_usd(&self, first: &Offer) -> f64 {
         let answered = |offer: &Offer| offer.answer_usd + offer.other_usd;
-        first.prompt_usd + first.queue_usd + answered(first).min(answered(self.offer))
+        let asked = f64::from(1.0 - first.in_time) * (self.offer.prompt_usd + self.offer.queue_usd);
+        first.prompt_usd + first.queue_usd + asked + answered(first).min(answered(self.offer))
     }
 }
 
@@ -192,7 +212,7 @@ pub fn hedged(
 ) -> Option<Second> {
     let mut best: Option<Second> = None;
     let mut limit = best_usd;
-    for (given_s, answers) in backup.given {
+    for (given_s, answers) in backup.given() {
         let after_s = terms.left_s - given_s;
         if !(after_s > 0.02 && after_s >= terms.hedge_from_s) {
             continue;
@@ -243,8 +263,10 @@ pub fn gained(first: &Offer, first_outlook: &RouteOutlook, age_s: f32, second: f
 }
 
 /// Seconds as a duration; an endless one for what is not finite.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "held at 0 and at the largest")]
 pub(super) fn duration(seconds: f32) -> Duration {
-    Duration::try_from_secs_f32(seconds.max(0.0)).unwrap_or(Duration::MAX)
+    // Some centuries are endless enough, and the exact conversion takes as long as a lookup of a chance.
+    Duration::from_nanos((f64::from(seconds.max(0.0)) * 1e9 + 0.5) as u64)
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ fn outlook(dice: &mut Dice, local: bool) -> RouteOutlook {
             within: [edges; STRUCK.len()],
         },
         error: if dice.once_in(6) { dice.small(0.0, 0.6) } else { dice.small(0.0, 0.02) },
-        pace: PaceOutlook { seconds_per_token: dice.small(0.004, 0.06), spread: 0.15, seen: true },
+        pace: PaceOutlook::of(dice.small(0.004, 0.06), 0.15),
         cache_hits: CacheShares([dice.small(0.3, 1.0); BUCKETS]),
         heard: u32::try_from(dice.below(40)).unwrap(),
         waiting: u32::try_from(dice.below(6)).unwrap(),

@@ -35,7 +35,7 @@ impl Pace {
         match self.log {
             None => PaceOutlook::default(),
             Some((mean, variance)) => {
-                PaceOutlook { seconds_per_token: mean.exp(), spread: variance.sqrt(), seen: true }
+                PaceOutlook { seen: true, ..PaceOutlook::of(mean.exp(), variance.sqrt()) }
             }
         }
     }
@@ -50,21 +50,33 @@ pub struct PaceOutlook {
     pub spread: f32,
     /// Whether anything was seen; else it is assumed.
     pub seen: bool,
+    /// The logarithm of `seconds_per_token`.
+    log: f32,
 }
 
 impl Default for PaceOutlook {
     fn default() -> Self {
-        Self { seconds_per_token: SECONDS_PER_TOKEN_ASSUMED, spread: 0.3, seen: false }
+        Self { seen: false, ..Self::of(SECONDS_PER_TOKEN_ASSUMED, 0.3) }
     }
 }
 
 impl PaceOutlook {
+    /// One that was seen to take so many seconds for a token, with this spread of the logarithm.
+    pub fn of(seconds_per_token: f32, spread: f32) -> Self {
+        Self { seconds_per_token, spread, seen: true, log: seconds_per_token.ln() }
+    }
+
     /// Chance that an answer is written slower than `tokens_per_second`.
     pub fn slower_than(&self, tokens_per_second: f32) -> f32 {
-        if tokens_per_second <= 0.0 {
+        self.slower_than_log(tokens_per_second.ln())
+    }
+
+    /// The same of a rate whose logarithm is known; that of none, or of less, is no number above all.
+    pub fn slower_than_log(&self, log_rate: f32) -> f32 {
+        if log_rate.is_nan() || log_rate == f32::NEG_INFINITY {
             return 0.0;
         }
-        let z = (self.seconds_per_token.ln() + tokens_per_second.ln()) / self.spread.max(0.02);
+        let z = (self.log + log_rate) / self.spread.max(0.02);
         // The logistic curve stands in for the normal one.
         1.0 / (1.0 + (-1.702 * z).exp())
     }
