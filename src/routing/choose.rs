@@ -140,13 +140,13 @@ fn weigh_sessions(
     policy: &Policy,
     facts: &RequestFacts<'_>,
     observe: &(impl Observe + ?Sized),
-    lateness_usd: f64,
-    left_s: f32,
+    &Terms { lateness_usd, left_s, .. }: &Terms,
     now: Now,
 ) {
     let prompt = facts.prompt_tokens;
     let limit_s = limit(policy, facts).as_secs_f32();
     let mut least = (f64::INFINITY, 0.0);
+    let mut any_local = false;
     for candidate in &mut decision.order {
         let Some(route) = routes.get(usize::from(candidate.route.0)) else { continue };
         let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);
@@ -155,6 +155,7 @@ fn weigh_sessions(
         let rest = facts.learned.session_rest;
         candidate.lateness = rest * SESSION_LATENESS * late;
         candidate.session_usd = f64::from(rest) * turn_usd + lateness_usd * f64::from(candidate.lateness);
+        any_local |= route.local;
         if !route.local && candidate.session_usd < least.0 {
             least = (candidate.session_usd, candidate.lateness);
         }
@@ -162,13 +163,17 @@ fn weigh_sessions(
     // Where our own hardware has room now, it need not have room for the next turn: that one may cost what it costs
     // elsewhere.
     let is_local = |id: RouteId| routes.get(usize::from(id.0)).is_some_and(|route| route.local);
-    for candidate in decision.order.iter_mut().filter(|one| is_local(one.route)) {
-        if least.0.is_finite() {
+    if any_local && least.0.is_finite() {
+        for candidate in decision.order.iter_mut().filter(|one| is_local(one.route)) {
             (candidate.session_usd, candidate.lateness) = least;
         }
     }
     // As far as our own engine has had room lately, further turns are served there whoever serves this one.
-    let elsewhere = 1.0 - facts.learned.behind.share;
+    let share = facts.learned.behind.share;
+    if share <= 0.0 {
+        return;
+    }
+    let elsewhere = 1.0 - share;
     #[expect(clippy::cast_possible_truncation, reason = "a share")]
     let elsewhere_f = elsewhere as f32;
     for candidate in &mut decision.order {
@@ -207,7 +212,7 @@ fn rank(
     let mut terms = Terms { lateness_usd, left_s, hedge_from_s, hedge_room_usd };
     let best_in_time = decision.order.iter().map(|one| one.offer.in_time).fold(0.0, f32::max);
     if facts.learned.session_rest > 0.01 {
-        weigh_sessions(decision, routes, policy, facts, observe, lateness_usd, left_s, now);
+        weigh_sessions(decision, routes, policy, facts, observe, &terms, now);
     }
     // A proven route that is late all the same is no reason to wait for proof of another.
     let proven = |one: &Candidate| !one.ramping && one.offer.in_time >= HOPE;
@@ -245,9 +250,6 @@ fn rank(
         }
         let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);
         for backup in backups.iter().flatten().filter(|backup| backup.place != at) {
-            if backup.least_usd(&candidate.offer) >= best.0 {
-                continue;
-            }
             if let Some(second) = plan::hedged(&candidate.offer, seen, backup, &terms, best.0) {
                 best = (second.score_usd, at, Some(second));
             }

@@ -234,7 +234,6 @@ impl Rank {
     }
 
     /// What comes before the score ([`Candidate::comes_before`]).
-    #[expect(clippy::cast_possible_truncation, reason = "the upper half")]
     pub(super) const fn before(&self) -> u64 {
         (self.key >> 64) as u64
     }

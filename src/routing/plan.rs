@@ -203,12 +203,25 @@ impl<'a> Backup<'a> {
 }
 
 /// The best way to ask `backup` after `offer`, if any is better than `best_usd`.
+#[inline]
 pub fn hedged(
     offer: &Offer,
     outlook: &RouteOutlook,
     backup: &Backup<'_>,
     terms: &Terms,
     best_usd: f64,
+) -> Option<Second> {
+    let least_usd = backup.least_usd(offer);
+    // Most are not worth a look.
+    if least_usd >= best_usd { None } else { weighed(offer, outlook, backup, terms, [least_usd, best_usd]) }
+}
+
+fn weighed(
+    offer: &Offer,
+    outlook: &RouteOutlook,
+    backup: &Backup<'_>,
+    terms: &Terms,
+    [least_usd, best_usd]: [f64; 2],
 ) -> Option<Second> {
     let mut best: Option<Second> = None;
     let mut limit = best_usd;
@@ -217,15 +230,19 @@ pub fn hedged(
         if !(after_s > 0.02 && after_s >= terms.hedge_from_s) {
             continue;
         }
+        let missed = (1.0 - offer.in_time) * (1.0 - answers);
+        // Hope counts for what would be late even so, not for what the second saves.
+        let missed_at_best = (1.0 - offer.in_time - offer.hoped).max(0.0) * (1.0 - answers);
+        let late = 1.0 - (1.0 - missed_at_best) * (1.0 - offer.slow);
+        // Nor are most of the others to be weighed in full.
+        if least_usd + terms.lateness_usd * f64::from(late) >= limit {
+            continue;
+        }
         let asked = 1.0 - (1.0 - offer.error) * offer.within(outlook, after_s);
         // A plan on a second attempt that will be refused for its cost is none.
         if f64::from(asked) * backup.offer.prompt_usd > terms.hedge_room_usd {
             continue;
         }
-        let missed = (1.0 - offer.in_time) * (1.0 - answers);
-        // Hope counts for what would be late even so, not for what the second saves.
-        let missed_at_best = (1.0 - offer.in_time - offer.hoped).max(0.0) * (1.0 - answers);
-        let late = 1.0 - (1.0 - missed_at_best) * (1.0 - offer.slow);
         let asked_usd = f64::from(asked);
         // Who answers once both are asked: the first as often as it would have been in time, and of those the half.
         let soon = if asked > 1e-4 { ((offer.in_time + asked - 1.0) / asked).clamp(0.0, 1.0) } else { 0.0 };

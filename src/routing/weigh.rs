@@ -133,7 +133,7 @@ pub(super) fn weigh(
         place: Place {
             model: facts.model_place(place),
             policy: small(in_policy),
-            wish: small(wishes::place_in_order(route, facts)),
+            wish: if facts.wants.order.is_empty() { 0 } else { small(wishes::place_in_order(route, facts)) },
             slower: wishes::is_slower(seen, uncached, facts),
         },
         stays: stays.is_some(),

@@ -25,7 +25,7 @@ const REQUESTS: u64 = 100;
 /// All that is chosen, digested.
 const CHOSEN: u64 = 0x8550_63d0_9aef_4f86;
 
-/// Numbers in an order that is no order (SplitMix64).
+/// Numbers in an order that is no order (`SplitMix64`).
 struct Dice(u64);
 
 impl Dice {

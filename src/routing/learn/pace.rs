@@ -34,9 +34,7 @@ impl Pace {
     pub fn outlook(&self) -> PaceOutlook {
         match self.log {
             None => PaceOutlook::default(),
-            Some((mean, variance)) => {
-                PaceOutlook { seen: true, ..PaceOutlook::of(mean.exp(), variance.sqrt()) }
-            }
+            Some((mean, variance)) => PaceOutlook::of(mean.exp(), variance.sqrt()),
         }
     }
 }
@@ -56,7 +54,9 @@ pub struct PaceOutlook {
 
 impl Default for PaceOutlook {
     fn default() -> Self {
-        Self { seen: false, ..Self::of(SECONDS_PER_TOKEN_ASSUMED, 0.3) }
+        let mut assumed = Self::of(SECONDS_PER_TOKEN_ASSUMED, 0.3);
+        assumed.seen = false;
+        assumed
     }
 }
 
@@ -71,7 +71,7 @@ impl PaceOutlook {
         self.slower_than_log(tokens_per_second.ln())
     }
 
-    /// The same of a rate whose logarithm is known; that of none, or of less, is no number above all.
+    /// The same, of a rate by its logarithm: whoever asks of many routes takes that once. No answer is slower than nothing.
     pub fn slower_than_log(&self, log_rate: f32) -> f32 {
         if log_rate.is_nan() || log_rate == f32::NEG_INFINITY {
             return 0.0;
