@@ -216,7 +216,7 @@ impl Way {
         let mut decision = Decision::default();
         self.decide(live, (policy_at, policy), &facts, steering.kind, &mut decision)?;
         let promise = asked.promise(live, policy, &facts, &decision, self.began.mono);
-        asked.weighed(live, &facts, &decision, now.mono);
+        asked.weighed(live, policy, &facts, &decision, now.mono);
         let late = || promise.iter().for_each(Promise::late);
         let errand = Errand {
             call: &call,
