@@ -243,7 +243,7 @@ impl Way {
             None => facts,
         };
         let promise = asked.promise(live, policy, &facts, &decision, self.began.mono);
-        asked.weighed(live, &facts, &decision, now.mono);
+        asked.weighed(live, policy, &facts, &decision, now.mono);
         let late = || promise.iter().for_each(Promise::late);
         let errand = Errand {
             call: bounded.as_ref().unwrap_or(&call),
