@@ -67,10 +67,14 @@ pub(super) fn beside(path: &Path, end: &str) -> PathBuf {
     name.into()
 }
 
-/// Opens the ledger for its one writer, making it where there is none.
-pub(super) fn writing(path: &Path, durability: Durability) -> Result<Connection, Error> {
+/// Opens the ledger for its one writer, making it where there is none; `known`: there should be one.
+pub(super) fn writing(path: &Path, durability: Durability, known: bool) -> Result<Connection, Error> {
     // An empty file is not a new ledger but an old one that lost everything: new ones are made elsewhere and moved here whole.
     if !path.try_exists().map_err(|error| Error::io(path, &error))? {
+        if known {
+            let what = format!("it is gone; to begin anew remove {} too", lock_file(path).display());
+            return Err(Error::damaged(path, what));
+        }
         create(path)?;
     }
     wal::check(path)?;
