@@ -65,12 +65,7 @@ fn measure() -> Result<(), Error> {
         let took = ours(&path, requests, durability, held)?;
         let rate = per_second(requests, took);
         let (whole, part) = (rate / plain, rate % plain * 100 / plain);
-        writeln!(
-            out,
-            "| {name} | {rate} | {whole}.{part:02} | {} | {} |",
-            resident(),
-            mebibytes(&path)
-        )?;
+        writeln!(out, "| {name} | {rate} | {whole}.{part:02} | {} | {} |", resident(), mebibytes(&path))?;
         std::fs::remove_file(path)?;
     }
     Ok(())
@@ -159,11 +154,7 @@ impl Names {
         attempt.price_source = "https://api-docs.deepseek.com/quick_start/pricing".into();
         attempt.price_as_of = "2026-11-01".into();
         attempt.outcome = "ok";
-        Self {
-            context,
-            attempt,
-            lines: vec![line(ScopeKind::Team, "search"), line(ScopeKind::Key, "alice")],
-        }
+        Self { context, attempt, lines: vec![line(ScopeKind::Team, "search"), line(ScopeKind::Key, "alice")] }
     }
 
     fn hold(&self, request: u64) -> HoldEntry {

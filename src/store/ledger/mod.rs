@@ -12,6 +12,8 @@ mod books;
 mod columns;
 mod error;
 mod queue;
+pub mod read;
+pub mod repair;
 mod retention;
 mod row;
 mod schema;
@@ -38,6 +40,7 @@ use crate::ledger::{HoldEntry, Line, RequestRecord};
 use crate::units::{Clock, NanoUsd, SystemClock};
 
 pub use error::Error;
+pub use read::Reader;
 pub use verify::Verified;
 
 use books::{Books, Statements};

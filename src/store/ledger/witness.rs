@@ -59,11 +59,17 @@ impl Witness {
         match self.said {
             Some(said) if said.commits > commits && said.sure => {
                 let gone = said.commits - commits;
-                Err(Error::damaged(path, format!("its last {gone} transactions, which were acknowledged, are gone")))
+                Err(Error::damaged(
+                    path,
+                    format!("its last {gone} transactions, which were acknowledged, are gone"),
+                ))
             }
             Some(said) if said.commits > commits => {
                 let gone = said.commits - commits;
-                tracing::error!(gone, "the machine stopped, and the ledger's last transactions with it: see docs/ledger.md on `durability`");
+                tracing::error!(
+                    gone,
+                    "the machine stopped, and the ledger's last transactions with it: see docs/ledger.md on `durability`"
+                );
                 Ok(())
             }
             _ => Ok(()),

@@ -334,8 +334,11 @@ impl Writer {
         if self.gave_up {
             return;
         }
+        // Who reads is not waited for: what cannot be copied now can be later.
+        let _ = self.connection.busy_timeout(Duration::ZERO);
         let checkpoint =
             self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        let _ = self.connection.busy_timeout(schema::BUSY);
         match checkpoint {
             Err(error) if is_failed_sync(&error) => {
                 self.failed(&error);
