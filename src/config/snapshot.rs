@@ -106,6 +106,8 @@ pub struct Settings {
     pub store: Store,
     /// Where the gateway keeps what must outlive it.
     pub state_dir: PathBuf,
+    /// The record of every request.
+    pub ledger: LedgerSettings,
     /// Bounds on requests.
     pub limits: Limits,
     /// Pages of other origins that may call; `None`: none may.
@@ -133,6 +135,17 @@ pub enum Store {
     Embedded,
     /// In the Redis at this address, which may hold a password.
     Redis(SecretString),
+}
+
+/// How the ledger is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerSettings {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether each group of records is synced to the disk, so that a power cut costs none.
+    pub synced: bool,
+    /// How long records are kept; `None`: for ever.
+    pub retention: Option<Duration>,
 }
 
 /// A certificate and its key, both PEM.
