@@ -13,7 +13,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
-use crate::config::{Auth, Location, LogFormat, Problems, Settings, Snapshot, Snapshots, Store};
+use crate::config::{
+    Auth, LedgerSettings, Location, LogFormat, Problems, Settings, Snapshot, Snapshots, Store,
+};
 use crate::gateway::framing::{HeadLimits, Refusal};
 use crate::gateway::listener::{self, ConnInfo, ListenerSettings};
 use crate::gateway::tasks::Tasks;
@@ -21,15 +23,13 @@ use crate::gateway::tls::TlsReload;
 use crate::gateway::{Gateway, answer, fleet, probes};
 use crate::relay::account::Books;
 use crate::store::Shared;
-use crate::store::ledger::{Ledger, LedgerOptions};
+use crate::store::ledger::{Durability, Ledger, LedgerOptions};
 use crate::telemetry::{AccessLog, Metrics};
 use crate::treasury::Treasury;
 use crate::units::{Clock, SystemClock};
 
 use super::engine_host::EngineHost;
 
-/// The ledger's file in the state folder.
-const LEDGER_FILE: &str = "ledger.db";
 /// How long the words about where to point a client wait for the engine.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -167,8 +167,10 @@ async fn treasury(
     metrics: &Arc<Metrics>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<Treasury>, Stopped> {
-    let path = settings.state_dir.join(LEDGER_FILE);
-    let options = LedgerOptions { clock: Arc::clone(clock), ..LedgerOptions::default() };
+    let LedgerSettings { path, synced, retention } = settings.ledger.clone();
+    let durability = if synced { Durability::Power } else { Durability::Process };
+    let options =
+        LedgerOptions { durability, retention, clock: Arc::clone(clock), ..LedgerOptions::default() };
     let (ledger, recovered) = tokio::task::spawn_blocking(move || Ledger::open(&path, options))
         .await
         .map_err(std::io::Error::other)??;

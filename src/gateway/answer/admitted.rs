@@ -207,9 +207,9 @@ impl Way {
                     crate::budget::Unit::Requests => "requests",
                     crate::budget::Unit::Tokens => "tokens",
                 };
-                metrics.rate_limited(scope.kind.word(), limit);
+                metrics.limited(scope.kind.word(), limit);
             }
-            Why::Places { scope, .. } => metrics.rate_limited(scope.kind.word(), "concurrency"),
+            Why::Places { scope, .. } => metrics.limited(scope.kind.word(), "concurrency"),
             Why::StoreLost => {}
         }
     }
