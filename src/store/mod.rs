@@ -9,6 +9,7 @@
 //! needs a second connection, forgets whoever joins late, and loses what is said while it is down; here each reading is the
 //! whole truth. Two replicas' clocks are never compared: every time is how much is left or how long ago.
 
+pub mod bank;
 pub mod ledger;
 mod redis;
 pub mod word;
