@@ -124,6 +124,7 @@ const PURE: &[&str] = &[
     "src/relay/meter.rs",
     "src/ledger/settle.rs",
     "src/ledger/record.rs",
+    "src/ledger/ceiling.rs",
     "src/budget/",
 ];
 

@@ -1,8 +1,8 @@
 //! The OpenAI-shaped face: what a body, an event stream and an error look like. Bytes in, spans out; nothing is re-serialised.
 
 pub mod assembly;
-pub mod canon;
 pub mod body;
+pub mod canon;
 mod chat;
 pub mod chunk;
 pub mod continued;

@@ -21,11 +21,15 @@ use crate::gateway::tls::TlsReload;
 use crate::gateway::{Gateway, answer, fleet, probes};
 use crate::relay::account::Books;
 use crate::store::Shared;
+use crate::store::ledger::{Ledger, LedgerOptions};
 use crate::telemetry::{AccessLog, Metrics};
+use crate::treasury::Treasury;
 use crate::units::{Clock, SystemClock};
 
 use super::engine_host::EngineHost;
 
+/// The ledger's file in the state folder.
+const LEDGER_FILE: &str = "ledger.db";
 /// How long the words about where to point a client wait for the engine.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -54,6 +58,8 @@ enum Stopped {
         "cannot listen on {address}: {error}. Is another gateway running there? --listen names another address."
     )]
     Listen { address: SocketAddr, error: std::io::Error },
+    #[error("{0}")]
+    Ledger(#[from] crate::store::ledger::Error),
     #[error("store: {0}")]
     Store(#[from] crate::store::Error),
     #[error("TLS: {0}")]
@@ -107,7 +113,9 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
         })
     };
     let engine = Arc::new(EngineHost::start(&settings));
-    let gateway = Arc::new(Gateway::new(Arc::clone(&snapshot), engine.socket(), books));
+    let treasury = treasury(&settings, &metrics, &clock).await?;
+    let gateway =
+        Arc::new(Gateway::new(Arc::clone(&snapshot), engine.socket(), books, Some(Arc::clone(&treasury))));
     metrics.reload(Some((snapshot.generation, seconds(&*clock))));
 
     let announced = (traffic.local_addr()?, admin_listener.local_addr()?);
@@ -148,8 +156,31 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
         ((), _) = async { tokio::join!(serving, admin) } => {}
         () = follow => {}
     }
+    treasury.close().await;
     drop(log_writer);
     Ok(())
+}
+
+/// Opens the ledger in the state folder, and goes on from what it has.
+async fn treasury(
+    settings: &Settings,
+    metrics: &Arc<Metrics>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<Treasury>, Stopped> {
+    let path = settings.state_dir.join(LEDGER_FILE);
+    let options = LedgerOptions { clock: Arc::clone(clock), ..LedgerOptions::default() };
+    let (ledger, recovered) = tokio::task::spawn_blocking(move || Ledger::open(&path, options))
+        .await
+        .map_err(std::io::Error::other)??;
+    for (record, _) in &recovered.lost {
+        tracing::warn!(
+            request = %record.id,
+            team = &*record.team,
+            amount_usd = %record.amount,
+            "the gateway died before this request was settled: it is charged all that was held"
+        );
+    }
+    Ok(Arc::new(Treasury::open(ledger, Arc::clone(metrics), Arc::clone(clock)).await?))
 }
 
 /// What runs, for as long as it does.

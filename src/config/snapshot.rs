@@ -263,6 +263,8 @@ pub struct Provider {
     pub region: Option<Arc<str>>,
     /// How it goes on with an answer that another provider began.
     pub continuation: Continuation,
+    /// Whether it is asked at its own `/responses` for what comes to ours.
+    pub speaks_responses: bool,
     /// Whether link-local addresses may be dialled for it; every address is checked again when dialling.
     pub allow_link_local: bool,
     /// Whether it can be asked, else why not.

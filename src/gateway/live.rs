@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderValue};
 use tokio::sync::{Notify, Semaphore};
 
+use crate::budget::HoldId;
 use crate::config::Snapshot;
 use crate::providers::Kind;
 use crate::relay::account::Books;
@@ -17,6 +18,7 @@ use crate::routing::RouteId;
 use crate::routing::learn::breaker::State;
 use crate::routing::learn::retries::RetryBudget;
 use crate::telemetry::{InFlight, Metrics, Series};
+use crate::treasury::Treasury;
 use crate::units::RequestId;
 use crate::upstream::attempt::Target;
 use crate::upstream::connect::{self, Client, LOCAL_HOST, LinkLocalHosts};
@@ -34,6 +36,7 @@ pub struct Gateway {
     room: Arc<Semaphore>,
     draining: AtomicBool,
     ids: Ids,
+    treasury: Option<Arc<Treasury>>,
     /// The last decisions.
     pub decisions: Arc<Decisions>,
     /// Metrics, access log and time.
@@ -72,7 +75,13 @@ type SeriesKey = (u16, u16, RouteId);
 
 impl Gateway {
     /// A gateway that serves `snapshot`. `local_socket` is where the local engine listens.
-    pub fn new(snapshot: Arc<Snapshot>, local_socket: Option<Arc<Path>>, books: Books) -> Self {
+    /// Without a `treasury` nothing is held, and nothing recorded beyond metrics and log.
+    pub fn new(
+        snapshot: Arc<Snapshot>,
+        local_socket: Option<Arc<Path>>,
+        books: Books,
+        treasury: Option<Arc<Treasury>>,
+    ) -> Self {
         let link_local: LinkLocalHosts = Arc::new(ArcSwap::from_pointee(HashSet::new()));
         let decisions = Arc::new(Decisions::default());
         decisions.under(Arc::clone(&snapshot));
@@ -94,6 +103,7 @@ impl Gateway {
             room: Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS))),
             draining: AtomicBool::new(false),
             ids: Ids::new(),
+            treasury,
             decisions,
             books,
         }
@@ -119,6 +129,16 @@ impl Gateway {
     pub fn request_id(&self, headers: &HeaderMap) -> RequestId {
         let own = headers.get("x-request-id").and_then(|value| RequestId::from_caller(value.as_bytes()));
         own.unwrap_or_else(|| self.ids.next())
+    }
+
+    /// Who says whether a request may spend.
+    pub const fn treasury(&self) -> Option<&Arc<Treasury>> {
+        self.treasury.as_ref()
+    }
+
+    /// A hold's name, which no other hold has or had.
+    pub fn hold_id(&self) -> HoldId {
+        HoldId(self.ids.bits())
     }
 
     /// A name that no other process has.
@@ -241,7 +261,7 @@ fn target(provider: &crate::config::Provider) -> Option<Target> {
     let extra: HeaderMap = provider.headers.iter().cloned().collect();
     let key = provider.api_key.as_ref().map(secrecy::ExposeSecret::expose_secret);
     match Target::new(provider.kind, provider.continuation, &base_url, key, &extra) {
-        Ok(target) => Some(target),
+        Ok(target) => Some(target.speaking_responses(provider.speaks_responses)),
         Err(error) => {
             tracing::error!(provider = &*provider.name, %error, "this provider cannot be spoken to and is left out");
             None
@@ -266,9 +286,13 @@ impl Ids {
     }
 
     fn next(&self) -> RequestId {
+        RequestId::from_bits(self.bits())
+    }
+
+    fn bits(&self) -> u128 {
         let count = self.counter.fetch_add(1, Ordering::Relaxed);
         let [high, low] = self.keys.each_ref().map(|key| u128::from(key.hash_one(count)));
-        RequestId::from_bits(high << 64 | low)
+        high << 64 | low
     }
 
     fn draw(&self) -> f32 {

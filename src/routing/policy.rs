@@ -148,6 +148,27 @@ pub struct Budgeted {
     pub scope: Arc<str>,
 }
 
+/// Answers kept for equal requests; routing itself does not look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cache {
+    /// For how long; above zero.
+    pub ttl: Duration,
+    /// Who shares them.
+    pub scope: CacheScope,
+}
+
+/// Who shares kept answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheScope {
+    /// Each key by itself.
+    Key,
+    /// A team.
+    #[default]
+    Team,
+    /// All that the policy serves.
+    All,
+}
+
 /// One policy.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a yes or no of the policy's file")]
@@ -176,6 +197,8 @@ pub struct Policy {
     pub mode: Mode,
     /// Whether answers that are no streams are asked for as streams.
     pub stream_upstream: bool,
+    /// Whether answers are kept for equal requests.
+    pub cache: Option<Cache>,
     /// Whether a route without a known price may serve.
     pub allow_unpriced: bool,
     /// Bound put on the answer when the caller gives none, in tokens, for pricing alone.
@@ -202,6 +225,7 @@ impl Policy {
             mode: Mode::Live,
             price_age_max: None,
             stream_upstream: false,
+            cache: None,
             allow_unpriced: false,
             output_tokens_assumed: 500,
         }

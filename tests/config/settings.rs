@@ -98,6 +98,23 @@ fn a_built_in_keys_variable_serves_only_the_built_in() {
 }
 
 #[test]
+fn responses_go_as_they_came_where_they_are_spoken() {
+    let text = "providers:
+      openai: {models: [{id: x}]}
+      deepseek: {base_url: 'http://127.0.0.1:9/v1'}
+      fireworks: {responses: translate}
+      mine: {kind: openai, base_url: 'http://h/v1', models: [{id: x}]}
+      other: {kind: vllm, base_url: 'http://h/v1', models: [{id: x}], responses: native}";
+    let snapshot = good(text, &nothing());
+    let speaks = |name: &str| {
+        snapshot.providers.iter().find(|provider| &*provider.name == name).unwrap().speaks_responses
+    };
+    assert!(speaks("openai") && speaks("openrouter") && speaks("other"));
+    assert!(!speaks("deepseek") && !speaks("fireworks") && !speaks("mine") && !speaks("together"));
+    assert!(compiled("providers: {openai: {responses: passed}}", &[], &nothing()).is_err());
+}
+
+#[test]
 fn a_built_in_can_be_moved_and_its_models_replaced() {
     let world = World(vec![("DEEPSEEK_API_KEY", "d")]);
     let moved = good("providers: {deepseek: {base_url: 'http://127.0.0.1:9/v1/'}}", &world);

@@ -169,10 +169,23 @@ record! {
         /// How it is asked to go on with an answer that another provider began and broke off, under policies with
         /// `midstream: resume`. Default: as its kind is known to.
         continuation: ContinuationWord,
+        /// Whether requests to `/v1/responses` go on to it as they came, or as chat completions. Default: as they came to OpenAI,
+        /// OpenRouter, Fireworks and DeepSeek at their own addresses.
+        responses: ResponsesWord,
         /// Allows a `base_url` on a link-local address, where cloud machines keep their metadata.
         allow_link_local: Flag,
         /// `false` leaves it aside.
         enabled: Flag,
+    }
+}
+
+choice! {
+    /// How a provider is asked for what comes to `/v1/responses`.
+    pub enum ResponsesWord {
+        /// As it came, at its own `/responses`.
+        Native = "native",
+        /// As a chat completion.
+        Translate = "translate",
     }
 }
 

@@ -17,16 +17,18 @@ use crate::relay::account::{Account, Answered, Ended, Who};
 use crate::relay::body::StreamBody;
 use crate::relay::faced::Faced;
 use crate::relay::meter::Meter;
-use crate::relay::{RelayBody, whole};
+use crate::relay::native::{self, NativeMeter};
+use crate::relay::{Ear, RelayBody, whole};
 use crate::routing::Route;
 use crate::telemetry::InFlight;
 use crate::units::{Now, Usage};
 use crate::upstream::fallback::Served;
-use crate::upstream::{Answer, Lessons};
+use crate::upstream::trial::is_rescue_wanted;
+use crate::upstream::{Answer, Form, Lessons};
 
 use super::Way;
 use super::decided::Asked;
-use super::rescue::{self, Kit};
+use super::rescue::Kit;
 
 /// What the last step needs of the steps before.
 pub(super) struct Gathered<'w> {
@@ -100,6 +102,9 @@ impl Way {
                 let bill = account.bill(reported.as_ref(), counted);
                 let cost = bill.cost;
                 let body = match &call.face {
+                    _ if answer.form == Form::Responses => {
+                        RelayBody::pieces(native::body_with_bill(&answer.body, reported.as_ref(), &bill))
+                    }
                     None => RelayBody::pieces(whole::body_with_cost(&answer, reported.as_ref(), cost)),
                     Some(face) => {
                         match face.whole(&answer.body, &start, &bill.into()) {
@@ -120,9 +125,14 @@ impl Way {
             }
             Answer::Streamed(streamed) => {
                 let answer_headers = streamed.headers.clone();
-                let meter = Meter::new(call.include_usage, prompt_tokens);
-                let face = call.face.as_ref().map(|face| Box::new(Faced::new(face.writer(&start))));
-                let rescue = rescue::is_wanted(policy, &call).then(|| {
+                let (ear, face) = match streamed.form {
+                    Form::Responses => (Ear::Native(NativeMeter::new(prompt_tokens)), None),
+                    Form::Chat => {
+                        let face = call.face.as_ref().map(|face| Box::new(Faced::new(face.writer(&start))));
+                        (Ear::Chat(Meter::new(call.include_usage, prompt_tokens)), face)
+                    }
+                };
+                let rescue = is_rescue_wanted(policy, &call).then(|| {
                     let kit = Kit {
                         live: Arc::clone(live),
                         metrics,
@@ -142,7 +152,7 @@ impl Way {
                     kit.rescue()
                 });
                 let idle_timeout = policy.fallback.idle_timeout;
-                let body = StreamBody::new(*streamed, meter, face, account, clock, idle_timeout, rescue);
+                let body = StreamBody::new(*streamed, ear, face, account, clock, idle_timeout, rescue);
                 reply::answer(&answer_headers, true, None, RelayBody::Stream(Box::new(body)))
             }
         })
