@@ -4,11 +4,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::budget::{Budget, Demand, HoldId};
+use crate::budget::book::THRESHOLDS;
+use crate::budget::{Budget, Crossed, Demand, HoldId, Settled};
 use crate::ledger::Line;
 use crate::units::{Mono, NanoUsd};
 
-use super::ask::{Ask, Level, cost};
+use super::ask::{Ask, Level};
 use super::keys;
 
 /// One hold's part in a balance.
@@ -88,6 +89,26 @@ pub(super) struct Balance {
     /// As of which sequence number.
     pub(super) slice_as_of: i64,
     pub(super) alone: i64,
+    /// The highest threshold that was told.
+    told: u8,
+}
+
+impl Balance {
+    /// What this replica may still spend without Redis.
+    pub(super) fn left_alone(&self, now: Mono) -> i64 {
+        if now < self.slice_until { self.slice.saturating_sub(self.alone).max(0) } else { 0 }
+    }
+
+    /// The highest threshold that this replica's word brings what is spent past, if nobody here was told of it.
+    fn crossed(&mut self) -> Option<Crossed> {
+        let budget = self.budget.clone()?;
+        let reached = |percent: &u8| {
+            i128::from(budget.limit.0) * i128::from(*percent) <= i128::from(self.heard.0) * 100
+        };
+        let percent = THRESHOLDS.into_iter().rev().find(reached).filter(|percent| *percent > self.told)?;
+        self.told = percent;
+        Some(Crossed { budget, percent })
+    }
 }
 
 /// Something that Redis is yet to be told of a hold.
@@ -131,6 +152,7 @@ impl Account {
                 slice_until: Mono(0),
                 slice_as_of: 0,
                 alone: 0,
+                told: 0,
             };
             self.balances.insert(Arc::clone(key), balance);
         }
@@ -161,43 +183,66 @@ impl Account {
             *self.places.entry(Arc::clone(key)).or_default() += 1;
         }
         let tokens = ask.rates.iter().filter(|(rate, _)| rate.unit == crate::budget::Unit::Tokens);
-        let tokens = tokens.map(|(rate, key)| (Arc::clone(key), rate.per_minute, cost(rate, demand))).collect();
+        let tokens = tokens.map(|(rate, key)| (Arc::clone(key), rate.per_minute, demand.tokens)).collect();
         let alone = sequence.is_none();
         let held = Held { amount: demand.hold.0, stakes, places, tokens, alone, inherited: false };
         self.holds.insert(demand.id, held);
     }
 
-    /// Charges a hold, once. False if it is not open.
-    pub(super) fn settle(&mut self, id: HoldId, charged: NanoUsd, tokens: Option<u64>) -> bool {
-        let Some(held) = self.holds.remove(&id) else { return false };
+    /// Charges a hold, once.
+    pub(super) fn settle(&mut self, id: HoldId, charged: NanoUsd, tokens: u64) -> Settled {
+        let Some(held) = self.holds.remove(&id) else { return Settled::default() };
+        let charged = charged.0.max(0);
+        let mut settled = Settled { was_held: true, ..Settled::default() };
+        for stake in &held.stakes {
+            let Some(balance) = self.balance(&stake.key) else { continue };
+            balance.spent = balance.spent.saturating_add(charged);
+            balance.heard.0 = balance.heard.0.saturating_add(charged);
+            balance.heard.1 = balance.heard.1.saturating_sub(held.amount).max(0);
+            if held.alone {
+                balance.alone = balance.alone.saturating_sub(held.amount).saturating_add(charged);
+            }
+            settled.crossed.extend(balance.crossed());
+        }
+        self.leave(&held);
+        let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let more = |asked: u64| signed(tokens).saturating_sub(signed(asked));
+        let rates = held.tokens.iter().map(|(key, minute, asked)| (Arc::clone(key), *minute, more(*asked)));
+        let rates = rates.filter(|(.., more)| *more != 0).collect();
+        self.changes.push(Change::of(id, None, &held, rates));
+        settled
+    }
+
+    /// Holds more, which Redis has granted or this replica alone.
+    pub(super) fn grow(&mut self, id: HoldId, extra: NanoUsd, alone: bool) {
+        let Some(held) = self.holds.get_mut(&id) else { return };
+        held.amount = held.amount.saturating_add(extra.0);
+        held.alone |= alone;
+        let held = held.clone();
         for stake in &held.stakes {
             if let Some(balance) = self.balance(&stake.key) {
-                balance.spent = balance.spent.saturating_add(charged.0.max(0));
-                if held.alone {
-                    balance.alone = balance.alone.saturating_sub(held.amount).saturating_add(charged.0.max(0));
+                balance.heard.1 = balance.heard.1.saturating_add(extra.0);
+                if alone {
+                    balance.alone = balance.alone.saturating_add(extra.0);
                 }
             }
         }
+    }
+
+    fn leave(&mut self, held: &Held) {
         for key in &held.places {
             if let Some(taken) = self.places.get_mut(key) {
                 *taken = taken.saturating_sub(1);
             }
         }
-        let more = |asked: u64| {
-            let used = tokens.map(|used| i64::try_from(used).unwrap_or(i64::MAX));
-            used.map_or(0, |used| used.saturating_sub(i64::try_from(asked).unwrap_or(i64::MAX)))
-        };
-        let tokens = held.tokens.iter().map(|(key, minute, asked)| (Arc::clone(key), *minute, more(*asked)));
-        let tokens = tokens.filter(|(.., more)| *more != 0).collect();
-        self.changes.push(Change::of(id, None, &held, tokens));
-        true
     }
 
     /// Lets a hold be `to`, if that is less.
     pub(super) fn shrink(&mut self, id: HoldId, to: NanoUsd) {
-        let Some(held) = self.holds.get_mut(&id).filter(|held| to.0 < held.amount) else { return };
-        let less = held.amount - to.0;
-        held.amount = to.0;
+        let to = to.0.max(0);
+        let Some(held) = self.holds.get_mut(&id).filter(|held| to < held.amount) else { return };
+        let less = held.amount - to;
+        held.amount = to;
         let held = held.clone();
         if held.alone {
             for stake in &held.stakes {
@@ -206,7 +251,7 @@ impl Account {
                 }
             }
         }
-        self.changes.push(Change::of(id, Some(to.0), &held, Vec::new()));
+        self.changes.push(Change::of(id, Some(to), &held, Vec::new()));
     }
 
     /// Something was asked of Redis that nobody will hear the answer to: it is taken back.
@@ -229,11 +274,8 @@ impl Account {
 
     /// Another replica has taken this hold over and charges it.
     pub(super) fn forget(&mut self, id: HoldId) {
-        let Some(held) = self.holds.remove(&id) else { return };
-        for key in &held.places {
-            if let Some(taken) = self.places.get_mut(key) {
-                *taken = taken.saturating_sub(1);
-            }
+        if let Some(held) = self.holds.remove(&id) {
+            self.leave(&held);
         }
     }
 

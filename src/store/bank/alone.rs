@@ -31,8 +31,7 @@ impl Bank {
         if policy == OnStoreLoss::LocalShare {
             for (asked, level) in ask.budgets.iter().zip(&levels).filter(|(asked, _)| asked.budget.hard) {
                 let (_, key) = &asked.windows[level.at];
-                let balance = account.balances.get(key).filter(|balance| now.mono < balance.slice_until);
-                let left = balance.map_or(0, |balance| balance.slice.saturating_sub(balance.alone));
+                let left = account.balances.get(key).map_or(0, |balance| balance.left_alone(now.mono));
                 if demand.hold.0 > left {
                     return Err(lost());
                 }
@@ -54,36 +53,24 @@ impl Bank {
         Ok(standing)
     }
 
-    pub(super) fn grow_alone(&self, id: HoldId, to: NanoUsd, now: Now) -> Result<(), Refusal> {
+    pub(super) fn grow_alone(&self, id: HoldId, extra: NanoUsd, now: Now) -> bool {
         let mut inner = self.inner();
-        let policy = self.options.on_loss;
-        let Some(held) = inner.account.holds.get(&id).cloned() else { return Err(lost()) };
-        let more = to.0 - held.amount;
-        if more <= 0 {
-            return Ok(());
-        }
-        for stake in &held.stakes {
+        let Some(held) = inner.account.holds.get(&id).cloned() else { return false };
+        let fits = held.stakes.iter().all(|stake| {
             let hard = stake.budget.as_ref().is_none_or(|(budget, _)| budget.hard);
-            let balance = inner.account.balances.get(&stake.key).filter(|balance| now.mono < balance.slice_until);
-            let left = balance.map_or(0, |balance| balance.slice.saturating_sub(balance.alone));
-            let holds = match policy {
+            let balance = inner.account.balances.get(&stake.key);
+            match self.options.on_loss {
                 OnStoreLoss::Allow => true,
-                OnStoreLoss::LocalShare => !hard || more <= left,
                 OnStoreLoss::Refuse => !hard,
-            };
-            if !holds {
-                return Err(lost());
+                OnStoreLoss::LocalShare => {
+                    !hard || balance.is_some_and(|balance| extra.0 <= balance.left_alone(now.mono))
+                }
             }
+        });
+        if fits {
+            inner.account.grow(id, extra, true);
         }
-        for stake in &held.stakes {
-            if let Some(balance) = inner.account.balance(&stake.key) {
-                balance.alone += more;
-            }
-        }
-        if let Some(held) = inner.account.holds.get_mut(&id) {
-            held.amount = to.0;
-        }
-        Ok(())
+        fits
     }
 }
 

@@ -103,7 +103,7 @@ impl Ask {
         let [now, _, which, wait, told @ ..] = &answer.numbers[..] else { return None };
         let _ = now;
         let (by_budget, by_rate) = told.split_at_checked(self.budgets.len() * 4)?;
-        if by_rate.len() != self.rates.len() * 2 {
+        if by_rate.len() != self.rates.len() {
             return None;
         }
         let levels: Vec<Level> = by_budget.as_chunks::<4>().0.iter().map(|&[at, spent, held, slice]| Level {
@@ -115,8 +115,8 @@ impl Ask {
         if levels.iter().zip(&self.budgets).any(|(level, asked)| level.at >= asked.windows.len()) {
             return None;
         }
-        let lefts = self.rates.iter().zip(by_rate.as_chunks::<2>().0);
-        let standing = standing(lefts.map(|((rate, _), [_, after])| (&**rate, *after)));
+        let lefts = self.rates.iter().zip(by_rate);
+        let standing = standing(lefts.map(|((rate, _), ahead)| (&**rate, *ahead)));
         if answer.word == "ok" {
             return Some(Verdict { levels, standing, why: None });
         }
@@ -169,7 +169,8 @@ pub(super) fn why_places(bound: &Concurrency) -> Why {
 pub(super) fn cost(rate: &Rate, demand: &Demand) -> u64 {
     match rate.unit {
         Unit::Requests => 1,
-        Unit::Tokens => demand.tokens,
+        // One that is longer than a whole minute's worth may pass when nothing else does.
+        Unit::Tokens => demand.tokens.min(rate.per_minute),
     }
 }
 

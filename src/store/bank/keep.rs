@@ -25,8 +25,8 @@ const WAIT_LONGEST: Duration = Duration::from_secs(1);
 const LOOKS_EVERY: Duration = Duration::from_secs(60);
 /// Holds that are taken over at once.
 const INHERITED_MAX: usize = 500;
-/// Balances of which slices are leased.
-const SLICES_MAX: usize = 1_000;
+/// Balances that are looked at in a beat, and of which slices are leased.
+const BALANCES_MAX: usize = 1_000;
 
 /// A hold of a dead replica, or of a former life of this one, which this one is to charge in full: with a record `lost` in its
 /// ledger and `Bank::settle` for what the ledger wrote of it just now (nothing, if it had the record).
@@ -220,21 +220,18 @@ impl Bank {
             arguments.extend([self.options.lease, self.options.share_lasts].map(|span| span.as_micros().to_string()));
             let mut slices = Vec::new();
             let second = now.wall.as_microsecond().saturating_add(inner.ahead).div_euclid(1_000_000);
-            if self.options.on_loss == OnStoreLoss::LocalShare {
-                for (key, balance) in inner.account.balances.iter().take(SLICES_MAX) {
-                    let window = balance.line.window;
-                    // Of a rolling budget no single balance tells what is left.
-                    let Some(budget) = balance.budget.as_ref().filter(|budget| budget.hard && keys::span(budget) == 0)
-                    else {
-                        continue;
-                    };
-                    if second < window.start || window.end <= second {
-                        continue;
-                    }
-                    let wanted = budget.limit.0 / i64::from(self.options.share.max(1));
-                    arguments.extend([budget.limit.0.to_string(), wanted.to_string()]);
-                    keys.push(Arc::clone(key));
-                    slices.push(Arc::clone(key));
+            let share = i64::from(self.options.share.max(1));
+            for (key, balance) in &inner.account.balances {
+                // Of a rolling budget no single balance tells what is left.
+                let budget = balance.budget.as_ref().filter(|budget| keys::span(budget) == 0);
+                let Some(budget) = budget.filter(|_| balance.line.window.holds(second)) else { continue };
+                let leased = budget.hard && self.options.on_loss == OnStoreLoss::LocalShare;
+                let wanted = if leased { budget.limit.0 / share } else { 0 };
+                arguments.extend([budget.limit.0, wanted].map(|amount| amount.to_string()));
+                keys.push(Arc::clone(key));
+                slices.push(Arc::clone(key));
+                if slices.len() == BALANCES_MAX {
+                    break;
                 }
             }
             (link, inner.joined, keys, arguments, slices)
@@ -247,8 +244,10 @@ impl Bank {
         }
         let sequence = answer.numbers.get(1).copied().unwrap_or(0);
         inner.living = answer.numbers.get(2).and_then(|&living| u32::try_from(living).ok()).unwrap_or(1);
-        for (key, &granted) in slices.iter().zip(answer.numbers.get(3..).unwrap_or_default()) {
+        let told = answer.numbers.get(3..).unwrap_or_default().as_chunks::<3>().0;
+        for (key, &[granted, spent, held]) in slices.iter().zip(told) {
             if let Some(balance) = inner.account.balance(key) {
+                balance.heard = (spent, held);
                 // A request that was admitted after this may have used some of it.
                 let newer = sequence > balance.slice_as_of;
                 balance.slice = if newer { granted } else { granted.min(balance.slice) };

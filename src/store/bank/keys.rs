@@ -11,7 +11,7 @@ const PREFIX: &str = "tollway:{default}:";
 /// A balance is kept at least and at most so long after its window has ended, in seconds: for who settles late, for clocks set
 /// back, and for rolling budgets, which look at windows that are over.
 const KEPT_MIN: i64 = 2 * 86_400;
-const KEPT_MAX: i64 = 37 * 86_400;
+const KEPT_MAX: i64 = 62 * 86_400;
 
 /// The hash with the epoch, and with each replica's generation, lease and sequence number.
 pub(super) fn fleet() -> String {
@@ -40,7 +40,7 @@ pub(super) fn rate(rate: &Rate) -> Arc<str> {
         Unit::Requests => "requests",
         Unit::Tokens => "tokens",
     };
-    format!("{PREFIX}r:{unit}:{}:{}", rate.per_minute, rate.scope).into()
+    format!("{PREFIX}r:{unit}:{}", rate.scope).into()
 }
 
 /// The hash of places taken, by replica.
@@ -76,7 +76,8 @@ pub(super) fn parse_balance(key: &str) -> Option<(Line, i64)> {
 /// The second at which a balance is forgotten.
 pub(super) fn forgotten(window: Window) -> i64 {
     let length = window.end.saturating_sub(window.start);
-    window.end.saturating_add(length.saturating_mul(32).clamp(KEPT_MIN, KEPT_MAX))
+    // A rolling budget looks at sixty parts.
+    window.end.saturating_add(length.saturating_mul(62).clamp(KEPT_MIN, KEPT_MAX))
 }
 
 const KINDS: [ScopeKind; 6] = [
@@ -99,7 +100,7 @@ mod tests {
             let window = Window { start: 1_764_000_000, end: 1_764_086_400 };
             let key = balance("policy/a:b/c", &scope, window);
             let line = Line { budget: "policy/a:b/c".into(), scope, window };
-            assert_eq!(parse_balance(&key), Some((line, 1_764_086_400 + 32 * 86_400)));
+            assert_eq!(parse_balance(&key), Some((line, 1_764_086_400 + 62 * 86_400)));
         }
         assert_eq!(parse_balance("tollway:{default}:b:1:2:planet:x:y"), None);
         assert_eq!(parse_balance("tollway:{default}:p:team:x"), None);

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::budget::{Budget, Demand, HoldId, Refusal, Standing, Why, Window};
+use crate::budget::{Budget, Demand, HoldId, Level, Refusal, Settled, Standing, Why};
 use crate::ledger::Line;
 use crate::units::{Clock, Mono, NanoUsd, Now};
 
@@ -93,19 +93,6 @@ impl Options {
             share_lasts: Duration::from_secs(600),
         }
     }
-}
-
-/// A budget's balance as last heard, for the metrics.
-#[derive(Debug, Clone)]
-pub struct LevelHeard {
-    /// Which.
-    pub budget: Arc<Budget>,
-    /// In which turn.
-    pub window: Window,
-    /// Spent by all replicas.
-    pub spent: NanoUsd,
-    /// Held by all.
-    pub held: NanoUsd,
 }
 
 /// How it stands between this replica and Redis.
@@ -245,12 +232,12 @@ impl Bank {
         Some(Ok(verdict.standing))
     }
 
-    /// Charges a hold, once: `charged` in every balance that it stands in, and `tokens` in its rates of tokens, if they are
-    /// known. Redis hears of it from `run`. False if it is not open here: settled before, or taken over by another replica,
-    /// which charges it.
-    pub fn settle(&self, id: HoldId, charged: NanoUsd, tokens: Option<u64>) -> bool {
+    /// Charges a hold, once: `charged` in every balance that it stands in, and `tokens` in its rates of tokens. Redis hears of
+    /// it from `run`. What is not held any more changes nothing: it was settled before, or another replica has taken it over
+    /// and charges it.
+    pub fn settle(&self, id: HoldId, charged: NanoUsd, tokens: u64) -> Settled {
         let settled = self.inner().account.settle(id, charged, tokens);
-        if settled {
+        if settled.was_held {
             self.news.notify_one();
         }
         settled
@@ -262,26 +249,24 @@ impl Bank {
         self.news.notify_one();
     }
 
-    /// Makes a hold `to` large, if its budgets can hold that.
-    pub async fn grow(&self, id: HoldId, to: NanoUsd, now: Now) -> Result<(), Refusal> {
-        if self.inner().state != State::Open {
-            return self.grow_alone(id, to, now);
+    /// Holds `extra` more, all of it or nothing. Whether it is held.
+    pub async fn grow(&self, id: HoldId, extra: NanoUsd, now: Now) -> bool {
+        if self.inner().state == State::Open {
+            return self.grow_there(id, extra, now).await.unwrap_or(false);
         }
-        match self.grow_there(id, to, now).await {
-            Some(verdict) => verdict,
-            None => Err(lost()),
-        }
+        self.grow_alone(id, extra, now)
     }
 
-    async fn grow_there(&self, id: HoldId, to: NanoUsd, now: Now) -> Option<Result<(), Refusal>> {
+    async fn grow_there(&self, id: HoldId, extra: NanoUsd, now: Now) -> Option<bool> {
         let (mut link, head, joined, held) = {
             let inner = self.inner();
             (inner.link.clone()?, self.head(&inner), inner.joined, inner.account.holds.get(&id)?.clone())
         };
-        let budgets: Vec<_> = held.stakes.iter().filter_map(|stake| Some((&stake.key, stake.budget.as_ref()?))).collect();
+        let budgets: Vec<_> =
+            held.stakes.iter().filter_map(|stake| Some((&stake.key, stake.budget.as_ref()?))).collect();
         let mut keys: Vec<Arc<str>> = self.first_keys().into_iter().map(Arc::from).collect();
         let mut arguments = Vec::from(head);
-        arguments.extend([ask::hold_name(id), to.0.to_string(), budgets.len().to_string()]);
+        arguments.extend([ask::hold_name(id), extra.0.max(0).to_string(), budgets.len().to_string()]);
         for (key, (budget, all)) in &budgets {
             let others = all.iter().filter(|other| *other != *key);
             let before = keys.len();
@@ -291,18 +276,12 @@ impl Bank {
         }
         let answer = link.call::<Answer>(Script::Grow, &keys, &arguments, ANSWER_MAX).await;
         let answer = self.heard(answer, joined, now)?;
-        if answer.word == "ok" {
-            let mut inner = self.inner();
-            if inner.joined != joined {
-                return None;
-            }
-            inner.account.holds.get_mut(&id)?.amount = to.0.max(held.amount);
-            return Some(Ok(()));
+        let mut inner = self.inner();
+        if answer.word != "ok" || inner.joined != joined {
+            return None;
         }
-        let [_, _, which, _, _, spent, held, _] = answer.numbers[..] else { return None };
-        let (_, (budget, _)) = budgets.get(usize::try_from(which).ok()?.checked_sub(1)?)?;
-        let why = Why::Budget { budget: Arc::clone(budget), spent: NanoUsd(spent), held: NanoUsd(held) };
-        Some(Err(Refusal { why, retry_after: None, standing: Standing::default() }))
+        inner.account.grow(id, NanoUsd(extra.0.max(0)), false);
+        Some(true)
     }
 
     /// How it stands with Redis, and the last thing that went wrong.
@@ -327,16 +306,29 @@ impl Bank {
         }
     }
 
-    /// Every balance of a budget as last heard.
-    pub fn levels(&self) -> Vec<LevelHeard> {
+    /// A budget that is shown among the levels from now on, whether anything was spent of it or not.
+    pub fn know(&self, budget: &Arc<Budget>, now: Now) {
+        let window = budget.calendar.window(now.wall);
+        let key = keys::balance(&budget.id, &budget.scope, window);
+        if let Some(balance) = self.inner().account.balance(&key) {
+            balance.budget = Some(Arc::clone(budget));
+        }
+    }
+
+    /// Every budget as last heard, a beat ago at most.
+    pub fn levels(&self, now: Now) -> Vec<Level> {
         let inner = self.inner();
         let balances = inner.account.balances.values();
         let levels = balances.filter_map(|balance| {
             let budget = Arc::clone(balance.budget.as_ref()?);
+            let window = balance.line.window;
             let (spent, held) = balance.heard;
-            Some(LevelHeard { budget, window: balance.line.window, spent: NanoUsd(spent), held: NanoUsd(held) })
+            let present = budget.calendar.window(now.wall) == window;
+            present.then_some(Level { budget, spent: NanoUsd(spent), held: NanoUsd(held), ends: window.end })
         });
-        levels.collect()
+        let mut levels: Vec<Level> = levels.collect();
+        levels.sort_by(|a, b| (&a.budget.id, &a.budget.scope).cmp(&(&b.budget.id, &b.budget.scope)));
+        levels
     }
 
     /// Takes in what an answer says of the state; what is left is for the one who asked.

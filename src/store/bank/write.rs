@@ -64,7 +64,11 @@ impl Bank {
         let mut inner = self.inner();
         let levels = answer.numbers.get(2..).unwrap_or_default().as_chunks::<2>().0;
         for (key, [spent, held]) in totals.iter().zip(levels) {
-            if let Some(balance) = inner.account.balance(key) {
+            // What a rolling budget has spent stands in many balances.
+            let whole = |balance: &&mut Balance| {
+                balance.budget.as_ref().is_none_or(|budget| keys::span(budget) == 0)
+            };
+            if let Some(balance) = inner.account.balance(key).filter(whole) {
                 balance.heard = (*spent, *held);
             }
         }

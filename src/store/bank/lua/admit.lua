@@ -1,4 +1,4 @@
--- Admits a request whole or not at all.
+-- Admits a request whole or not at all; of several reasons not to, the one that lasts longest is told.
 -- KEYS from 3: the balances of each budget, each rate, each bound on requests at once.
 -- ARGV from 5: hold's id, amount; the number of budgets, rates and bounds; for each budget its limit, whether it is hard, its
 -- span in seconds (0: only the present window counts), the number of its windows, and when they start, end and are forgotten;
@@ -8,10 +8,9 @@ local no = barred(now)
 if no then return no end
 local id, amount = ARGV[5], tonumber(ARGV[6])
 local budgets, rates, places = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
-local k, a = 3, 10
-local why, which, wait = 'ok', 0, 0
-local told, record, writes = {}, {}, {}
 local seconds = math.floor(now / 1000000)
+local told, record, writes, noes = {}, {}, {}, {}
+local k, a = 3, 10
 
 for b = 1, budgets do
   local limit, hard, span, windows = tonumber(ARGV[a]), ARGV[a + 1] == '1', tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
@@ -23,23 +22,22 @@ for b = 1, budgets do
     end
   end
   if not at then return { 'clock', { now } } end
-  local spent, held, slice = 0, 0, 0
-  for w = 0, at do
-    if w == at or tonumber(ARGV[a + 3 * w + 1]) > seconds - span then
-      local s, h, l = balance(KEYS[k + w], now)
+  local spent, held, slice, room = 0, 0, 0, nil
+  for w = 0, windows - 1 do
+    local counts = tonumber(ARGV[a + 3 * w + 1]) + span
+    if w == at or (span > 0 and counts > seconds) then
+      local s, h, l, fields = balance(KEYS[k + w], now)
       spent, held = spent + s, held + h
       if w == at then slice = l else held = held + l end
+      if fields > 0 then room = math.min(room or counts, counts) end
     end
   end
-  local free = limit - spent - held
   -- What this replica has leased beforehand is its own to use here too.
-  local left = slice
-  if hard and amount > free and why == 'ok' then
-    why, which, wait = 'budget', b, -1
-    if amount <= limit then
-      wait = 1000000
-      if span == 0 and spent + amount > limit then wait = ends * 1000000 - now end
-    end
+  local free, left = limit - spent - held, slice
+  if hard and amount > free then
+    local wait = -1
+    if amount <= limit then wait = math.max(((room or ends) - seconds) * 1000000, 1000000) end
+    noes[#noes + 1] = { 'budget', b, wait }
   elseif free - amount < slice then
     left = math.max(free - amount, 0)
   end
@@ -51,22 +49,19 @@ for b = 1, budgets do
   k, a = k + windows, a + 3 * windows
 end
 
+local spans = {}
 for r = 1, rates do
   local minute, cost = tonumber(ARGV[a]), tonumber(ARGV[a + 1])
-  local each = 60000000 / minute
   -- Nobody owes more than ten minutes' worth: what says so was written before the store's clock was set back.
   local tat = math.min(math.max(tonumber(redis.call('GET', KEYS[k]) or 0), now), now + 600000000)
-  local passed = tat + cost * each
+  local passed = tat + cost * 60000000 / minute
   -- Half a microsecond is what a number of this size cannot tell.
   if passed - now > 60000000.5 then
-    if why == 'ok' then
-      why, which, wait = 'rate', r, -1
-      if cost <= minute then wait = math.ceil(passed - now - 60000000) end
-    end
-    passed = tat
+    local wait = -1
+    if cost <= minute then wait = math.ceil(passed - now - 60000000) end
+    noes[#noes + 1] = { 'rate', r, wait }
   end
-  told[#told + 1] = tat - now
-  told[#told + 1] = passed - now
+  spans[#spans + 1] = { tat - now, passed - now }
   writes[#writes + 1] = { 'r', KEYS[k], passed }
   k, a = k + 1, a + 2
 end
@@ -74,12 +69,27 @@ end
 for p = 1, places do
   local taken = 0
   for _, count in ipairs(redis.call('HVALS', KEYS[k])) do taken = taken + tonumber(count) end
-  if taken + 1 > tonumber(ARGV[a]) and why == 'ok' then why, which, wait = 'places', p, 1000000 end
+  if taken + 1 > tonumber(ARGV[a]) then noes[#noes + 1] = { 'places', p, 1000000 } end
   writes[#writes + 1] = { 'p', KEYS[k] }
   k, a = k + 1, a + 1
 end
 
-if why ~= 'ok' then return { why, { now, 0, which, wait, unpack(told) } } end
+local worst
+local rank = { places = 1, rate = 2, budget = 3 }
+for _, no in ipairs(noes) do
+  local longer = not worst
+  if worst and worst[3] >= 0 then
+    local sooner = rank[no[1]] < rank[worst[1]]
+    longer = no[3] < 0 or no[3] > worst[3] or (no[3] == worst[3] and sooner)
+  elseif worst and no[3] < 0 then
+    longer = rank[no[1]] < rank[worst[1]]
+  end
+  if longer then worst = no end
+end
+for _, span in ipairs(spans) do
+  told[#told + 1] = worst and math.ceil(span[1]) or math.ceil(span[2])
+end
+if worst then return { worst[1], { now, 0, worst[2], worst[3], unpack(told) } } end
 
 for _, write in ipairs(writes) do
   local kind, key = write[1], write[2]

@@ -1,6 +1,6 @@
 -- Says that this replica lives, renews its slices, and tells whose lease has run out.
--- KEYS from 3: balances with a slice. ARGV from 5: the lease and how long a slice lasts, in microseconds; then for each slice
--- the limit and the most that is wanted.
+-- KEYS from 3: balances. ARGV from 5: the lease and how long a slice lasts, in microseconds; then for each balance the limit,
+-- and how large a slice of it is wanted at most.
 local now = clock()
 local no = barred(now, true)
 if no then return no end
@@ -37,5 +37,7 @@ for i = 3, #KEYS do
     redis.call('HDEL', KEYS[i], 'l:' .. me)
   end
   told[#told + 1] = amount
+  told[#told + 1] = spent
+  told[#told + 1] = held + amount
 end
 return { 'ok', { now, next_sequence(), living + 1, unpack(told) }, dead }
