@@ -5,6 +5,7 @@ mod engine;
 mod engine_host;
 pub mod explain;
 mod http_get;
+mod keys;
 mod output;
 pub mod prices;
 mod replay;
@@ -31,6 +32,7 @@ enum Verb {
     Prices(prices::PricesArgs),
     Replay(replay::ReplayArgs),
     Schema(schema::Args),
+    Keys(keys::KeysArgs),
     Engine(engine::EngineArgs),
 }
 
@@ -47,6 +49,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(args) => explain::run(&args),
         Verb::Prices(args) => prices::run(&args),
         Verb::Replay(args) => replay::run(&args),
+        Verb::Keys(args) => keys::run(&args),
         Verb::Schema(args) => schema::run(&args),
         // Standard output is gone only where nobody reads it.
         Verb::Engine(args) => engine::run(&args, &mut std::io::stdout()).unwrap_or(ExitCode::FAILURE),

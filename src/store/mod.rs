@@ -8,8 +8,10 @@
 //! needs a second connection, forgets whoever joins late, and loses what is said while it is down; here each reading is the
 //! whole truth. Two replicas' clocks are never compared: every time is how much is left or how long ago.
 
+pub mod keys;
 mod redis;
 pub mod word;
 
+pub use keys::KeyStore;
 pub use redis::{Error, Replicas, Shared};
 pub use word::{Message, Word};
