@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tollway::api::sse::{Event, Scanner};
 use tollway::relay::Bill;
 use tollway::relay::meter::{Flow, Meter, Out};
+use tollway::relay::native::NativeMeter;
 use tollway::units::{Reported, Usage};
 use tollway_test_support::alloc::{Counting, allocations};
 
@@ -23,6 +24,34 @@ fn chunks() -> Vec<Event> {
     };
     scanner.push(Bytes::from((0..CHUNKS).map(chunk).collect::<String>()));
     std::iter::from_fn(|| scanner.next_event().unwrap()).collect()
+}
+
+/// The same number of a provider's own Responses events.
+fn native_events() -> Vec<Event> {
+    let mut scanner = Scanner::new(1 << 20);
+    let event = |number: usize| {
+        format!(
+            "event: response.output_text.delta\ndata: {{\"type\":\"response.output_text.delta\",\"sequence_number\":{number},\"item_id\":\"msg_1\",\"output_index\":0,\"content_index\":0,\"delta\":\" word{number}\",\"logprobs\":[]}}\n\n"
+        )
+    };
+    scanner.push(Bytes::from((0..CHUNKS).map(event).collect::<String>()));
+    std::iter::from_fn(|| scanner.next_event().unwrap()).collect()
+}
+
+#[test]
+fn a_providers_own_events_take_no_memory() {
+    let events = native_events();
+    assert_eq!(events.len(), CHUNKS);
+    let bill = |_: Option<&Reported>, _: Usage| Bill::default();
+    let (mut meter, mut out) = (NativeMeter::new(3), Out::new());
+    let taken = allocations(|| {
+        for event in &events {
+            out.clear();
+            assert_eq!(meter.take(event, bill, &mut out), Flow::On);
+            assert_eq!(out.len(), 1);
+        }
+    });
+    assert_eq!((taken, meter.counted().completion), (0, CHUNKS as u64));
 }
 
 /// Allocations that all but the first chunk take.

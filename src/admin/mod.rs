@@ -194,6 +194,9 @@ impl Admin {
         let live = self.gateway.live();
         live.tell_breakers();
         live.tell_prices();
+        if let Some(treasury) = self.gateway.treasury() {
+            treasury.tell();
+        }
         self.gateway.books.metrics.local("embedded", (self.engine)().figures);
         let page = self.gateway.books.metrics.page();
         reply::plain(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", RelayBody::of(page))

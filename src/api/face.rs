@@ -142,6 +142,14 @@ impl Face {
         }
     }
 
+    /// The request as it came, where some providers speak its API themselves.
+    pub fn native(&self) -> Option<&responses::Native> {
+        match self {
+            Self::Messages(_) => None,
+            Self::Responses(face) => Some(&face.native),
+        }
+    }
+
     /// A writer for a stream that begins now.
     pub fn writer(&self, start: &Start<'_>) -> Writer {
         match self {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::scan::Span;
+use super::scan::{self, Fault, Scanner, Span};
 
 /// One member of an object: where its key (quotes included) and its value stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +12,22 @@ pub struct Member {
     pub key: Span,
     /// Span of the value.
     pub value: Span,
+}
+
+/// The members of the object that begins here, in order.
+pub fn members(scanner: &mut Scanner<'_>) -> Result<Vec<Member>, Fault> {
+    let mut walk = scanner.enter_object()?;
+    let mut members = Vec::with_capacity(16);
+    while let Some(key) = walk.next(scanner)? {
+        let value = scanner.value()?;
+        members.push(Member { key, value });
+    }
+    Ok(members)
+}
+
+/// The one of `members` of the object in `body` that is called `key`, by its place.
+pub fn member<'m>(body: &[u8], members: &'m [Member], key: &str) -> Option<(usize, &'m Member)> {
+    members.iter().enumerate().find(|(_, member)| scan::says(body, &member.key, key))
 }
 
 /// What happens to one member.
@@ -153,13 +169,7 @@ mod tests {
 
     fn members_of(body: &[u8]) -> Vec<Member> {
         let mut scanner = Scanner::new(body, 128);
-        let mut walk = scanner.enter_object().unwrap();
-        let mut members = Vec::new();
-        while let Some(key) = walk.next(&mut scanner).unwrap() {
-            let value = scanner.value().unwrap();
-            members.push(Member { key, value });
-        }
-        members
+        members(&mut scanner).unwrap()
     }
 
     fn edited(body: &'static str, edits: &[Edit]) -> String {

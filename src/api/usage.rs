@@ -11,13 +11,17 @@ pub const PROVIDER_DEPTH_MAX: usize = 256;
 
 /// Reads the usage object in `bytes` (the whole text of one object).
 pub fn read(bytes: &[u8]) -> Result<Reported, Fault> {
-    let mut reading = Reading { bytes, reported: Reported::default(), flat_cached: 0, hit_cached: 0 };
+    let mut reading = Reading::of(bytes);
     let mut scanner = Scanner::new(bytes, PROVIDER_DEPTH_MAX);
     let mut members = scanner.enter_object()?;
     while let Some(key) = members.next(&mut scanner)? {
         reading.member(&mut scanner, &key)?;
     }
     let mut reported = reading.reported;
+    // The Responses API's words count where a chat's are not there.
+    let usage = &mut reported.usage;
+    usage.prompt = if usage.prompt == 0 { reading.input } else { usage.prompt };
+    usage.completion = if usage.completion == 0 { reading.output } else { usage.completion };
     if reported.usage.cached == 0 {
         reported.usage.cached = reading.flat_cached.max(reading.hit_cached);
     }
@@ -43,20 +47,31 @@ struct Reading<'a> {
     reported: Reported,
     flat_cached: u64,
     hit_cached: u64,
+    input: u64,
+    output: u64,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        Self { bytes, reported: Reported::default(), flat_cached: 0, hit_cached: 0, input: 0, output: 0 }
+    }
+
     fn member(&mut self, scanner: &mut Scanner<'_>, key: &Span) -> Result<(), Fault> {
         let name = scan::text_of(self.bytes, key);
         match &*name {
             "prompt_tokens" => self.reported.usage.prompt = self.count(scanner)?,
             "completion_tokens" => self.reported.usage.completion = self.count(scanner)?,
+            "input_tokens" => self.input = self.count(scanner)?,
+            "output_tokens" => self.output = self.count(scanner)?,
             "total_tokens" => self.reported.total = self.lenient(scanner)?,
             "search_units" => self.reported.searches = self.count(scanner)?,
             "cached_tokens" => self.flat_cached = self.count(scanner)?,
             "prompt_cache_hit_tokens" => self.hit_cached = self.count(scanner)?,
             "reasoning_tokens" => self.reasoning(scanner)?,
-            "prompt_tokens_details" | "completion_tokens_details" => self.details(scanner)?,
+            "prompt_tokens_details"
+            | "completion_tokens_details"
+            | "input_tokens_details"
+            | "output_tokens_details" => self.details(scanner)?,
             "cost" => {
                 let kind = scanner.kind()?;
                 let span = scanner.value()?;
@@ -154,6 +169,11 @@ mod tests {
         );
         assert_eq!(nested, flat);
         assert_eq!(nested, hits);
+        let responses = usage_of(
+            r#"{"input_tokens":10,"input_tokens_details":{"cached_tokens":4},"output_tokens":5,
+                "output_tokens_details":{"reasoning_tokens":2}}"#,
+        );
+        assert_eq!(nested, responses);
     }
 
     #[test]

@@ -5,12 +5,14 @@
 //! The hold is settled exactly once with what was charged; whatever was held beyond is free again at that moment.
 //! `book` does so for one process; `store` has the same in one Redis script for several.
 
+pub mod book;
 pub mod demand;
 pub mod line;
 pub mod rate;
 pub mod scope;
 pub mod window;
 
+pub use book::{Book, Crossed, Level, Settled};
 pub use demand::{Demand, HoldId, Refusal, Standing, Why};
 pub use line::{Budget, Concurrency, WhenSpent};
 pub use rate::{Rate, Unit};

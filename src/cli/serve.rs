@@ -14,15 +14,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
-use crate::config::{Location, LogFormat, Problems, Settings, Snapshot, Snapshots, Store};
+use crate::config::{LedgerSettings, Location, LogFormat, Problems, Settings, Snapshot, Snapshots, Store};
 use crate::gateway::framing::{HeadLimits, Refusal, RequestBody};
 use crate::gateway::listener::{self, ConnInfo, ListenerSettings};
 use crate::gateway::tasks::Tasks;
 use crate::gateway::tls::TlsReload;
 use crate::gateway::{Gateway, answer, auth, fleet, probes};
 use crate::relay::account::Books;
+use crate::store::ledger::{Durability, Ledger, LedgerOptions};
 use crate::store::{KeyStore, Shared};
 use crate::telemetry::{AccessLog, Metrics};
+use crate::treasury::Treasury;
 use crate::units::{Clock, SystemClock};
 
 use super::engine_host::EngineHost;
@@ -56,6 +58,8 @@ enum Stopped {
         "cannot listen on {address}: {error}. Is another gateway running there? --listen names another address."
     )]
     Listen { address: SocketAddr, error: std::io::Error },
+    #[error("{0}")]
+    Ledger(#[from] crate::store::ledger::Error),
     #[error("store: {0}")]
     Store(#[from] crate::store::Error),
     #[error("keys: {0}")]
@@ -111,8 +115,9 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
         })
     };
     let engine = Arc::new(EngineHost::start(&settings));
-    let key_store = key_store(&settings)?;
-    let gateway = Arc::new(Gateway::new(Arc::clone(&snapshot), engine.socket(), books, key_store));
+    let treasury = treasury(&settings, &metrics, &clock).await?;
+    let (key_store, purse) = (key_store(&settings)?, Some(Arc::clone(&treasury)));
+    let gateway = Arc::new(Gateway::new(Arc::clone(&snapshot), engine.socket(), books, purse, key_store));
     // Before anybody is let in; what cannot be read now is tried again by the task.
     if let Err(error) = gateway.keys.prepare().await {
         tracing::warn!(%error, "the store of keys cannot be read yet");
@@ -160,8 +165,33 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
         ((), _) = async { tokio::join!(serving, admin) } => {}
         () = follow => {}
     }
+    treasury.close().await;
     drop(log_writer);
     Ok(())
+}
+
+/// Opens the ledger in the state folder, and goes on from what it has.
+async fn treasury(
+    settings: &Settings,
+    metrics: &Arc<Metrics>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<Treasury>, Stopped> {
+    let LedgerSettings { path, synced, retention } = settings.ledger.clone();
+    let durability = if synced { Durability::Power } else { Durability::Process };
+    let options =
+        LedgerOptions { durability, retention, clock: Arc::clone(clock), ..LedgerOptions::default() };
+    let (ledger, recovered) = tokio::task::spawn_blocking(move || Ledger::open(&path, options))
+        .await
+        .map_err(std::io::Error::other)??;
+    for (record, _) in &recovered.lost {
+        tracing::warn!(
+            request = %record.id,
+            team = &*record.team,
+            amount_usd = %record.amount,
+            "the gateway died before this request was settled: it is charged all that was held"
+        );
+    }
+    Ok(Arc::new(Treasury::open(ledger, Arc::clone(metrics), Arc::clone(clock)).await?))
 }
 
 /// What runs, for as long as it does.

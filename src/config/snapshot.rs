@@ -108,6 +108,8 @@ pub struct Settings {
     pub store: Store,
     /// Where the gateway keeps what must outlive it.
     pub state_dir: PathBuf,
+    /// The record of every request.
+    pub ledger: LedgerSettings,
     /// Bounds on requests.
     pub limits: Limits,
     /// Pages of other origins that may call; `None`: none may.
@@ -135,6 +137,17 @@ pub enum Store {
     Embedded,
     /// In the Redis at this address, which may hold a password.
     Redis(SecretString),
+}
+
+/// How the ledger is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerSettings {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether each group of records is synced to the disk, so that a power cut costs none.
+    pub synced: bool,
+    /// How long records are kept; `None`: for ever.
+    pub retention: Option<Duration>,
 }
 
 /// A certificate and its key, both PEM.
@@ -265,6 +278,8 @@ pub struct Provider {
     pub region: Option<Arc<str>>,
     /// How it goes on with an answer that another provider began.
     pub continuation: Continuation,
+    /// Whether it is asked at its own `/responses` for what comes to ours.
+    pub speaks_responses: bool,
     /// Whether link-local addresses may be dialled for it; every address is checked again when dialling.
     pub allow_link_local: bool,
     /// Whether it can be asked, else why not.

@@ -1,8 +1,10 @@
 //! THE WAY: one request from its head to its answer, a line a step. Each step's output is the next one's argument.
 
+mod admitted;
 mod counted;
 mod decided;
 mod ended;
+mod kept;
 mod relayed;
 mod rescue;
 
@@ -37,7 +39,9 @@ use super::models;
 use super::reply::{self, Trail};
 use super::steering::{self, Steering};
 use super::target::{self, Target, Unknown};
+use admitted::Ask;
 use decided::{Asked, Promise, nobody};
+use kept::Place;
 use relayed::Gathered;
 
 /// Longest part of a path that an error message repeats, in bytes.
@@ -220,12 +224,31 @@ impl Way {
             metrics.client_retry(&policy.name);
         }
         let mut decision = Decision::default();
-        self.decide(live, (policy_at, policy), &facts, steering.kind, &mut decision)?;
+        let ask = Ask { live, caller: &caller, policy_at, policy, tags: &tag_pairs, limit };
+        let place = Place::of(policy, &caller, &call, asked.model(), headers, now.mono);
+        if let Some(place) = &place {
+            let context = |way: &Self| way.hold_context(&ask, &call, &decision);
+            if let Some(kept) = Box::pin(self.kept(place, &call, context)).await {
+                return Ok(kept);
+            }
+        }
+        let (barred, terms) = self
+            .decide_and_admit(&ask, &call, &facts, &mut decision, |way, facts, decision| {
+                way.decide(live, (policy_at, policy), facts, steering.kind, decision)
+            })
+            .await?;
+        let facts = RequestFacts { tried: &barred, ..facts };
+        let bounded = terms.output_max.map(|max| call.clone().bounded(max));
+        self.trail.output_max = bounded.as_ref().and_then(|bounded| bounded.bound);
+        let facts = match &bounded {
+            Some(bounded) => RequestFacts { output_tokens_max: bounded.output_tokens_max, ..facts },
+            None => facts,
+        };
         let promise = asked.promise(live, policy, &facts, &decision, self.began.mono);
-        asked.weighed(live, &facts, &decision, now.mono);
+        asked.weighed(live, policy, &facts, &decision, now.mono);
         let late = || promise.iter().for_each(Promise::late);
         let errand = Errand {
-            call: &call,
+            call: bounded.as_ref().unwrap_or(&call),
             headers,
             routes: &snapshot.routes,
             route_provider: &snapshot.route_provider,
@@ -245,6 +268,7 @@ impl Way {
                 }
                 asked.served(live, &served);
                 steering.served(live, &served, asked.prompt_tokens);
+                let call = bounded.unwrap_or(call);
                 let lessons = asked.lessons(live, policy, &call, &served).ok_or(Failure::Bug)?;
                 drop(tag_pairs);
                 let gathered = Gathered {
@@ -258,6 +282,7 @@ impl Way {
                     limit,
                     waits_from,
                     in_flight,
+                    place,
                 };
                 self.relayed(gathered, served, lessons).await
             }

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderValue};
 use tokio::sync::{Notify, Semaphore};
 
+use crate::budget::HoldId;
 use crate::config::Snapshot;
 use crate::providers::Kind;
 use crate::relay::account::Books;
@@ -17,7 +18,9 @@ use crate::routing::RouteId;
 use crate::routing::learn::breaker::State;
 use crate::routing::learn::retries::RetryBudget;
 use crate::store::KeyStore;
+use crate::store::answers::Answers;
 use crate::telemetry::{InFlight, Metrics, Series};
+use crate::treasury::Treasury;
 use crate::units::RequestId;
 use crate::upstream::attempt::Target;
 use crate::upstream::connect::{self, Client, LOCAL_HOST, LinkLocalHosts};
@@ -41,6 +44,9 @@ pub struct Gateway {
     pub keys: Keyring,
     /// Logins that failed.
     pub logins: Logins,
+    treasury: Option<Arc<Treasury>>,
+    /// Answers kept for equal requests.
+    pub answers: Arc<Answers>,
     /// The last decisions.
     pub decisions: Arc<Decisions>,
     /// Metrics, access log and time.
@@ -80,10 +86,12 @@ type SeriesKey = (u16, Arc<str>, RouteId);
 impl Gateway {
     /// A gateway that serves `snapshot`. `local_socket` is where the local engine listens, `key_store` where keys are kept beside
     /// the configuration's.
+    /// Without a `treasury` nothing is held, and nothing recorded beyond metrics and log.
     pub fn new(
         snapshot: Arc<Snapshot>,
         local_socket: Option<Arc<Path>>,
         books: Books,
+        treasury: Option<Arc<Treasury>>,
         key_store: Option<KeyStore>,
     ) -> Self {
         let link_local: LinkLocalHosts = Arc::new(ArcSwap::from_pointee(HashSet::new()));
@@ -110,6 +118,8 @@ impl Gateway {
             ids: Ids::new(),
             keys: Keyring::new(&snapshot, key_store),
             logins: Logins::new(Arc::clone(&books.clock)),
+            treasury,
+            answers: Arc::default(),
             decisions,
             books,
         }
@@ -136,6 +146,16 @@ impl Gateway {
     pub fn request_id(&self, headers: &HeaderMap) -> RequestId {
         let own = headers.get("x-request-id").and_then(|value| RequestId::from_caller(value.as_bytes()));
         own.unwrap_or_else(|| self.ids.next())
+    }
+
+    /// Who says whether a request may spend.
+    pub const fn treasury(&self) -> Option<&Arc<Treasury>> {
+        self.treasury.as_ref()
+    }
+
+    /// A hold's name, which no other hold has or had.
+    pub fn hold_id(&self) -> HoldId {
+        HoldId(self.ids.bits())
     }
 
     /// A name that no other process has.
@@ -251,7 +271,7 @@ fn target(provider: &crate::config::Provider) -> Option<Target> {
     let extra: HeaderMap = provider.headers.iter().cloned().collect();
     let key = provider.api_key.as_ref().map(secrecy::ExposeSecret::expose_secret);
     match Target::new(provider.kind, provider.continuation, &base_url, key, &extra) {
-        Ok(target) => Some(target),
+        Ok(target) => Some(target.speaking_responses(provider.speaks_responses)),
         Err(error) => {
             tracing::error!(provider = &*provider.name, %error, "this provider cannot be spoken to and is left out");
             None
@@ -276,9 +296,13 @@ impl Ids {
     }
 
     fn next(&self) -> RequestId {
+        RequestId::from_bits(self.bits())
+    }
+
+    fn bits(&self) -> u128 {
         let count = self.counter.fetch_add(1, Ordering::Relaxed);
         let [high, low] = self.keys.each_ref().map(|key| u128::from(key.hash_one(count)));
-        RequestId::from_bits(high << 64 | low)
+        high << 64 | low
     }
 
     fn draw(&self) -> f32 {

@@ -209,7 +209,13 @@ pub fn read(kind: Kind, status: StatusCode, headers: &HeaderMap, body: &[u8]) ->
 /// A fault inside an answer of status 200: an error object where a body or a chunk was due.
 pub fn read_inside(kind: Kind, body: &[u8]) -> Fault {
     let view = View::new(200, body);
-    let status = view.code.parse::<u16>().ok().and_then(|code| StatusCode::from_u16(code).ok());
+    let status = match &*view.code {
+        // The Responses API has words where others have numbers.
+        "rate_limit_exceeded" => Some(429),
+        "context_length_exceeded" | "invalid_prompt" => Some(400),
+        number => number.parse::<u16>().ok(),
+    };
+    let status = status.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.filter(|status| status.as_u16() >= 400).unwrap_or(StatusCode::BAD_GATEWAY);
     read(kind, status, &HeaderMap::new(), body)
 }
@@ -274,6 +280,20 @@ mod tests {
         assert_eq!(of("retry-after-ms", "250"), Some(Duration::from_millis(250)));
         for odd in ["-1", "NaN", "inf", "soon", "1e300"] {
             assert_eq!(of("retry-after", odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn words_for_what_others_number() {
+        for (code, class) in [
+            ("rate_limit_exceeded", Class::Rate),
+            ("context_length_exceeded", Class::ContextOverflow),
+            ("invalid_prompt", Class::Caller),
+            ("server_error", Class::Overload),
+            ("503", Class::Overload),
+        ] {
+            let body = format!(r#"{{"error":{{"code":"{code}","message":"x"}}}}"#);
+            assert_eq!(read_inside(Kind::OpenAi, body.as_bytes()).class, class, "{code}");
         }
     }
 

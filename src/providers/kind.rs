@@ -124,6 +124,26 @@ impl Kind {
         matches!(self, Self::OpenAi | Self::Vllm | Self::Sglang | Self::Local)
     }
 
+    /// Whether the server of this kind at `host` is known to speak OpenAI's Responses API itself. What else says that it speaks
+    /// a provider's API may have its chat completions only.
+    pub fn speaks_responses(self, host: &str) -> bool {
+        let own = match self {
+            Self::OpenAi => "api.openai.com",
+            Self::OpenRouter => "openrouter.ai",
+            Self::Fireworks => "api.fireworks.ai",
+            Self::DeepSeek => "api.deepseek.com",
+            // Alibaba's is for some regions and models.
+            Self::DashScope
+            | Self::Together
+            | Self::Hunyuan
+            | Self::ModelArts
+            | Self::Vllm
+            | Self::Sglang
+            | Self::Local => return false,
+        };
+        host.strip_suffix(own).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+    }
+
     /// Where requests are processed when they go to `host`; `None`: nobody says.
     pub fn region(self, host: &str) -> Option<&'static str> {
         match self {
@@ -209,6 +229,25 @@ mod tests {
             assert_eq!(Kind::from_name(kind.name()), Some(kind));
         }
         assert_eq!(Kind::from_name("OpenRouter"), None);
+    }
+
+    #[test]
+    fn responses_are_spoken_at_a_kinds_own_address() {
+        for (kind, host, speaks) in [
+            (Kind::OpenAi, "api.openai.com", true),
+            (Kind::OpenAi, "eu.api.openai.com", true),
+            (Kind::OpenAi, "127.0.0.1", false),
+            (Kind::OpenAi, "notapi.openai.com.example", false),
+            (Kind::OpenAi, "xapi.openai.com", false),
+            (Kind::Fireworks, "us.api.fireworks.ai", true),
+            (Kind::Together, "api.together.ai", false),
+        ] {
+            assert_eq!(kind.speaks_responses(host), speaks, "{host}");
+        }
+        for kind in [Kind::OpenAi, Kind::OpenRouter, Kind::Fireworks, Kind::DeepSeek] {
+            let url: http::Uri = kind.base_url().unwrap().parse().unwrap();
+            assert!(kind.speaks_responses(url.host().unwrap()), "{kind:?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod fault;
 pub mod headroom;
 pub mod kind;
 pub mod request;
+pub mod responses;
 pub mod steering;
 
 mod dashscope;

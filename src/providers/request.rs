@@ -4,8 +4,8 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::api::body::Call;
-use crate::api::scan::{self, Kind as JsonKind, Scanner, Span};
-use crate::api::splice::{Edit, Member, Pieces, splice};
+use crate::api::scan::{self, Kind as JsonKind, Scanner};
+use crate::api::splice::{self, Edit, Member, Pieces, splice};
 use crate::api::wishes;
 use crate::routing::Endpoint;
 
@@ -64,16 +64,9 @@ pub const fn forwarded_headers(kind: Kind) -> &'static [&'static str] {
 
 fn edits_for(kind: Kind, way: Continuation, call: &Call, upstream_model: &str) -> Edits {
     let mut edits = Edits::new();
-    match call.member("model") {
-        Some((index, _)) if *call.model != *upstream_model => {
-            edits.push(Edit::Replace(index, json_string(upstream_model)));
-        }
-        Some(_) => {}
-        // Only `models` said it.
-        None => edits.push(Edit::Append([b"\"model\":", &*json_string(upstream_model)].concat().into())),
-    }
+    name_model(call.member("model").map(|(index, _)| index), &call.model, upstream_model, &mut edits);
     if let Some(wishes) = &call.wishes {
-        steering::edit(kind, call, wishes, &mut edits);
+        steering::edit(kind, &call.body, &call.members, wishes, &mut edits);
     }
     if call.stream && !call.include_usage && call.endpoint.writes() && kind != Kind::OpenRouter {
         edits.push(ask_for_usage(call));
@@ -95,6 +88,18 @@ fn edits_for(kind: Kind, way: Continuation, call: &Call, upstream_model: &str) -
         continuation::go_on(kind, way, call, so_far, &mut edits);
     }
     edits
+}
+
+/// Puts the route's own name where the caller's stands, at `place`.
+pub(super) fn name_model(place: Option<usize>, model: &str, upstream_model: &str, edits: &mut Edits) {
+    match place {
+        Some(index) if *model != *upstream_model => {
+            edits.push(Edit::Replace(index, json_string(upstream_model)));
+        }
+        Some(_) => {}
+        // Only `models` said it.
+        None => edits.push(Edit::Append([b"\"model\":", &*json_string(upstream_model)].concat().into())),
+    }
 }
 
 /// Usage is wanted of every stream: the bill rests on it. The caller gets the usage chunk only if it asked.
@@ -159,13 +164,7 @@ pub(super) fn members_of(object: &Bytes) -> Option<Vec<Member>> {
     if scanner.kind().ok()? != JsonKind::Object {
         return None;
     }
-    let mut walk = scanner.enter_object().ok()?;
-    let mut members = Vec::new();
-    while let Some(key) = walk.next(&mut scanner).ok()? {
-        let value: Span = scanner.value().ok()?;
-        members.push(Member { key, value });
-    }
-    Some(members)
+    splice::members(&mut scanner).ok()
 }
 
 pub(super) fn json_string(text: &str) -> Bytes {

@@ -8,17 +8,17 @@ use smallvec::SmallVec;
 
 use crate::api::body::Call;
 use crate::api::scan;
-use crate::api::splice::{Edit, splice};
+use crate::api::splice::{self, Edit, Member, splice};
 use crate::api::wishes::{MEMBERS, Wishes};
 
 use super::fireworks;
 use super::kind::Kind;
 use super::request::{Edits, json_string, members_of};
 
-/// Adds what a route of this kind must hear differently of `call`'s wishes.
-pub(super) fn edit(kind: Kind, call: &Call, wishes: &Wishes, edits: &mut Edits) {
-    for (index, member) in call.members.iter().enumerate() {
-        let name = scan::text_of(&call.body, &member.key);
+/// Adds what a route of this kind must hear differently of the wishes in `body`, an object with these `members`.
+pub(super) fn edit(kind: Kind, body: &Bytes, members: &[Member], wishes: &Wishes, edits: &mut Edits) {
+    for (index, member) in members.iter().enumerate() {
+        let name = scan::text_of(body, &member.key);
         if !MEMBERS.contains(&&*name) {
             continue;
         }
@@ -26,12 +26,13 @@ pub(super) fn edit(kind: Kind, call: &Call, wishes: &Wishes, edits: &mut Edits) 
             // With a list of its own it would go on to another checkpoint, unseen by us.
             (Kind::OpenRouter, "models") => edits.push(Edit::Remove(index)),
             (Kind::OpenRouter, "provider") => {
-                let stated = call.body.slice(member.value.clone());
+                let stated = body.slice(member.value.clone());
                 edits.extend(passed_on(index, &stated, wishes));
             }
             (Kind::OpenRouter, _) => {}
             (Kind::Fireworks, "session_id")
-                if call.member("prompt_cache_key").is_none() && wishes.session.is_some() =>
+                if splice::member(body, members, "prompt_cache_key").is_none()
+                    && wishes.session.is_some() =>
             {
                 edits.push(Edit::Rename(index, json_string("prompt_cache_key")));
             }

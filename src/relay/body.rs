@@ -16,18 +16,21 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use smallvec::SmallVec;
 use tokio::time::Sleep;
 
 use crate::api::envelope::Envelope;
 use crate::api::face::{Said, Untold};
-use crate::api::sse::Scanner;
+use crate::api::sse::{Event, Scanner};
 use crate::treasury::Settling;
 use crate::units::{Clock, Mono, Reported, Usage};
 use crate::upstream::Streamed;
 
 use super::account::{Account, Ended};
+use super::ear::Ear;
 use super::faced::Faced;
-use super::meter::{Flow, Meter, Out};
+use super::kept::Keeping;
+use super::meter::{Flow, Out};
 use super::parts::Bill;
 use super::rescue::{Broke, Continued, Rescue, Rescued, Rescuing};
 
@@ -84,7 +87,7 @@ impl Body for RelayBody {
 pub struct StreamBody {
     source: Source,
     events: Scanner,
-    meter: Meter,
+    ear: Ear,
     face: Option<Box<Faced>>,
     account: Option<Account>,
     out: VecDeque<Bytes>,
@@ -94,6 +97,10 @@ pub struct StreamBody {
     /// Wakes us when the upstream may have been silent too long; moved on lazily, so that a token costs no timer work.
     idle: Pin<Box<Sleep>>,
     rescue: Option<Rescue>,
+    /// What was held back until it was known to be good; empty once it has begun.
+    prelude: SmallVec<[Event; 4]>,
+    /// Takes down what the upstream says, for equal requests that come later.
+    keeping: Option<Box<Keeping>>,
     /// The record of an answer that has ended, on its way to the ledger: the end is told once it is there.
     settling: Option<Settling>,
 }
@@ -119,7 +126,7 @@ impl StreamBody {
     /// `rescue` is for when it breaks off.
     pub fn new(
         streamed: Streamed,
-        mut meter: Meter,
+        mut ear: Ear,
         face: Option<Box<Faced>>,
         account: Account,
         clock: Arc<dyn Clock>,
@@ -127,12 +134,12 @@ impl StreamBody {
         rescue: Option<Rescue>,
     ) -> Self {
         if rescue.is_some() {
-            meter.keep();
+            ear.keep();
         }
         let mut body = Self {
             source: Source::Upstream(streamed.body),
             events: streamed.events,
-            meter,
+            ear,
             face,
             account: Some(account),
             out: VecDeque::new(),
@@ -141,12 +148,28 @@ impl StreamBody {
             idle_timeout,
             idle: Box::pin(tokio::time::sleep(idle_timeout)),
             rescue,
+            prelude: SmallVec::new(),
+            keeping: None,
             settling: None,
         };
-        for event in &streamed.prelude {
-            body.take(event);
-        }
+        body.prelude = streamed.prelude;
         body
+    }
+
+    /// Takes the whole stream down, for equal requests that come later.
+    #[must_use]
+    pub fn keeping(mut self, keeping: Option<Box<Keeping>>) -> Self {
+        self.keeping = keeping.filter(|_| !self.ear.is_native());
+        self
+    }
+
+    /// Tells what was held back until now.
+    #[must_use]
+    pub fn begun(mut self) -> Self {
+        for event in std::mem::take(&mut self.prelude) {
+            self.take(&event);
+        }
+        self
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -206,18 +229,21 @@ impl StreamBody {
         }
     }
 
-    fn take(&mut self, event: &crate::api::sse::Event) {
+    fn take(&mut self, event: &Event) {
         if !matches!(self.source, Source::Upstream(_)) {
             return;
         }
+        if let Some(keeping) = self.keeping.as_deref_mut() {
+            keeping.hear(event);
+        }
         let mut out = Out::new();
-        let flow = self.meter.take(event, bill(self.account.as_ref()), &mut out);
+        let flow = self.ear.take(event, bill(self.account.as_ref()), &mut out);
         self.follow(flow, out);
     }
 
     /// The upstream's bytes stopped. If the answer had ended by then, only its report is missing.
     fn cut(&mut self, reason: &'static str) {
-        if self.meter.is_finished() {
+        if self.ear.is_finished() {
             self.upstream_ended();
         } else {
             self.broken(reason, Out::new());
@@ -232,16 +258,21 @@ impl StreamBody {
             }
         }
         let mut out = Out::new();
-        let flow = self.meter.end(bill(self.account.as_ref()), &mut out);
+        let flow = self.ear.end(bill(self.account.as_ref()), &mut out);
         self.follow(flow, out);
     }
 
     fn follow(&mut self, flow: Flow, out: Out) {
         if let Some(account) = self.account.as_mut() {
-            account.note(self.meter.reported(), self.meter.counted());
+            account.note(self.ear.reported(), self.ear.counted());
         }
         match flow {
-            Flow::On => self.send(out),
+            Flow::On => {
+                self.send(out);
+                if self.ear.is_whole() {
+                    self.settle(Ended::Well);
+                }
+            }
             Flow::Ended => self.send_end(out),
             Flow::Broken(reason) => self.broken(reason, out),
         }
@@ -255,9 +286,14 @@ impl StreamBody {
 
     /// Sends the end of a stream that ended well.
     fn send_end(&mut self, out: Out) {
-        let bill = bill(self.account.as_ref())(self.meter.reported(), self.meter.counted());
+        let bill = bill(self.account.as_ref())(self.ear.reported(), self.ear.counted());
         match self.tell(out, Some(bill)) {
-            Ok(()) => self.finish(Ended::Well),
+            Ok(()) => {
+                if let Some(keeping) = self.keeping.take() {
+                    keeping.whole(bill.cost);
+                }
+                self.finish(Ended::Well);
+            }
             Err(untold) => self.end_broken(untold.0, Out::new()),
         }
     }
@@ -278,7 +314,11 @@ impl StreamBody {
     fn broken(&mut self, reason: &'static str, last_words: Out) {
         // Nothing more is wanted of this upstream, whoever goes on.
         self.source = Source::Ended;
-        if let (Some(rescue), Ok(so_far)) = (self.rescue.take(), self.meter.so_far()) {
+        // The answer was whole, and settled: what was to come behind it is no part of it.
+        if self.account.is_none() {
+            return;
+        }
+        if let (Some(rescue), Ok(so_far)) = (self.rescue.take(), self.ear.so_far()) {
             if let Some(account) = self.account.as_mut() {
                 account.broke();
             }
@@ -296,7 +336,7 @@ impl StreamBody {
             Rescued::By(continued) => self.resume(continued, reason),
             Rescued::AtBound => {
                 let mut out = Out::new();
-                self.meter.end_at_bound(bill(self.account.as_ref()), &mut out);
+                self.ear.end_at_bound(bill(self.account.as_ref()), &mut out);
                 self.send_end(out);
             }
             Rescued::Nobody => self.end_broken(reason, last_words),
@@ -304,11 +344,13 @@ impl StreamBody {
     }
 
     fn resume(&mut self, continued: Continued, reason: &'static str) {
+        // An answer of several parts is not taken for one that was given in one.
+        self.keeping = None;
         let Continued { so_far, streamed, answered, series, may_echo, resumed, next } = continued;
         if let Some(account) = self.account.as_mut() {
             account.hand_over(answered, series, reason);
         }
-        self.meter.resume(&so_far, may_echo, &resumed);
+        self.ear.resume(&so_far, may_echo, &resumed);
         self.rescue = Some(next);
         self.events = streamed.events;
         self.source = Source::Upstream(streamed.body);
@@ -324,7 +366,8 @@ impl StreamBody {
         // A face that could tell no more tells of the break all the same.
         let all = self.tell(last_words, None);
         // A face tells of one break only, in the upstream's words where it had some.
-        if !has_told || all.is_err() || self.face.is_some() {
+        let is_native = self.ear.is_native();
+        if !has_told || all.is_err() || self.face.is_some() || is_native {
             let event = self.break_told(reason);
             self.out.extend((!event.is_empty()).then_some(event));
         }
@@ -337,6 +380,9 @@ impl StreamBody {
         );
         let kind = "upstream_error";
         let id = self.account.as_ref().map(Account::request_id);
+        if let Some(told) = self.ear.failed("stream_broken", &message) {
+            return told;
+        }
         let Some(face) = self.face.as_mut() else {
             return Envelope::new(&message, kind, None, Some("stream_broken"), id).event();
         };
@@ -352,8 +398,15 @@ impl StreamBody {
 
     fn finish(&mut self, ended: Ended) {
         self.source = Source::Ended;
+        self.settle(ended);
+    }
+
+    /// Closes the account, unless it is closed.
+    fn settle(&mut self, ended: Ended) {
         self.rescue = None;
-        self.settling = self.account.take().map(|account| account.close(ended));
+        if let Some(account) = self.account.take() {
+            self.settling = Some(account.close(ended));
+        }
     }
 }
 

@@ -44,7 +44,7 @@ fn replaced(event: &Event, data: &Bytes, changes: &[(Span, &'static [u8])], out:
 }
 
 /// The event's bytes and where its data begins in them. Data over several lines is put on one: JSON does not mind.
-fn in_one_line(event: &Event, data: &Bytes) -> (Bytes, usize) {
+pub(super) fn in_one_line(event: &Event, data: &Bytes) -> (Bytes, usize) {
     if let Some(span) = event.data_span() {
         return (event.raw.clone(), span.start);
     }
@@ -92,7 +92,7 @@ pub(super) fn with_cost(usage: Bytes, cost: Option<NanoUsd>) -> Out {
     [usage.slice(..end), member, usage.slice(end..)].into_iter().collect()
 }
 
-fn cost_member(usage: &[u8], cost: NanoUsd) -> Bytes {
+pub(super) fn cost_member(usage: &[u8], cost: NanoUsd) -> Bytes {
     let empty = usage.iter().all(|byte| b"{} \t\r\n".contains(byte));
     Bytes::from(format!("{}\"cost\":{cost}", if empty { "" } else { "," }))
 }

@@ -23,7 +23,7 @@ use super::transcript::Transcript;
 pub type Out = SmallVec<[Bytes; 4]>;
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
-const NO_FINISH: &str = "the provider's stream ended before its answer did";
+pub(super) const NO_FINISH: &str = "the provider's stream ended before its answer did";
 
 /// Where a stream stands after an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,11 @@
 pub mod account;
 pub mod body;
 mod chunks;
+pub mod ear;
 pub mod faced;
+pub mod kept;
 pub mod meter;
+pub mod native;
 mod parts;
 pub mod rescue;
 mod seam;
@@ -13,5 +16,6 @@ pub mod whole;
 
 pub use account::{Account, Ended};
 pub use body::RelayBody;
+pub use ear::Ear;
 pub use parts::Bill;
 pub use rescue::Rescue;

@@ -121,8 +121,21 @@ pub struct Hedging {
     pub on: bool,
     /// From when on.
     pub after: HedgeAfter,
-    /// What second attempts may cost, as a share of the spend of ten minutes.
+    /// What second attempts may cost, as a share of the spend of ten minutes; none are made where it is 0.
     pub max_extra_cost: f32,
+}
+
+impl Hedging {
+    /// What second attempts may cost, in parts per million of the spend of ten minutes.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share from 0 to 1")]
+    pub fn share_ppm(&self) -> u32 {
+        (self.max_extra_cost.clamp(0.0, 1.0) * 1e6) as u32
+    }
+
+    /// Whether a second route may be asked at all.
+    pub fn is_on(&self) -> bool {
+        self.on && self.share_ppm() > 0
+    }
 }
 
 impl Default for Hedging {
@@ -146,6 +159,27 @@ pub enum Mode {
 pub struct Budgeted {
     /// Name of the budget's scope.
     pub scope: Arc<str>,
+}
+
+/// Answers kept for equal requests; routing itself does not look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cache {
+    /// For how long; above zero.
+    pub ttl: Duration,
+    /// Who shares them.
+    pub scope: CacheScope,
+}
+
+/// Who shares kept answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheScope {
+    /// Each key by itself.
+    Key,
+    /// A team.
+    #[default]
+    Team,
+    /// All that the policy serves.
+    All,
 }
 
 /// One policy.
@@ -176,6 +210,8 @@ pub struct Policy {
     pub mode: Mode,
     /// Whether answers that are no streams are asked for as streams.
     pub stream_upstream: bool,
+    /// Whether answers are kept for equal requests.
+    pub cache: Option<Cache>,
     /// Whether a route without a known price may serve.
     pub allow_unpriced: bool,
     /// Bound put on the answer when the caller gives none, in tokens, for pricing alone.
@@ -202,6 +238,7 @@ impl Policy {
             mode: Mode::Live,
             price_age_max: None,
             stream_upstream: false,
+            cache: None,
             allow_unpriced: false,
             output_tokens_assumed: 500,
         }

@@ -2,9 +2,14 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::ledger::{AttemptRecord, RequestRecord};
+use crate::budget::HoldId;
+use crate::ledger::{AttemptRecord, HoldContext, HoldEntry, RequestRecord};
+use crate::units::NanoUsd;
+
+use super::Treasury;
 
 /// How a request ended, for its record.
 #[derive(Debug)]
@@ -21,19 +26,83 @@ pub struct Closing {
     pub attempts: Vec<AttemptRecord>,
 }
 
-/// Money held for one request.
+impl Closing {
+    /// The record of the request that `context` is of.
+    pub(super) fn record(self, hold: HoldId, context: HoldContext) -> RequestRecord {
+        let Self { ttft_ms, total_ms, status, outcome, attempts } = self;
+        let sum = attempts.iter().fold(0_i64, |sum, attempt| sum.saturating_add(attempt.amount.0));
+        RequestRecord {
+            hold,
+            id: context.id,
+            key: context.key,
+            user: context.user,
+            team: context.team,
+            organisation: context.organisation,
+            policy: context.policy,
+            tags: context.tags,
+            model: context.model,
+            endpoint: context.endpoint,
+            stream: context.stream,
+            began: context.began,
+            ttft_ms,
+            total_ms,
+            status,
+            outcome,
+            amount: NanoUsd(sum),
+            saved: NanoUsd::ZERO,
+            attempts,
+        }
+    }
+}
+
+/// Money held for one request. Dropped open, it is charged in full: what nobody accounted for was spent, as far as anybody
+/// knows.
 #[must_use = "a purse that is dropped is charged in full"]
 pub struct Purse {
-    open: Option<Box<RequestRecord>>,
+    treasury: Arc<Treasury>,
+    open: Option<Box<HoldEntry>>,
+    tokens: u64,
 }
 
 impl Purse {
-    /// Charges what the attempts cost and gives the rest back. What comes back is ready once that is written durably; it is
-    /// done whether or not anybody waits for it.
+    pub(super) fn new(treasury: Arc<Treasury>, entry: HoldEntry, tokens: u64) -> Self {
+        Self { treasury, open: Some(Box::new(entry)), tokens }
+    }
+
+    /// Gives back what is held beyond `amount`, the most that the request can cost from here on.
+    pub fn shrink(&mut self, amount: NanoUsd) {
+        if let Some(entry) = self.open.as_deref_mut().filter(|entry| amount < entry.amount) {
+            entry.amount = amount;
+            // The file says more until it is settled: should this process die, more is charged rather than less.
+            self.treasury.book().shrink(entry.id, amount);
+        }
+    }
+
+    /// Charges what the attempts cost and gives the rest back. What comes back is ready once that is durable; it is written
+    /// whether or not anybody waits for it.
     pub fn settle(mut self, closing: Closing) -> Settling {
-        let Some(record) = self.open.take() else { return Settling::done() };
-        let _ = (record, closing);
-        Settling::done()
+        let Some(entry) = self.open.take() else { return Settling::done() };
+        let HoldEntry { id, lines, context, .. } = *entry;
+        let tokens = |one: &AttemptRecord| one.usage.prompt.saturating_add(one.usage.completion);
+        let tokens = closing.attempts.iter().map(tokens).fold(0, u64::saturating_add);
+        let record = closing.record(id, context);
+        self.treasury.settle(record, lines, tokens)
+    }
+}
+
+impl std::fmt::Debug for Purse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Purse").field("open", &self.open).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Purse {
+    fn drop(&mut self) {
+        if let Some(entry) = self.open.take() {
+            let tokens = self.tokens;
+            let (record, lines) = entry.lost();
+            drop(self.treasury.settle(record, lines, tokens));
+        }
     }
 }
 
@@ -44,6 +113,10 @@ impl Settling {
     /// One that is there.
     pub const fn done() -> Self {
         Self(None)
+    }
+
+    pub(super) fn of(writing: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(Some(Box::pin(writing)))
     }
 }
 

@@ -8,6 +8,15 @@ use smallvec::SmallVec;
 use crate::api::chunk::Chunk;
 use crate::api::sse::{Event, Scanner};
 
+/// In whose words an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// This gateway's own: a chat completion, or what the other plain endpoints answer.
+    Chat,
+    /// The Responses API's, as the provider said it.
+    Responses,
+}
+
 /// What an attempt brought.
 #[derive(Debug)]
 #[expect(
@@ -40,6 +49,8 @@ pub struct Whole {
     pub body: Bytes,
     /// What it says, by spans into `body`.
     pub chunk: Chunk,
+    /// In whose words it is; of a Response only its usage stands in `chunk`.
+    pub form: Form,
 }
 
 /// A stream whose first content-bearing event has arrived.
@@ -53,4 +64,6 @@ pub struct Streamed {
     pub events: Scanner,
     /// The rest of the body.
     pub body: Incoming,
+    /// In whose words it is.
+    pub form: Form,
 }

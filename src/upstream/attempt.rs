@@ -11,16 +11,15 @@ use hyper::body::Incoming;
 use smallvec::SmallVec;
 
 use crate::api::body::Call;
-use crate::api::chunk::{self, Chunk};
-use crate::api::scan;
 use crate::api::sse::Scanner;
 use crate::providers::fault::{self, Class, Fault};
-use crate::providers::{Continuation, Kind, continuation, request};
+use crate::providers::{Continuation, Kind, continuation, request, responses};
 use crate::routing::Endpoint;
 
-use super::answer::{Answer, Streamed, Whole};
+use super::answer::{Answer, Form, Streamed};
 use super::connect::{Client, RequestBody};
 use super::gather::gather;
+use super::judge::{self, inside};
 
 /// Largest whole answer taken, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -40,6 +39,10 @@ pub struct Target {
     pub continuation: Continuation,
     /// As [`Endpoint::ALL`].
     uris: [Uri; Endpoint::ALL.len()],
+    /// Where it is asked for what a caller of the Responses API wants, as it came.
+    responses_uri: Uri,
+    /// Whether it is.
+    speaks_responses: bool,
     /// Chat that goes on, where that has an address of its own.
     prefix_uri: Option<Uri>,
     /// Authorization, content type and what else every request carries.
@@ -89,7 +92,21 @@ impl Target {
         ];
         let is_prefix = continuation == Continuation::Prefix;
         let prefix_uri = is_prefix.then(|| continuation::beta_url(base).parse()).transpose()?;
-        Ok(Self { kind, continuation, uris, prefix_uri, headers })
+        let responses_uri = format!("{base}{}", responses::PATH).parse()?;
+        Ok(Self { kind, continuation, uris, responses_uri, speaks_responses: false, prefix_uri, headers })
+    }
+
+    /// The same, which speaks the Responses API itself or does not.
+    #[must_use]
+    pub fn speaking_responses(mut self, speaks: bool) -> Self {
+        self.speaks_responses = speaks;
+        self
+    }
+
+    /// In whose words it is asked.
+    fn form(&self, asking: &Asking<'_>) -> Form {
+        let is_native = self.speaks_responses && asking.as_it_came && asking.call.native().is_some();
+        if is_native { Form::Responses } else { Form::Chat }
     }
 
     fn uri(&self, call: &Call) -> &Uri {
@@ -122,13 +139,21 @@ impl Target {
         failed
     }
 
-    fn request(&self, asking: &Asking<'_>) -> Request<RequestBody> {
+    fn request(&self, asking: &Asking<'_>, form: Form) -> Request<RequestBody> {
         let Asking { call, upstream_model, caller_headers, gathered, .. } = *asking;
         let body_for = if gathered.is_some() { request::body_as_stream } else { request::body_for };
-        let body = body_for(self.kind, self.continuation, call, upstream_model);
+        let native = call.native().filter(|_| form == Form::Responses);
+        let (uri, body) = match native {
+            Some(native) => {
+                let as_stream = gathered.is_some();
+                let body = responses::body_for(self.kind, native, call, upstream_model, as_stream);
+                (&self.responses_uri, body)
+            }
+            None => (self.uri(call), body_for(self.kind, self.continuation, call, upstream_model)),
+        };
         let mut sent = Request::new(RequestBody::new(body));
         *sent.method_mut() = Method::POST;
-        *sent.uri_mut() = self.uri(call).clone();
+        *sent.uri_mut() = uri.clone();
         let mut headers = self.headers.clone();
         for name in request::forwarded_headers(self.kind) {
             if let Some(value) = caller_headers.get(*name) {
@@ -175,13 +200,14 @@ pub struct Asking<'a> {
     /// For an answer that is no stream and is asked for as one: how long it may be silent once it has begun, and how long
     /// it may take in all.
     pub gathered: Option<(Duration, Duration)>,
+    /// Whether a request to another API than this gateway's own may go on as it came, where the route speaks that.
+    pub as_it_came: bool,
 }
 
 /// Asks `target` and waits until there is an answer worth showing.
 pub async fn attempt(client: &Client, target: &Target, asking: Asking<'_>) -> Result<Answer, Failed> {
-    let sent = target.request(&asking);
     let began = tokio::time::Instant::now();
-    let answer = tokio::time::timeout(asking.patience, answered(client, target.kind, &asking, sent)).await;
+    let answer = tokio::time::timeout(asking.patience, asked(client, target, &asking)).await;
     let answer = match (answer, asking.gathered) {
         (Ok(Ok(Answer::Streamed(streamed))), Some((idle, left))) => {
             let gathering = gather(target.kind, asking.call.endpoint, *streamed, idle);
@@ -200,13 +226,31 @@ fn late(after: Duration) -> Failed {
     Failed::of(Class::Timeout, format!("no answer within {after:?}"))
 }
 
+/// Asks in the caller's own words where the route speaks them; where it refuses those, it is asked for the same as a chat.
+async fn asked(client: &Client, target: &Target, asking: &Asking<'_>) -> Result<Answer, Failed> {
+    let form = target.form(asking);
+    let outcome = answered(client, target, asking, form).await;
+    let Err(Failed { fault, answer: Some((status, ..)), .. }) = &outcome else { return outcome };
+    if form == Form::Chat || !responses::may_refuse_form(*status, fault) {
+        return outcome;
+    }
+    let (model, message) = (asking.upstream_model, &*fault.message);
+    tracing::debug!(model, message, "refused as it came, and asked for as a chat completion");
+    // Seldom, so that its room is made only then.
+    match Box::pin(answered(client, target, asking, Form::Chat)).await {
+        Err(second) if responses::tells_more(*status, fault, &second.fault) => outcome,
+        second => second,
+    }
+}
+
 async fn answered(
     client: &Client,
-    kind: Kind,
+    target: &Target,
     asking: &Asking<'_>,
-    sent: Request<RequestBody>,
+    form: Form,
 ) -> Result<Answer, Failed> {
-    let call = asking.call;
+    let (kind, call) = (target.kind, asking.call);
+    let sent = target.request(asking, form);
     let response = client.request(sent).await.map_err(|error| Failed::of(Class::Connect, chain(&error)))?;
     let status = response.status();
     if !status.is_success() {
@@ -217,14 +261,19 @@ async fn answered(
     }
     let is_stream = content_type(response.headers()).starts_with("text/event-stream");
     match (call.stream, is_stream) {
-        (_, true) if call.stream || asking.gathered.is_some() => first_content(kind, response).await,
+        (_, true) if call.stream || asking.gathered.is_some() => first_content(kind, form, response).await,
         // An error object where a stream was due, or a whole answer: neither is what the caller waits for.
         (true, _) => {
             let (parts, body) = response.into_parts();
             let body = collect(body, content_length(&parts.headers), ERROR_BYTES_MAX).await?;
             Err(inside(kind, &body, "a whole answer came where a stream was asked for"))
         }
-        (false, _) => whole(kind, call.endpoint, response).await,
+        (false, _) => {
+            let (parts, body) = response.into_parts();
+            let body = collect(body, content_length(&parts.headers), ANSWER_BYTES_MAX).await?;
+            let whole = judge::whole(kind, call.endpoint, form, parts.headers, body);
+            whole.map(Answer::Whole).map_err(|failed| *failed)
+        }
     }
 }
 
@@ -237,52 +286,8 @@ async fn refused(kind: Kind, response: Response<Incoming>) -> Failed {
     Failed { fault, answer: Some((parts.status, content_type, body)), headers: Some(parts.headers) }
 }
 
-async fn whole(kind: Kind, endpoint: Endpoint, response: Response<Incoming>) -> Result<Answer, Failed> {
-    let (parts, body) = response.into_parts();
-    let body = collect(body, content_length(&parts.headers), ANSWER_BYTES_MAX).await?;
-    let chunk = scan::check_utf8(&body)
-        .and_then(|()| chunk::read(&body))
-        .map_err(|error| Failed::of(Class::Malformed, format!("the answer is not JSON: {error}")))?;
-    if let Some(message) = fault_of_whole(&chunk, endpoint) {
-        return Err(inside(kind, &body, message));
-    }
-    Ok(Answer::Whole(Whole { headers: parts.headers, body, chunk }))
-}
-
-/// What makes a well-formed body no answer.
-fn fault_of_whole(chunk: &Chunk, endpoint: Endpoint) -> Option<&'static str> {
-    if chunk.error.is_some() {
-        return Some("an error under status 200");
-    }
-    match endpoint {
-        Endpoint::Chat | Endpoint::Completions => {}
-        Endpoint::Embeddings => return (chunk.data_count == 0).then_some("an answer without embeddings"),
-        Endpoint::Rerank => return (chunk.data_count == 0).then_some("an answer without results"),
-    }
-    if chunk.choice_count == 0 {
-        return Some("an answer without choices");
-    }
-    if chunk.finish_is_fault {
-        return Some("the provider broke off its answer");
-    }
-    (!chunk.has_content && chunk.finished == 0).then_some("an empty answer")
-}
-
-/// A fault that came under status 200.
-pub(super) fn inside(kind: Kind, body: &Bytes, otherwise: &str) -> Failed {
-    let has_error = chunk::read(body).is_ok_and(|chunk| chunk.error.is_some());
-    if has_error {
-        let mut fault = fault::read_inside(kind, body);
-        if fault.class == Class::Overload {
-            fault.class = Class::Server;
-        }
-        return Failed { fault, answer: None, headers: None };
-    }
-    Failed::of(Class::Malformed, otherwise)
-}
-
 /// Reads a stream up to its first content, so that a route which opens with an error or silence is replaced unseen.
-async fn first_content(kind: Kind, response: Response<Incoming>) -> Result<Answer, Failed> {
+async fn first_content(kind: Kind, form: Form, response: Response<Incoming>) -> Result<Answer, Failed> {
     let (parts, mut body) = response.into_parts();
     let mut events = Scanner::new(EVENT_BYTES_MAX);
     let mut prelude = SmallVec::new();
@@ -296,18 +301,13 @@ async fn first_content(kind: Kind, response: Response<Incoming>) -> Result<Answe
             if data.starts_with(b"[DONE]") {
                 return Err(Failed::of(Class::Malformed, "the stream ended without content"));
             }
-            let chunk = scan::check_utf8(&data).and_then(|()| chunk::read(&data)).map_err(|error| {
-                Failed::of(Class::Malformed, format!("an event of the stream is not JSON: {error}"))
-            })?;
-            if chunk.error.is_some() || chunk.finish_is_fault {
-                return Err(inside(kind, &data, "the stream began with a fault"));
-            }
-            if chunk.has_content || chunk.finished != 0 {
+            if judge::is_content(kind, form, &data).map_err(|failed| *failed)? {
                 return Ok(Answer::Streamed(Box::new(Streamed {
                     headers: parts.headers,
                     prelude,
                     events,
                     body,
+                    form,
                 })));
             }
             if prelude.len() > PRELUDE_EVENTS_MAX {

@@ -37,7 +37,7 @@ use super::health::{RouteHealth, Table};
 use super::prefix::Prefixes;
 use super::stays::Stays;
 use super::story::Story;
-use super::trial::{Brought, Course, Patience, Trial, Underway};
+use super::trial::{Brought, Course, Patience, Trial, Underway, may_go_as_it_came};
 
 /// All that attempts need, made once per snapshot.
 pub struct Upstreams {
@@ -412,6 +412,7 @@ impl Upstreams {
             prompt: self.prompt_charge(errand, route, candidate),
             patience: Patience::of(errand.call, as_stream, fallback.first_token_timeout, left),
             gathered: as_stream.then_some((fallback.idle_timeout, left)),
+            as_it_came: may_go_as_it_came(errand.policy, errand.call),
             beaten: Some(beaten),
             course: Some(errand.course),
             hedge_of: is_hedge.then_some(&*errand.policy.name),

@@ -1,7 +1,8 @@
 //! A decision in, an answer out: whom to ask next, beside whom, and what is learnt from it. Time-outs and extra attempts live
 //! here, once, for every provider.
 //!
-//! `fallback` drives the steps of `routing::pursuit` and keeps the `story`, `trial` makes one attempt and counts it, `attempt` is the bare exchange.
+//! `fallback` drives the steps of `routing::pursuit` and keeps the `story`, `trial` makes one attempt and counts it, `attempt` is the bare exchange,
+//! `judge` says what is an answer.
 //! `health` keeps what is learnt of routes, `demand` what is learnt of requests (with `sizes` and `spend`), `prefix` which
 //! prompts were served where, `stays` where conversations are that callers name; `probe` asks routes that nothing was heard of.
 
@@ -13,6 +14,7 @@ pub mod error;
 pub mod fallback;
 mod gather;
 pub mod health;
+mod judge;
 pub mod prefix;
 pub mod probe;
 pub mod sizes;
@@ -20,7 +22,7 @@ pub mod stays;
 mod story;
 pub mod trial;
 
-pub use answer::{Answer, Streamed, Whole};
+pub use answer::{Answer, Form, Streamed, Whole};
 pub use demand::{Asking, Demand, Lessons};
 pub use error::{Error, Reason};
 pub use health::{RouteHealth, Table};

@@ -114,6 +114,7 @@ impl Upstreams {
             prompt: (Usage::default(), None),
             patience: Patience::of(call, false, PATIENCE, PATIENCE),
             gathered: None,
+            as_it_came: false,
             beaten: None,
             course: None,
             hedge_of: None,

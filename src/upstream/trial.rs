@@ -13,10 +13,10 @@ use crate::api::body::Call;
 use crate::pricing::PriceEntry;
 use crate::providers::fault::{Class, Weight};
 use crate::providers::headroom;
-use crate::routing::Route;
 use crate::routing::learn::breaker::State;
 use crate::routing::learn::first_token::Reading;
 use crate::routing::learn::route::{AttemptId, Change};
+use crate::routing::{Midstream, Policy, Route};
 use crate::telemetry::Metrics;
 use crate::units::{Clock, Mono, NanoUsd, PicoUsd, Usage};
 
@@ -101,6 +101,17 @@ impl Course {
     }
 }
 
+/// Whether `policy` wants a broken stream of `call` gone on with, and it could be.
+pub fn is_rescue_wanted(policy: &Policy, call: &Call) -> bool {
+    policy.fallback.midstream == Midstream::Resume && call.cannot_go_on().is_none()
+}
+
+/// Whether a route that speaks the API of `call`'s caller may be sent the request as it came. What is to be gone on with,
+/// should it break off, is asked for as a chat: only that can be.
+pub(super) fn may_go_as_it_came(policy: &Policy, call: &Call) -> bool {
+    call.native().is_some() && !is_rescue_wanted(policy, call)
+}
+
 /// What is asked of whom.
 pub(super) struct Trial<'a> {
     pub(super) route: &'a Route,
@@ -115,6 +126,8 @@ pub(super) struct Trial<'a> {
     pub(super) patience: Patience,
     /// For an answer that is no stream and is asked for as one: how long it may be silent, and how long it may take.
     pub(super) gathered: Option<(Duration, Duration)>,
+    /// Whether a request to another API than this gateway's own may go on as it came.
+    pub(super) as_it_came: bool,
     /// Set by whoever drives, once another attempt has won.
     pub(super) beaten: Option<&'a AtomicBool>,
     /// Of the request that it is for, if a caller sent it.
@@ -220,6 +233,7 @@ impl Upstreams {
             caller_headers: trial.headers,
             patience: trial.patience.limit,
             gathered: trial.gathered,
+            as_it_came: trial.as_it_came,
         };
         let outcome = attempt(&self.client, trial.target, asking).await;
         let answered = self.clock.now().mono;

@@ -46,6 +46,20 @@ fn a_store_is_one_redis_or_none() {
 }
 
 #[test]
+fn the_ledger_is_a_file_that_forgets_after_a_year_and_a_month() {
+    let ledger = |text: &str| good(text, &nothing()).settings.ledger;
+    let usual = ledger("state_dir: /var/lib/tollway");
+    assert_eq!(usual.path.to_str(), Some("/var/lib/tollway/ledger.db"));
+    assert_eq!((usual.synced, usual.retention), (false, Some(Duration::from_hours(400 * 24))));
+    let own = ledger("ledger: {path: /srv/money.db, durability: power, retention: forever}");
+    assert_eq!((own.path.to_str(), own.synced, own.retention), (Some("/srv/money.db"), true, None));
+    assert_eq!(ledger("ledger: {retention: 30d}").retention, Some(Duration::from_hours(720)));
+    for bad in ["retention: 0d", "retention: 30h", "durability: fsync", "file: x"] {
+        assert!(compiled(&format!("ledger: {{{bad}}}"), &[], &nothing()).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn auth_is_required_once_a_key_exists_or_others_can_connect() {
     let key = "keys: [{name: a, key: \"0123456789abcdef\"}]";
     assert_eq!(good(key, &nothing()).settings.auth, Auth::Required);
@@ -95,6 +109,23 @@ fn a_built_in_keys_variable_serves_only_the_built_in() {
     assert_eq!(other.usable, Ok(()));
     let openai = snapshot.providers.iter().find(|provider| &*provider.name == "openai").unwrap();
     assert_eq!(openai.api_key.as_ref().unwrap().expose_secret(), "sk-real");
+}
+
+#[test]
+fn responses_go_as_they_came_where_they_are_spoken() {
+    let text = "providers:
+      openai: {models: [{id: x}]}
+      deepseek: {base_url: 'http://127.0.0.1:9/v1'}
+      fireworks: {responses: translate}
+      mine: {kind: openai, base_url: 'http://h/v1', models: [{id: x}]}
+      other: {kind: vllm, base_url: 'http://h/v1', models: [{id: x}], responses: native}";
+    let snapshot = good(text, &nothing());
+    let speaks = |name: &str| {
+        snapshot.providers.iter().find(|provider| &*provider.name == name).unwrap().speaks_responses
+    };
+    assert!(speaks("openai") && speaks("openrouter") && speaks("other"));
+    assert!(!speaks("deepseek") && !speaks("fireworks") && !speaks("mine") && !speaks("together"));
+    assert!(compiled("providers: {openai: {responses: passed}}", &[], &nothing()).is_err());
 }
 
 #[test]

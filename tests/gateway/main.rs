@@ -34,6 +34,8 @@ mod rescue_engine;
 mod rescue_faces;
 mod rescue_refused;
 mod responses;
+mod responses_native;
+mod responses_native_faults;
 mod shadow;
 mod steering;
 mod stopping;

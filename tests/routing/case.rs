@@ -331,6 +331,7 @@ impl PolicyCase {
             probe: true,
             mode: Mode::Live,
             stream_upstream: false,
+            cache: None,
             allow_unpriced: self.allow_unpriced,
             output_tokens_assumed: 500,
             price_age_max: None,

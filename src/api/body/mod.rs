@@ -17,8 +17,9 @@ use crate::routing::{Endpoint, Needs};
 
 use super::continued::SoFar;
 use super::face::Face;
+use super::responses::Native;
 use super::scan::{self, Kind, Scanner};
-use super::splice::{Edit, Member, splice};
+use super::splice::{self, Edit, Member, splice};
 use super::wishes::Wishes;
 
 use reading::Reading;
@@ -61,6 +62,8 @@ pub struct Call {
     pub tags: SmallVec<[(Box<str>, Box<str>); 2]>,
     /// The caller's patience, from its client's headers.
     pub deadline: Option<Duration>,
+    /// The bound that whoever pays has put on the answer in place of a wider one of the caller's, in tokens for each choice.
+    pub bound: Option<u64>,
     /// What was said already, where another route has to go on.
     pub so_far: Option<Arc<SoFar>>,
     /// Who should serve it, where the caller says; most do not.
@@ -103,6 +106,7 @@ impl Call {
             needs: Needs(found.needs),
             tags: found.tags,
             deadline: None,
+            bound: None,
             so_far: None,
             wishes: found.wishes,
             face: None,
@@ -118,7 +122,8 @@ impl Call {
         if !self.endpoint.writes() || self.output_tokens_max.is_some_and(fits) {
             return self;
         }
-        let each = Bytes::from((max / self.choices.max(1)).max(1).to_string());
+        let bound = (max / self.choices.max(1)).max(1);
+        let each = Bytes::from(bound.to_string());
         let bounds = ["max_tokens", "max_completion_tokens"].map(|name| self.member(name).map(|(at, _)| at));
         let mut edits: SmallVec<[Edit; 2]> =
             bounds.into_iter().flatten().map(|at| Edit::Replace(at, each.clone())).collect();
@@ -132,6 +137,7 @@ impl Call {
                 prompt_bytes: self.prompt_bytes,
                 tags: self.tags,
                 deadline: self.deadline,
+                bound: Some(bound),
                 so_far: self.so_far,
                 wishes: self.wishes,
                 face: self.face,
@@ -145,7 +151,7 @@ impl Call {
 
     /// The member called `key`, by its place.
     pub fn member(&self, key: &str) -> Option<(usize, &Member)> {
-        self.members.iter().enumerate().find(|(_, member)| scan::says(&self.body, &member.key, key))
+        splice::member(&self.body, &self.members, key)
     }
 
     /// Puts on the face that the answer is told through, and takes from it what the translated body cannot say.
@@ -156,6 +162,12 @@ impl Call {
         self.prompt_bytes =
             self.prompt_bytes.saturating_sub(images.bytes).saturating_add(images.count * IMAGE_BYTES);
         self.face = Some(face);
+    }
+
+    /// The request in its caller's own words, where those are another API's that some providers speak too. What goes on with
+    /// an answer is always a chat.
+    pub fn native(&self) -> Option<&Native> {
+        self.face.as_deref().filter(|_| self.so_far.is_none())?.native()
     }
 
     /// The endpoint's name as its caller knows it, for records.

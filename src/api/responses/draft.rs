@@ -1,12 +1,14 @@
 //! An answer as far as it has come.
 
+use std::sync::Arc;
+
 use serde_json::value::RawValue;
 
 use crate::api::chat::answer::Chat;
 use crate::api::face::{Start, Tally, Untold};
 
 use super::answer::{Error, Incomplete, Item, Response, Usage};
-use super::face::Face;
+use super::face::{Face, Terms};
 
 pub(super) const UNDERWAY: &str = "in_progress";
 pub(super) const COMPLETED: &str = "completed";
@@ -20,7 +22,7 @@ const TOO_LONG: Untold = Untold("it wrote more than a response can hold");
 /// What a Response will say.
 #[derive(Debug)]
 pub(super) struct Draft {
-    pub(super) face: Face,
+    pub(super) terms: Arc<Terms>,
     pub(super) items: Vec<Item>,
     /// What every id of this answer ends in.
     own: String,
@@ -37,7 +39,7 @@ impl Draft {
     pub(super) fn new(face: &Face, start: &Start<'_>) -> Self {
         let own = start.request_id.strip_prefix("req_").unwrap_or(start.request_id).to_owned();
         Self {
-            face: face.clone(),
+            terms: Arc::clone(&face.terms),
             items: Vec::new(),
             id: format!("resp_{own}"),
             own,
@@ -90,7 +92,7 @@ impl Draft {
         error: Option<Error<'a>>,
         tally: Option<&Tally>,
     ) -> Response<'a> {
-        let terms = &self.face.0;
+        let terms = &self.terms;
         Response {
             id: &self.id,
             object: "response",

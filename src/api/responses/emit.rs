@@ -27,6 +27,11 @@ impl Emitter {
         Self { next: 0, silent: true }
     }
 
+    /// For a stream whose next event has this number.
+    pub(super) const fn from(next: u64) -> Self {
+        Self { next, silent: false }
+    }
+
     /// Appends an event of this kind that says `said`.
     pub(super) fn emit(&mut self, kind: &'static str, said: &impl Serialize, out: &mut Vec<u8>) {
         if self.silent {
@@ -40,6 +45,32 @@ impl Emitter {
         // Texts, numbers and raw values always serialise, and a vector takes all that is written.
         let _ = serde_json::to_writer(&mut *out, &Event { kind, sequence_number, said });
         out.extend_from_slice(b"\n\n");
+    }
+}
+
+/// A fault, in mid-stream.
+#[derive(Serialize)]
+pub(super) struct OfFault<'a> {
+    code: &'a str,
+    message: &'a str,
+    param: Option<&'a str>,
+    /// The same as an object, for which the official Python client looks.
+    error: FaultDetails<'a>,
+}
+
+#[derive(Serialize)]
+struct FaultDetails<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    code: &'a str,
+    message: &'a str,
+    param: Option<&'a str>,
+}
+
+impl<'a> OfFault<'a> {
+    pub(super) const fn new(code: &'a str, message: &'a str) -> Self {
+        let error = FaultDetails { kind: "upstream_error", code, message, param: None };
+        Self { code, message, param: None, error }
     }
 }
 

@@ -9,11 +9,16 @@ use serde_json::value::RawValue;
 use crate::api::face::Images;
 
 use super::json::raw;
+use super::native::Native;
 use super::tools::Names;
 
 /// A request to the Responses API, as far as its answer needs to know of it.
 #[derive(Debug, Clone)]
-pub struct Face(pub(super) Arc<Terms>);
+pub struct Face {
+    pub(super) terms: Arc<Terms>,
+    /// The request as it came, for a provider that speaks this API itself.
+    pub native: Native,
+}
 
 /// What there is to know of it.
 #[derive(Debug, Default)]
@@ -31,7 +36,7 @@ pub(super) struct Terms {
 impl Face {
     /// The images in its prompt, whose bytes tell nothing of their tokens.
     pub fn images(&self) -> Images {
-        self.0.images
+        self.terms.images
     }
 }
 

@@ -11,24 +11,29 @@ use serde_json::value::RawValue;
 
 use crate::api::body;
 use crate::api::scan::{self, Kind, Scanner};
+use crate::api::splice;
 
 use super::face::{Face, Terms};
 use super::input::{self, Messages};
 use super::json::{self, Object, raw};
+use super::native::Native;
 use super::refusal::Refusal;
 use super::tools::Tools;
 
 /// Reads `body`, nested at most `depth_max` levels, as a Responses request: the chat request that it comes to, and the face
 /// that its answer wears.
-pub fn translate(body: &[u8], depth_max: usize) -> Result<(Bytes, Face), body::Error> {
+pub fn translate(body: &Bytes, depth_max: usize) -> Result<(Bytes, Face), body::Error> {
     scan::check_utf8(body)?;
     let mut scanner = Scanner::new(body, depth_max);
     let kind = scanner.kind()?;
-    scanner.value()?;
-    scanner.finish()?;
     if kind != Kind::Object {
+        scanner.value()?;
+        scanner.finish()?;
         return Err(body::Error::NotAnObject(kind.name()));
     }
+    let members = splice::members(&mut scanner)?;
+    scanner.finish()?;
+    let native = Native { body: body.clone(), members };
     // The text is JSON; what is still at fault are members that stand twice, or too many.
     let object: Object<'_> = serde_json::from_slice(body).map_err(|error| Refusal {
         param: None,
@@ -41,7 +46,7 @@ pub fn translate(body: &[u8], depth_max: usize) -> Result<(Bytes, Face), body::E
             reading.member(name.clone(), value)?;
         }
     }
-    Ok(reading.finish(&object)?)
+    Ok(reading.finish(&object, native)?)
 }
 
 /// Members of the chat request.
@@ -252,7 +257,7 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    fn finish(mut self, object: &Object<'a>) -> Result<(Bytes, Face), Refusal> {
+    fn finish(mut self, object: &Object<'a>, native: Native) -> Result<(Bytes, Face), Refusal> {
         let input = object.get("input").ok_or_else(|| Refusal::missing("input"))?;
         let messages = Messages::read(object.get("instructions"), input)?;
         self.terms.images = input::images(&messages);
@@ -286,7 +291,8 @@ impl<'a> Reading<'a> {
         let Self { chat, mut terms, tools, .. } = self;
         terms.names = tools.names;
         // Texts, numbers and raw values always serialise.
-        Ok((serde_json::to_vec(&chat).map(Bytes::from).unwrap_or_default(), Face(Arc::new(terms))))
+        let chat = serde_json::to_vec(&chat).map(Bytes::from).unwrap_or_default();
+        Ok((chat, Face { terms: Arc::new(terms), native }))
     }
 }
 

@@ -19,12 +19,12 @@ fn tally() -> Tally {
 }
 
 fn face_of(request: &Value) -> Face {
-    translate(request.to_string().as_bytes(), 128).unwrap().1
+    translate(&request.to_string().into(), 128).unwrap().1
 }
 
 /// The chat request that `request` comes to.
 fn chat_of(request: &Value) -> Value {
-    serde_json::from_slice(&translate(request.to_string().as_bytes(), 128).unwrap().0).unwrap()
+    serde_json::from_slice(&translate(&request.to_string().into(), 128).unwrap().0).unwrap()
 }
 
 fn plain() -> Face {

@@ -10,7 +10,7 @@ use crate::api::face::{Said, Start, Tally, Untold};
 use super::answer::{Error, Item, Part, PartKind, Response};
 use super::calls::{Calls, Pending};
 use super::draft::{COMPLETED, Draft, FAILED, INCOMPLETE, UNDERWAY};
-use super::emit::{Emitter, OfItem, OfPart};
+use super::emit::{Emitter, OfFault, OfItem, OfPart};
 use super::face::Face;
 use super::tools::{self, Origin};
 
@@ -38,25 +38,6 @@ enum Stage {
 #[derive(Serialize)]
 struct Whole<'a> {
     response: Response<'a>,
-}
-
-/// A fault, in mid-stream.
-#[derive(Serialize)]
-struct Fault<'a> {
-    code: &'a str,
-    message: &'a str,
-    param: Option<&'a str>,
-    /// The same as an object, for which the official Python client looks.
-    error: FaultDetails<'a>,
-}
-
-#[derive(Serialize)]
-struct FaultDetails<'a> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-    code: &'a str,
-    message: &'a str,
-    param: Option<&'a str>,
 }
 
 impl Writer {
@@ -143,8 +124,7 @@ impl Writer {
         if let Some(item) = self.draft.items.last_mut().filter(|_| self.open) {
             item.set_status(INCOMPLETE);
         }
-        let error = FaultDetails { kind: "upstream_error", code, message, param: None };
-        self.emitter.emit("error", &Fault { code, message, param: None, error }, out);
+        self.emitter.emit("error", &OfFault::new(code, message), out);
         let error = Error { code: "server_error", message };
         let response = self.draft.response(FAILED, Some(error), None);
         self.emitter.emit("response.failed", &Whole { response }, out);
@@ -164,7 +144,7 @@ impl Writer {
         if let Some(speech) = choice.speech() {
             let thought = speech.thought();
             if !thought.is_empty() {
-                let kind = if self.draft.face.0.summary { PartKind::Summary } else { PartKind::Thought };
+                let kind = if self.draft.terms.summary { PartKind::Summary } else { PartKind::Thought };
                 self.say(kind, &thought, &[], out);
             }
             let text = speech.said();
@@ -273,7 +253,7 @@ impl Writer {
         let name = call.name.clone();
         let known = call.arguments.clone();
         let status = UNDERWAY;
-        let item = match self.draft.face.0.names.origin(&name) {
+        let item = match self.draft.terms.names.origin(&name) {
             Some(Origin::Custom) => {
                 let id = self.draft.next_id("ctc");
                 Item::CustomToolCall { id, status, call_id, name, input: String::new() }

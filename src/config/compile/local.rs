@@ -27,6 +27,7 @@ impl Made {
             api_key: None,
             headers: Vec::new(),
             continuation: Continuation::of(Kind::Local),
+            speaks_responses: false,
             region: Some("local".into()),
             allow_link_local: false,
             usable: usable.clone(),

@@ -7,15 +7,16 @@ use std::time::Duration;
 use crate::config::document::PolicyDocument;
 use crate::config::document::gateway::RetentionWord;
 use crate::config::document::policy::{
-    EndpointWord, FallbackDocument, HedgeSetting, MatchDocument, MidstreamWord, ModeWord, ObjectiveWord,
-    OnOff,
+    CacheDocument, CacheScopeWord, EndpointWord, FallbackDocument, HedgeSetting, MatchDocument,
+    MidstreamWord, ModeWord, ObjectiveWord, OnOff,
 };
 use crate::config::document::values::Pattern;
 use crate::config::node::Spot;
 use crate::config::problem::{Severity, nearest};
 use crate::config::read::{At, Reader};
 use crate::routing::{
-    Constraints, Fallback, Glob, Hedging, Matcher, Midstream, Mode, Objective, Policy, Retention, Slo,
+    Cache, CacheScope, Constraints, Fallback, Glob, Hedging, Matcher, Midstream, Mode, Objective, Policy,
+    Retention, Slo,
 };
 
 use super::providers::Made;
@@ -98,6 +99,7 @@ fn built_in(name: &str) -> Policy {
         probe: true,
         mode: Mode::Live,
         stream_upstream: false,
+        cache: None,
         allow_unpriced: false,
         output_tokens_assumed: OUTPUT_TOKENS_ASSUMED,
         price_age_max: Some(PRICE_AGE_MAX),
@@ -137,6 +139,7 @@ fn policy(reader: &Reader<'_>, typed: &PolicyDocument, name: Arc<str>, made: &Ma
             Some(ModeWord::Shadow) => Mode::Shadow,
         },
         stream_upstream: typed.stream_upstream.as_ref().is_some_and(|flag| flag.0),
+        cache: typed.cache.as_ref().and_then(|typed| cache(&typed.value)),
         allow_unpriced: typed.allow_unpriced.as_ref().is_some_and(|flag| flag.0),
         output_tokens_assumed: typed
             .output_tokens_assumed
@@ -272,6 +275,17 @@ fn say_what_lacks_a_promise(reader: &Reader<'_>, typed: &PolicyDocument) {
     }
 }
 
+/// What is kept of answers; without a time, or with none, nothing is.
+fn cache(typed: &CacheDocument) -> Option<Cache> {
+    let ttl = typed.ttl.as_ref().map(|ttl| ttl.0).filter(|ttl| !ttl.is_zero())?;
+    let scope = match typed.scope.as_ref().map(|word| word.value) {
+        Some(CacheScopeWord::Key) => CacheScope::Key,
+        None | Some(CacheScopeWord::Team) => CacheScope::Team,
+        Some(CacheScopeWord::All) => CacheScope::All,
+    };
+    Some(Cache { ttl, scope })
+}
+
 /// How old a price may be unremarked; zero: as old as it likes.
 fn price_age_max(typed: &PolicyDocument) -> Option<Duration> {
     let max_age = typed.prices.as_ref().and_then(|prices| prices.max_age.as_ref());
@@ -297,9 +311,5 @@ fn say_what_waits(reader: &Reader<'_>, typed: &PolicyDocument) {
                 "nothing is refused for money: watch tollway_cost_usd_total instead",
             );
         }
-    }
-    let ttl = typed.cache.as_ref().and_then(|cache| cache.ttl.as_ref());
-    if let Some(ttl) = ttl.filter(|ttl| ttl.0 > Duration::ZERO) {
-        super::not_yet(reader, ttl.spot, "`cache`", "every request is asked upstream");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Uri;
 
 use crate::config::document::TollwayDocument;
-use crate::config::document::gateway::{ModelDocument, ProviderDocument};
+use crate::config::document::gateway::{ModelDocument, ProviderDocument, ResponsesWord};
 use crate::config::naming;
 use crate::config::node::Spot;
 use crate::config::problem::nearest;
@@ -177,6 +177,12 @@ impl One<'_> {
                 .continuation
                 .as_ref()
                 .map_or(Continuation::of(self.kind), |word| continuation_of(word.value)),
+            speaks_responses: match &self.record.responses {
+                Some(word) => word.value == ResponsesWord::Native,
+                None => {
+                    base_url.as_ref().and_then(Uri::host).is_some_and(|host| self.kind.speaks_responses(host))
+                }
+            },
             allow_link_local: self.record.allow_link_local.as_ref().is_some_and(|flag| flag.0),
             api_key: key.and_then(Result::ok),
             name: self.name,

@@ -290,5 +290,20 @@ record! {
     pub struct CacheDocument {
         /// For how long; 0s: not at all.
         ttl: Span,
+        /// Who gets an answer that was given before: whoever has the same key, is of the same team, or anyone whom this policy
+        /// serves. Default: team.
+        scope: CacheScopeWord,
+    }
+}
+
+choice! {
+    /// Who shares kept answers.
+    pub enum CacheScopeWord {
+        /// Each key by itself.
+        Key = "key",
+        /// A team.
+        Team = "team",
+        /// All that the policy serves.
+        All = "all",
     }
 }

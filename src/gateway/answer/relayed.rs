@@ -16,17 +16,21 @@ use crate::gateway::reply;
 use crate::relay::account::{Account, Answered, Ended, Who};
 use crate::relay::body::StreamBody;
 use crate::relay::faced::Faced;
+use crate::relay::kept::{self, Keeping};
 use crate::relay::meter::Meter;
-use crate::relay::{RelayBody, whole};
+use crate::relay::native::{self, NativeMeter};
+use crate::relay::{Ear, RelayBody, whole};
 use crate::routing::Route;
 use crate::telemetry::InFlight;
 use crate::units::{Now, Usage};
 use crate::upstream::fallback::Served;
-use crate::upstream::{Answer, Lessons};
+use crate::upstream::trial::is_rescue_wanted;
+use crate::upstream::{Answer, Form, Lessons};
 
 use super::Way;
 use super::decided::Asked;
-use super::rescue::{self, Kit};
+use super::kept::Place;
+use super::rescue::Kit;
 
 /// What the last step needs of the steps before.
 pub(super) struct Gathered<'w> {
@@ -42,6 +46,8 @@ pub(super) struct Gathered<'w> {
     /// Since when it was waited for upstreams.
     pub(super) waits_from: Now,
     pub(super) in_flight: InFlight,
+    /// Where the answer is to be kept, if it is.
+    pub(super) place: Option<Place>,
 }
 
 impl Way {
@@ -51,8 +57,19 @@ impl Way {
         served: Served,
         lessons: Lessons,
     ) -> Result<Response<RelayBody>, Failure> {
-        let Gathered { live, policy_at, caller, call, tags, headers, asked, limit, waits_from, in_flight } =
-            gathered;
+        let Gathered {
+            live,
+            policy_at,
+            caller,
+            call,
+            tags,
+            headers,
+            asked,
+            limit,
+            waits_from,
+            in_flight,
+            place,
+        } = gathered;
         let snapshot = &live.snapshot;
         let id = served.candidate.route;
         let (Some(route), Some(policy)) = (snapshot.route(id), snapshot.policies.get(policy_at)) else {
@@ -99,6 +116,9 @@ impl Way {
                 let bill = account.bill(reported.as_ref(), counted);
                 let cost = bill.cost;
                 let body = match &call.face {
+                    _ if answer.form == Form::Responses => {
+                        RelayBody::pieces(native::body_with_bill(&answer.body, reported.as_ref(), &bill))
+                    }
                     None => RelayBody::pieces(whole::body_with_cost(&answer, reported.as_ref(), cost)),
                     Some(face) => {
                         match face.whole(&answer.body, &start, &bill.into()) {
@@ -113,15 +133,28 @@ impl Way {
                     }
                 };
                 let response = reply::answer(&answer.headers, false, cost, body);
+                // What was cut short for want of money is no answer to anybody else.
+                if let Some((place, cost)) = place.filter(|_| call.bound.is_none()).zip(cost)
+                    && let Some(said) = kept::kept(&answer)
+                {
+                    place.keeper(self, route)(said, cost);
+                }
                 account.note(reported.as_ref(), counted);
                 account.close(Ended::Well).await;
                 response
             }
             Answer::Streamed(streamed) => {
                 let answer_headers = streamed.headers.clone();
-                let meter = Meter::new(call.include_usage, prompt_tokens);
-                let face = call.face.as_ref().map(|face| Box::new(Faced::new(face.writer(&start))));
-                let rescue = rescue::is_wanted(policy, &call).then(|| {
+                let (ear, face) = match streamed.form {
+                    Form::Responses => (Ear::Native(NativeMeter::new(prompt_tokens)), None),
+                    Form::Chat => {
+                        let face = call.face.as_ref().map(|face| Box::new(Faced::new(face.writer(&start))));
+                        (Ear::Chat(Meter::new(call.include_usage, prompt_tokens)), face)
+                    }
+                };
+                let place = place.filter(|_| call.bound.is_none());
+                let keeping = place.map(|place| Box::new(Keeping::new(place.keeper(self, route))));
+                let rescue = is_rescue_wanted(policy, &call).then(|| {
                     let kit = Kit {
                         live: Arc::clone(live),
                         metrics,
@@ -141,7 +174,9 @@ impl Way {
                     kit.rescue()
                 });
                 let idle_timeout = policy.fallback.idle_timeout;
-                let body = StreamBody::new(*streamed, meter, face, account, clock, idle_timeout, rescue);
+                let body = StreamBody::new(*streamed, ear, face, account, clock, idle_timeout, rescue)
+                    .keeping(keeping)
+                    .begun();
                 reply::answer(&answer_headers, true, None, RelayBody::Stream(Box::new(body)))
             }
         })

@@ -19,7 +19,7 @@ use crate::providers::fault::{Class, Fault};
 use crate::relay::Rescue;
 use crate::relay::rescue::{Broke, Continued, Rescued};
 use crate::routing::choose::decide_into;
-use crate::routing::{Decision, Midstream, Policy, RequestFacts, Route, RouteId};
+use crate::routing::{Decision, Policy, RequestFacts, Route, RouteId};
 use crate::telemetry::Metrics;
 use crate::units::Mono;
 use crate::upstream::fallback::{Broken, Errand, Served};
@@ -49,11 +49,6 @@ pub(super) struct Kit {
     pub(super) course: Arc<Course>,
     /// What the caller is told of the breaks: items of a JSON array.
     pub(super) told: String,
-}
-
-/// Whether `policy` wants a broken stream of `call` gone on with, and it could be.
-pub(super) fn is_wanted(policy: &Policy, call: &Call) -> bool {
-    policy.fallback.midstream == Midstream::Resume && call.cannot_go_on().is_none()
 }
 
 impl Kit {

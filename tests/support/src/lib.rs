@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | [`FakeProvider`] | a real TCP server that records every request and answers by script |
 //! | [`Reply`] | one answer: status, headers, body, pauses, and where and how it breaks |
-//! | [`Dialect`] | chat, completions, embeddings and models as one provider speaks them |
+//! | [`Dialect`] | chat, completions, embeddings, Responses and models as one provider speaks them |
 //! | [`Prebuilt`] | the same answer to everybody, cheap enough to stand behind a benchmark |
 //! | [`Gate`] | a condition the test opens; nothing here needs a sleep |
 //! | [`Fixture`] | the payloads under `tests/fixtures/providers` |

@@ -15,7 +15,7 @@ fn messages(input: &Value) -> Value {
 
 /// The parameter, the code and the message of a refusal.
 fn refused(request: &Value) -> (String, &'static str, String) {
-    let error = translate(request.to_string().as_bytes(), 128).unwrap_err();
+    let error = translate(&request.to_string().into(), 128).unwrap_err();
     (error.param().unwrap_or_default().to_owned(), error.code(), error.to_string())
 }
 
@@ -134,7 +134,7 @@ fn numbers_and_schemas_keep_their_spelling() {
     let body = r#"{"model":"m","input":"x","seed":18446744073709551617,"temperature":1E-1,
         "text":{"format":{"type":"json_schema","name":"t","strict":true,"schema":{"minimum": 1.0}}},
         "tools":[{"type":"function","name":"f","description":"d\u00e9","parameters":{"maximum": 1e400},"strict":null}]}"#;
-    let chat = String::from_utf8(translate(body.as_bytes(), 128).unwrap().0.to_vec()).unwrap();
+    let chat = String::from_utf8(translate(&body.to_owned().into(), 128).unwrap().0.to_vec()).unwrap();
     for kept in ["18446744073709551617", "1E-1", r#"{"minimum": 1.0}"#, r#"{"maximum": 1e400}"#] {
         assert!(chat.contains(kept), "{kept} in {chat}");
     }
@@ -307,10 +307,10 @@ fn what_two_readers_could_read_differently_is_refused() {
         r#"{"model":"m","input":"x""#,
         "{\"model\":\"m\",\"input\":\"\u{1}\"}",
     ] {
-        assert!(translate(body.as_bytes(), 128).is_err(), "{body}");
+        assert!(translate(&body.to_owned().into(), 128).is_err(), "{body}");
     }
     let deep = format!("{{\"model\":\"m\",\"input\":\"x\",\"a\":{}{}}}", "[".repeat(40), "]".repeat(40));
-    assert_eq!(translate(deep.as_bytes(), 30).unwrap_err().code(), "invalid_json");
+    assert_eq!(translate(&deep.into(), 30).unwrap_err().code(), "invalid_json");
 }
 
 /// JSON of a request's vocabulary, put together without sense.
@@ -378,7 +378,7 @@ proptest! {
             json!({"model": "m", "input": [{"role": "user", "content": input}, input]}),
             json!({"model": "m", "input": "x", "tools": [tools], "tool_choice": choice, "text": text}),
         ] {
-            match translate(request.to_string().as_bytes(), 128) {
+            match translate(&request.to_string().into(), 128) {
                 Ok((chat, _)) => {
                     let call = Call::parse(Endpoint::Chat, chat.clone(), 128);
                     prop_assert!(call.is_ok(), "{:?}: {} became {:?}", call, request, chat);

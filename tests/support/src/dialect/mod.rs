@@ -1,4 +1,4 @@
-//! Chat, completions, embeddings and models as one provider speaks them.
+//! Chat, completions, embeddings, Responses and models as one provider speaks them.
 //!
 //! Every number in an answer follows from the request, so that a test can work out the cost by hand:
 //! [`Dialect::usage`] says what an answer to a body will report. Every text begins with the first word of the body that
@@ -10,6 +10,7 @@ mod body;
 mod chunk;
 mod lists;
 mod refuse;
+mod responses;
 
 use crate::{Pause, Price, Received, Reply, Usage, reply::Framing};
 
@@ -178,6 +179,10 @@ impl Dialect {
         if request.method == "GET" && path == "/models" {
             return self.model_list();
         }
+        if path == "/responses" && self.has_responses() {
+            let Some(ask) = Ask::of_response(&request.body) else { return self.refuse_body() };
+            return self.refuse_response(&ask).unwrap_or_else(|| self.response(&ask, request.index));
+        }
         let Some(ask) = Ask::read(&request.body) else { return self.refuse_body() };
         let refusal = self.refuse_model(&ask).or_else(|| self.refuse_fields(&ask));
         if ask.marks_prefix() && !is_beta {
@@ -200,6 +205,12 @@ impl Dialect {
     /// The usage that an answer to this body reports.
     pub fn usage(&self, body: &[u8]) -> Usage {
         let ask = Ask::read(body).expect("a request in JSON");
+        self.usage_of(&ask, &self.content(&ask))
+    }
+
+    /// The same of a Responses request.
+    pub fn usage_of_response(&self, body: &[u8]) -> Usage {
+        let ask = Ask::of_response(body).expect("a request in JSON");
         self.usage_of(&ask, &self.content(&ask))
     }
 

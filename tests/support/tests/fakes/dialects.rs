@@ -42,6 +42,41 @@ fn joined(events: &[Event]) -> (String, Vec<String>, Option<Value>) {
 }
 
 #[tokio::test]
+async fn each_dialect_with_responses_tells_the_same_story_streamed_and_whole() {
+    for kind in Kind::ALL {
+        let dialect =
+            Dialect::new(kind).tokens(5).cached(2).reasoning(3).price(Price::per_million("1", "0.5", "2"));
+        let body = r#"{"model":"m","input":"Say tok-1","store":false}"#;
+        let (status, whole) = ask(&dialect, "/v1/responses", body).await;
+        if kind == Kind::Together {
+            assert_eq!(status, 404);
+            continue;
+        }
+        let whole: Value = serde_json::from_str(&whole).unwrap();
+        let (_, stream) =
+            ask(&dialect, "/v1/responses", &body.replace("false", "false,\"stream\":true")).await;
+        let events = events(stream.as_bytes());
+        assert_eq!(events.last().unwrap().is_done(), kind == Kind::OpenRouter);
+        let told: Vec<Value> = events.iter().filter_map(Event::json).collect();
+        for (number, (data, event)) in told.iter().zip(&events).enumerate() {
+            assert_eq!(
+                (&data["sequence_number"], data["type"].as_str()),
+                (&json!(number), event.name.as_deref())
+            );
+        }
+        let deltas = told.iter().filter(|data| data["type"] == "response.output_text.delta");
+        let text: String = deltas.filter_map(|data| data["delta"].as_str()).collect();
+        assert_eq!(whole["output"][1]["content"][0]["text"], text);
+        let last = &told.last().unwrap()["response"];
+        assert_eq!((&last["output"], &last["usage"]), (&whole["output"], &whole["usage"]));
+        let usage = dialect.usage_of_response(body.as_bytes());
+        assert_eq!(usage, Usage { prompt: 6, cached: 2, completion: 8, reasoning: 3 });
+        assert_eq!(whole["usage"]["output_tokens_details"]["reasoning_tokens"], 3);
+        assert_eq!(whole["usage"]["cost"].is_number(), kind == Kind::OpenRouter);
+    }
+}
+
+#[tokio::test]
 async fn each_dialect_tells_the_same_story_streamed_and_whole() {
     for kind in Kind::ALL {
         let dialect = Dialect::new(kind).tokens(5).cached(2).reasoning(3);
