@@ -11,7 +11,6 @@ mod expand;
 pub mod load;
 mod mask;
 pub mod models;
-pub mod naming;
 pub mod node;
 pub mod problem;
 pub mod read;
@@ -20,6 +19,7 @@ pub(crate) mod sheet;
 pub mod snapshot;
 pub mod watch;
 
+pub use crate::units::names as naming;
 pub use compile::compile;
 pub use environment::{Environment, Machine};
 pub use load::{Documents, Location};

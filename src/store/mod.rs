@@ -11,9 +11,11 @@
 
 pub mod answers;
 pub mod bank;
+pub mod keys;
 pub mod ledger;
 mod redis;
 pub mod word;
 
+pub use keys::KeyStore;
 pub use redis::{Error, Replicas, Shared};
 pub use word::{Message, Word};
