@@ -54,8 +54,14 @@ impl Held {
         let mut lines = record.lines();
         let amount = lines.next()?.parse().ok()?;
         let none = Vec::new();
-        let mut held =
-            Self { amount, stakes: Vec::new(), places: none, tokens: Vec::new(), alone: false, inherited: false };
+        let mut held = Self {
+            amount,
+            stakes: Vec::new(),
+            places: none,
+            tokens: Vec::new(),
+            alone: false,
+            inherited: false,
+        };
         for line in lines {
             match line.split_at_checked(1)? {
                 ("i", _) => held.inherited = true,
@@ -175,7 +181,11 @@ impl Account {
                     balance.alone += demand.hold.0;
                 }
             }
-            let all = if asked.span == 0 { Vec::new() } else { asked.windows.iter().map(|(_, key)| key).cloned().collect() };
+            let all = if asked.span == 0 {
+                Vec::new()
+            } else {
+                asked.windows.iter().map(|(_, key)| key).cloned().collect()
+            };
             stakes.push(Stake { key: Arc::clone(key), budget: Some((Arc::clone(&asked.budget), all)) });
         }
         let places: Vec<_> = ask.places.iter().map(|(_, key)| Arc::clone(key)).collect();
@@ -256,7 +266,8 @@ impl Account {
 
     /// Something was asked of Redis that nobody will hear the answer to: it is taken back.
     pub(super) fn take_back(&mut self, id: HoldId, ask: &Ask) {
-        let balances = ask.budgets.iter().flat_map(|asked| asked.windows.iter().map(|(_, key)| Arc::clone(key)));
+        let balances =
+            ask.budgets.iter().flat_map(|asked| asked.windows.iter().map(|(_, key)| Arc::clone(key)));
         let keys = balances.chain(ask.places.iter().map(|(_, key)| Arc::clone(key))).collect();
         self.changes.push(Change { id, rest: None, keys, totals: Vec::new(), tokens: Vec::new() });
     }

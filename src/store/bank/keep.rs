@@ -100,7 +100,8 @@ impl Keeper<'_> {
         self.hand_out();
         match outcome {
             Ok(()) if state == State::Open => {
-                let next = self.beat_at.map_or(Duration::ZERO, |at| at.plus(self.bank.options.beat).since(now));
+                let next =
+                    self.beat_at.map_or(Duration::ZERO, |at| at.plus(self.bank.options.beat).since(now));
                 Wait { longest: next, for_news: true }
             }
             Ok(()) => Wait { longest: Duration::ZERO, for_news: false },
@@ -168,7 +169,11 @@ impl Keeper<'_> {
         loop {
             let (moved, more) = self.bank.inherit(dead).await;
             if !moved.is_empty() {
-                tracing::warn!(replica = dead, holds = moved.len(), "a dead replica's holds are charged in full here");
+                tracing::warn!(
+                    replica = dead,
+                    holds = moved.len(),
+                    "a dead replica's holds are charged in full here"
+                );
             }
             self.take_in(moved);
             if !more {
@@ -217,7 +222,9 @@ impl Bank {
             let Some(link) = inner.link.clone() else { return Vec::new() };
             let mut keys: Vec<Arc<str>> = self.first_keys().into_iter().map(Arc::from).collect();
             let mut arguments = Vec::from(self.head(&inner));
-            arguments.extend([self.options.lease, self.options.share_lasts].map(|span| span.as_micros().to_string()));
+            arguments.extend(
+                [self.options.lease, self.options.share_lasts].map(|span| span.as_micros().to_string()),
+            );
             let mut slices = Vec::new();
             let second = now.wall.as_microsecond().saturating_add(inner.ahead).div_euclid(1_000_000);
             let share = i64::from(self.options.share.max(1));
@@ -283,7 +290,8 @@ impl Bank {
         let answer = link.call::<Answer>(Script::Inherit, &keys, &arguments, CONNECT_MAX).await;
         let Some(answer) = self.heard(answer, joined, self.clock.now()) else { return nothing };
         let moved = answer.texts.as_chunks::<2>().0.iter();
-        let moved: Vec<_> = moved.filter_map(|[name, record]| Some((hold_id(name)?, Held::read(record)?))).collect();
+        let moved: Vec<_> =
+            moved.filter_map(|[name, record]| Some((hold_id(name)?, Held::read(record)?))).collect();
         let mut inner = self.inner();
         for (id, held) in &moved {
             for stake in &held.stakes {

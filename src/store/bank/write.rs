@@ -65,9 +65,8 @@ impl Bank {
         let levels = answer.numbers.get(2..).unwrap_or_default().as_chunks::<2>().0;
         for (key, [spent, held]) in totals.iter().zip(levels) {
             // What a rolling budget has spent stands in many balances.
-            let whole = |balance: &&mut Balance| {
-                balance.budget.as_ref().is_none_or(|budget| keys::span(budget) == 0)
-            };
+            let whole =
+                |balance: &&mut Balance| balance.budget.as_ref().is_none_or(|budget| keys::span(budget) == 0);
             if let Some(balance) = inner.account.balance(key).filter(whole) {
                 balance.heard = (*spent, *held);
             }
@@ -155,7 +154,8 @@ impl Bank {
         first: bool,
     ) -> Result<(Vec<(HoldId, Held)>, Vec<HoldId>), Error> {
         let replica = &self.options.replica;
-        let gone: Result<Vec<String>, Error> = link.plain(&["HKEYS", &keys::inherited(replica)], JOIN_MAX).await;
+        let gone: Result<Vec<String>, Error> =
+            link.plain(&["HKEYS", &keys::inherited(replica)], JOIN_MAX).await;
         let gone = or_wrong_type(gone)?.iter().filter_map(|name| hold_id(name)).collect();
         if !first {
             return Ok((Vec::new(), gone));
