@@ -24,6 +24,8 @@ pub struct Chunk {
     pub usage: Option<Span>,
     /// Span of a top-level `error` that is neither null nor false.
     pub error: Option<Span>,
+    /// Whether it is an error in a shape that no client reads: Huawei's `error_code` where `choices` were due. A fault too.
+    pub error_code: bool,
     /// Number of items in `data` (embeddings) or `results` (rerank).
     pub data_count: usize,
     /// Span of `id`, `created` and `model`, for a chunk of our own in the same stream.
@@ -42,6 +44,8 @@ pub struct Chunk {
     pub text: Option<Span>,
     /// The same of its reasoning.
     pub reasoning: Option<Span>,
+    /// Span of the last choice's tool calls.
+    pub tools: Option<Span>,
     /// Where the delta's `role` stands, from its key to its value's end.
     pub role: Option<Span>,
     /// Whether a choice says what is no plain text: a tool call, a refusal, sound, log probabilities.
@@ -67,6 +71,10 @@ pub fn read(text: &[u8]) -> Result<Chunk, Fault> {
                 let span = scanner.value()?;
                 chunk.error = (!matches!(&text[span.clone()], b"null" | b"false" | b"\"\"")).then_some(span);
             }
+            b"error_code" => {
+                let is_text = scanner.kind()? == Kind::String;
+                chunk.error_code = scanner.value()?.len() > 2 && is_text;
+            }
             b"id" => chunk.id = Some(scanner.value()?),
             b"created" => chunk.created = Some(scanner.value()?),
             b"model" => chunk.model = Some(scanner.value()?),
@@ -78,6 +86,8 @@ pub fn read(text: &[u8]) -> Result<Chunk, Fault> {
         }
     }
     scanner.finish()?;
+    chunk.error_code &= chunk.choices.is_none();
+    chunk.finish_is_fault |= chunk.error_code;
     Ok(chunk)
 }
 
@@ -174,10 +184,13 @@ impl Chunk {
                         self.reasoning.get_or_insert(said);
                     }
                 }
-                b"refusal" | b"tool_calls" | b"function_call" | b"audio" => {
+                name @ (b"refusal" | b"tool_calls" | b"function_call" | b"audio") => {
                     let (said, _) = some_text(scanner)?;
                     self.has_content |= said.is_some();
                     self.beyond_text |= said.is_some();
+                    if name != b"audio" {
+                        self.tools = said;
+                    }
                 }
                 b"role" => {
                     let value = scanner.value()?;
@@ -263,6 +276,8 @@ mod tests {
         assert!(read(br#"{"error":"Unauthorized"}"#).unwrap().error.is_some());
         assert!(read(br#"{"error":null,"choices":[]}"#).unwrap().error.is_none());
         assert!(read(br#"{"choices":[{"finish_reason":"error"}]}"#).unwrap().finish_is_fault);
+        assert!(read(br#"{"error_code":"APIG.0203","error_msg":"x"}"#).unwrap().finish_is_fault);
+        assert!(!read(br#"{"choices":[],"error_code":"0"}"#).unwrap().finish_is_fault);
         assert!(
             read(br#"{"choices":[{"finish_reason":"insufficient_system_resource"}]}"#)
                 .unwrap()
