@@ -261,6 +261,8 @@ fn listener_settings(settings: &Settings) -> ListenerSettings {
     let head_bytes_max = usize::try_from(settings.limits.header_bytes_max).unwrap_or(usize::MAX);
     ListenerSettings {
         drain_timeout: settings.limits.drain,
+        write_stall_timeout: settings.limits.stall_timeout,
+        send_buffer_bytes: Some(u32::try_from(settings.limits.send_buffer_bytes).unwrap_or(u32::MAX)),
         head: HeadLimits { head_bytes_max, ..defaults.head },
         ..defaults
     }

@@ -17,6 +17,7 @@ mod cost;
 mod fallback;
 mod faults;
 mod fidelity;
+mod floods;
 mod hedges;
 mod isolation;
 mod kill;
