@@ -36,6 +36,7 @@ mod rescue_faces;
 mod rescue_refused;
 mod responses;
 mod shadow;
+mod slow_readers;
 mod steering;
 mod stopping;
 mod stream_upstream;
