@@ -18,14 +18,13 @@ pub struct Chunk {
     pub finished: u64,
     /// Span of the first non-null finish reason, quotes included.
     pub finish: Option<Span>,
-    /// Whether a finish reason means a fault (`error`, `insufficient_system_resource`) or a choice carries an error.
+    /// Whether a finish reason means a fault (`error`, `insufficient_system_resource`), a choice carries an error, or Huawei's
+    /// `error_code` stands where `choices` were due, which no client reads.
     pub finish_is_fault: bool,
     /// Span of a `usage` that is an object.
     pub usage: Option<Span>,
     /// Span of a top-level `error` that is neither null nor false.
     pub error: Option<Span>,
-    /// Whether it is an error in a shape that no client reads: Huawei's `error_code` where `choices` were due. A fault too.
-    pub error_code: bool,
     /// Number of items in `data` (embeddings) or `results` (rerank).
     pub data_count: usize,
     /// Span of `id`, `created` and `model`, for a chunk of our own in the same stream.
@@ -55,6 +54,7 @@ pub struct Chunk {
 /// Reads the object that `text` is; white space may stand around it.
 pub fn read(text: &[u8]) -> Result<Chunk, Fault> {
     let mut chunk = Chunk::default();
+    let mut has_error_code = false;
     let mut scanner = Scanner::new(text, PROVIDER_DEPTH_MAX);
     let mut members = scanner.enter_object()?;
     while let Some(key) = members.next(&mut scanner)? {
@@ -73,7 +73,7 @@ pub fn read(text: &[u8]) -> Result<Chunk, Fault> {
             }
             b"error_code" => {
                 let is_text = scanner.kind()? == Kind::String;
-                chunk.error_code = scanner.value()?.len() > 2 && is_text;
+                has_error_code = scanner.value()?.len() > 2 && is_text;
             }
             b"id" => chunk.id = Some(scanner.value()?),
             b"created" => chunk.created = Some(scanner.value()?),
@@ -86,8 +86,7 @@ pub fn read(text: &[u8]) -> Result<Chunk, Fault> {
         }
     }
     scanner.finish()?;
-    chunk.error_code &= chunk.choices.is_none();
-    chunk.finish_is_fault |= chunk.error_code;
+    chunk.finish_is_fault |= has_error_code && chunk.choices.is_none();
     Ok(chunk)
 }
 

@@ -117,7 +117,7 @@ impl Meter {
         let before = std::mem::replace(&mut kept.tokens_before, so_far.tokens);
         let to_read = self.prompt_tokens + so_far.tokens.saturating_sub(before);
         let (kept, head, vocabulary) = (self.kept.take(), self.head.take(), self.vocabulary);
-        *self = Self { head, kept, vocabulary, ..Self::new(self.usage_asked, to_read) };
+        *self = Self { vocabulary, head, kept, ..Self::new(self.usage_asked, to_read) };
     }
 
     /// Whether every choice seen has had its finish reason.
@@ -237,10 +237,9 @@ impl Meter {
             kept.transcript.hear(data, chunk);
         }
         self.content_events += u64::from(chunk.has_content);
-        for said in [&chunk.reasoning, chunk.content.as_ref().map_or(&chunk.text, |_| &chunk.content)] {
-            if let Some(said) = said {
-                self.tally.value(&data[said.clone()]);
-            }
+        let text = chunk.content.as_ref().or(chunk.text.as_ref());
+        for said in chunk.reasoning.as_ref().into_iter().chain(text) {
+            self.tally.value(&data[said.clone()]);
         }
         if let Some(tools) = &chunk.tools {
             self.tally.arguments(&data[tools.clone()]);

@@ -270,7 +270,9 @@ fn fault_of_whole(chunk: &Chunk, endpoint: Endpoint) -> Option<&'static str> {
 
 /// A fault that came under status 200.
 pub(super) fn inside(kind: Kind, body: &Bytes, otherwise: &str) -> Failed {
-    let has_error = chunk::read(body).is_ok_and(|chunk| chunk.error.is_some() || chunk.error_code);
+    // A fault without choices is an error in a shape of its provider's own.
+    let has_error = chunk::read(body)
+        .is_ok_and(|chunk| chunk.error.is_some() || (chunk.finish_is_fault && chunk.choices.is_none()));
     if has_error {
         let mut fault = fault::read_inside(kind, body);
         if fault.class == Class::Overload {

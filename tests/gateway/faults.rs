@@ -294,10 +294,10 @@ async fn told(response: Response, case: Case, what: &str) -> String {
                 "{what}: no error that a client can read: {body}"
             );
             // Only ours name the request.
-            return match error["request_id"].is_string() {
-                true => format!("{status} `{}`", error["code"].as_str().unwrap()),
-                false => format!("{status}, as the provider said it"),
-            };
+            if error["request_id"].is_string() {
+                return format!("{status} `{}`", error["code"].as_str().unwrap());
+            }
+            return format!("{status}, as the provider said it");
         }
         let choice = &body["choices"][0];
         let text = choice["message"]["content"].as_str().unwrap_or_default();

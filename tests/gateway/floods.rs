@@ -100,6 +100,7 @@ async fn beside<T>(gateway: &Gateway, flood: impl Future<Output = T>) -> (T, Acc
 
 impl Account {
     /// Everything is given back, and the others saw nothing.
+    #[expect(clippy::print_stdout, reason = "figures, for who asks to see them")]
     async fn settle(self, what: &str, sent: &str, fake: &FakeProvider, gateway: &Gateway) {
         gateway
             .metrics_until(&format!("{what}: nothing is left in flight"), |m| {
@@ -115,7 +116,7 @@ impl Account {
         println!(
             "{what}: {sent} in {:.1} s; {:.2} s of processor; +{} KiB; {} plain requests, slowest {} ms",
             self.began.elapsed().as_secs_f64(),
-            (after.processor_time - self.before.processor_time).as_secs_f64(),
+            after.processor_time.saturating_sub(self.before.processor_time).as_secs_f64(),
             grown / 1024,
             self.served,
             self.slowest.as_millis()

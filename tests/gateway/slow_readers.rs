@@ -31,7 +31,7 @@ struct Fountain {
 }
 
 impl Fountain {
-    async fn start() -> Self {
+    fn start() -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         // What lies in its own send buffer, nobody has read.
         socket.set_send_buffer_size(OWN_BUFFER_BYTES).expect("an option");
@@ -89,7 +89,7 @@ async fn gush(mut stream: TcpStream, written: &AtomicUsize) -> std::io::Result<(
 }
 
 async fn started(limits: &str) -> (Fountain, FakeProvider, Gateway) {
-    let fountain = Fountain::start().await;
+    let fountain = Fountain::start();
     let plain = FakeProvider::speaking(Dialect::new(Kind::OpenAi)).await;
     let price = Price::per_million("0.1", "0.1", "0.4");
     let endless = Provider::at("fountain", Kind::OpenAi, &format!("http://{}/v1", fountain.address))
@@ -143,6 +143,7 @@ async fn is_served(gateway: &Gateway) {
 }
 
 /// `clients` slow readers, looked at once nothing moves any more and for `hold` after that; `rest` later the stall limit ends them.
+#[expect(clippy::print_stdout, reason = "figures, for who asks to see them")]
 async fn slow_readers(clients: usize, pause: Duration, hold: Duration, rest: Duration, limits: &str) {
     let (fountain, _plain, gateway) = started(limits).await;
     is_served(&gateway).await;
@@ -171,13 +172,13 @@ async fn slow_readers(clients: usize, pause: Duration, hold: Duration, rest: Dur
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let held = most.saturating_sub(before.resident_bytes) / clients as u64;
+    let each = most.saturating_sub(before.resident_bytes) / clients as u64;
     println!(
         "{clients} slow readers: {} KiB RSS each, {} KiB written ahead of each",
-        held / 1024,
+        each / 1024,
         ahead / 1024
     );
-    assert!(held <= HELD_BYTES_MAX, "each holds {held} bytes");
+    assert!(each <= HELD_BYTES_MAX, "each holds {each} bytes");
     assert!(ahead <= AHEAD_BYTES_MAX, "{ahead} bytes are written ahead of each");
 
     // The readers themselves go on with what lies in their own buffers, and notice nothing yet.

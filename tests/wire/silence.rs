@@ -226,6 +226,7 @@ async fn good(server: &Server, over: &std::sync::atomic::AtomicBool) -> Vec<Dura
 }
 
 /// `each` clients of every kind at once. `scale`: how much longer the default limits are than the server's.
+#[expect(clippy::print_stdout, reason = "figures, for who asks to see them")]
 async fn many_silences(settings: ListenerSettings, each: usize, scale: u32) {
     let server = start(settings);
     let over = std::sync::atomic::AtomicBool::new(false);

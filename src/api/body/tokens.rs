@@ -14,7 +14,7 @@ impl Call {
             match &self.body[member.key.start + 1..member.key.end - 1] {
                 b"messages" => tally.messages(value),
                 b"prompt" | b"input" | b"query" | b"documents" | b"tools" | b"functions" => {
-                    tally.value(value)
+                    tally.value(value);
                 }
                 _ => {}
             }

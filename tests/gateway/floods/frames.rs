@@ -133,15 +133,15 @@ impl Attacker {
 }
 
 /// Reads to the end of the connection, and counts the answers to pings.
-async fn swallow(reader: OwnedReadHalf, heard: watch::Sender<usize>) {
-    let mut reader = BufReader::new(reader);
+async fn swallow(reader: OwnedReadHalf, told: watch::Sender<usize>) {
+    let mut stream = BufReader::new(reader);
     let mut head = [0; 9];
-    while reader.read_exact(&mut head).await.is_ok() {
+    while stream.read_exact(&mut head).await.is_ok() {
         let length = u64::from(u32::from_be_bytes([0, head[0], head[1], head[2]]));
         if head[3] == PING && head[4] == ACK {
-            heard.send_modify(|pongs| *pongs += 1);
+            told.send_modify(|pongs| *pongs += 1);
         }
-        if tokio::io::copy(&mut (&mut reader).take(length), &mut tokio::io::sink()).await.is_err() {
+        if tokio::io::copy(&mut (&mut stream).take(length), &mut tokio::io::sink()).await.is_err() {
             return;
         }
     }
