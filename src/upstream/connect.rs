@@ -37,7 +37,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 const IDLE_PER_HOST_MAX: usize = 512;
 /// What is read ahead of a caller: by the kernel, which doubles the number for its own needs and would go to megabytes by itself ...
-const RECEIVE_BUFFER_BYTES: usize = 64 << 10;
+const RECEIVE_BUFFER_BYTES: usize = 128 << 10;
 /// ... by hyper, whose buffer must hold an answer's head ...
 const HTTP1_BUFFER_BYTES: usize = 32 << 10;
 /// ... and of an HTTP/2 stream.

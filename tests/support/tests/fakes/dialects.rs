@@ -148,7 +148,9 @@ async fn a_tool_call_joins_to_its_arguments() {
         let calls =
             || chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["tool_calls"][0].as_object());
         assert_eq!(
-            calls().filter(|call| call.get("id").is_some_and(Value::is_string)).count(),
+            calls()
+                .filter(|call| call.get("id").is_some_and(|id| id.as_str().is_some_and(|id| !id.is_empty())))
+                .count(),
             1,
             "{kind:?}"
         );
