@@ -38,8 +38,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 const IDLE_PER_HOST_MAX: usize = 512;
 /// What is read ahead of a caller: by the kernel, which doubles the number for its own needs and would go to megabytes by itself ...
 const RECEIVE_BUFFER_BYTES: usize = 128 << 10;
-/// ... by hyper, whose buffer must hold an answer's head ...
-const HTTP1_BUFFER_BYTES: usize = 16 << 10;
+/// ... by hyper, of whose buffers up to three are held for a caller that does not read. An answer's head must fit into one: 8 KiB
+/// are what nginx grants by default ...
+const HTTP1_BUFFER_BYTES: usize = 8 << 10;
 /// ... and of an HTTP/2 stream.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 /// Streams share a connection's window: slow readers of some must not keep the others from theirs, so it bounds nothing.

@@ -13,8 +13,8 @@ use tollway_test_support::{Config, Dialect, FakeProvider, Gateway, Kind, Model, 
 
 use crate::gateway;
 
-/// What a slow reader may hold of the process's memory: the bar, and what builds that are not optimised need.
-const HELD_BYTES_MAX: u64 = if cfg!(debug_assertions) { 96 << 10 } else { 48 << 10 };
+/// What a slow reader may hold of the process's memory.
+const HELD_BYTES_MAX: u64 = 64 << 10;
 /// How far ahead of a reader its provider may write. 256 KiB are the gateway's; the rest is what the kernel takes of the
 /// provider's own connection before anybody reads.
 const AHEAD_BYTES_MAX: usize = (256 + 192) << 10;
