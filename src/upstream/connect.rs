@@ -36,6 +36,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle connections are given up before the usual 60 s of the servers at the other end.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 const IDLE_PER_HOST_MAX: usize = 512;
+/// What is read ahead of a caller: by the kernel, which doubles the number for its own needs and would go to megabytes by itself ...
+const RECEIVE_BUFFER_BYTES: usize = 128 << 10;
+/// ... by hyper, of whose buffers up to three are held for a caller that does not read. An answer's head must fit into one: 8 KiB
+/// are what nginx grants by default ...
+const HTTP1_BUFFER_BYTES: usize = 8 << 10;
+/// ... and of an HTTP/2 stream.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+/// Streams share a connection's window: slow readers of some must not keep the others from theirs, so it bounds nothing.
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 30;
 
 /// The pool of connections all attempts share.
 pub type Client = Pool<Connector, RequestBody>;
@@ -49,6 +58,7 @@ pub fn client(local_socket: Option<Arc<Path>>, link_local_allowed: LinkLocalHost
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    http.set_recv_buffer_size(Some(RECEIVE_BUFFER_BYTES));
     let https = HttpsConnectorBuilder::new()
         .with_tls_config(tls())
         .https_or_http()
@@ -60,7 +70,9 @@ pub fn client(local_socket: Option<Arc<Path>>, link_local_allowed: LinkLocalHost
         .timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
-        .http2_adaptive_window(true)
+        .http1_max_buf_size(HTTP1_BUFFER_BYTES)
+        .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .build(connector)
 }
 
