@@ -8,6 +8,8 @@ pub mod meter;
 mod parts;
 pub mod rescue;
 mod seam;
+#[cfg(test)]
+mod splits;
 mod transcript;
 pub mod whole;
 

@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod attempt;
+mod coalesce;
 pub mod connect;
 pub mod demand;
 pub mod error;

@@ -78,7 +78,8 @@ where
         let pace = shared.settings.body_pace;
         Ok(shared.service.answer(request.map(|body| RequestBody::new(body, pace)), from))
     };
-    async move {
+    // Boxed, because hyper keeps the room for it as long as the connection lives, and a stream may stand idle for minutes.
+    Box::pin(async move {
         let mut response = match answer {
             Ok(answer) => answer.await,
             Err(refused) => refused,
@@ -87,7 +88,7 @@ where
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response.map(|inner| AnswerBody { inner, in_flight, protocol: from.protocol }))
-    }
+    })
 }
 
 pin_project_lite::pin_project! {
