@@ -9,7 +9,7 @@ mod parts;
 pub mod rescue;
 mod seam;
 #[cfg(test)]
-mod splits;
+mod tests;
 mod transcript;
 pub mod whole;
 

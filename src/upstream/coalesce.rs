@@ -326,8 +326,8 @@ mod tests {
         format!("{:x}\r\n{data}\r\n", data.len())
     }
 
-    fn cut(bytes: &[u8], mut cuts: Vec<usize>) -> Vec<&[u8]> {
-        cuts.iter_mut().for_each(|at| *at = (*at).min(bytes.len()));
+    fn cut(bytes: &[u8], cuts: Vec<usize>) -> Vec<&[u8]> {
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|at| at.min(bytes.len())).collect();
         cuts.extend([0, bytes.len()]);
         cuts.sort_unstable();
         cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).filter(|read| !read.is_empty()).collect()

@@ -121,7 +121,7 @@ impl Service<Uri> for Connector {
         Box::pin(async move {
             Ok(Stream::new(match dial.await? {
                 MaybeHttpsStream::Http(plain) => Inner::Plain(plain),
-                encrypted => Inner::Encrypted(Box::new(encrypted)),
+                encrypted @ MaybeHttpsStream::Https(_) => Inner::Encrypted(Box::new(encrypted)),
             }))
         })
     }
