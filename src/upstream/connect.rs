@@ -40,8 +40,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle connections are given up before the usual 60 s of the servers at the other end.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 const IDLE_PER_HOST_MAX: usize = 512;
-/// What is read at a time while chunks are merged: as much as hyper asks for.
-const READ_BYTES_MAX: usize = 8 * 1024;
+/// What is read at a time at most: hyper asks for 8 KB, and for more while an answer fills what it asks for.
+const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// The pool of connections all attempts share.
 pub type Client = Pool<Connector, RequestBody>;
@@ -180,6 +180,10 @@ impl Read for Stream {
         if self.coalescer.is_off() {
             return on!(self, poll_read, cx, buf);
         }
+        #[expect(
+            clippy::large_stack_arrays,
+            reason = "of a thread's stack, and touched only as far as a read fills it"
+        )]
         let mut space = [MaybeUninit::uninit(); READ_BYTES_MAX];
         let room = buf.remaining().saturating_sub(self.coalescer.held()).min(READ_BYTES_MAX);
         loop {
