@@ -78,7 +78,8 @@ where
         let pace = shared.settings.body_pace;
         Ok(shared.service.answer(request.map(|body| RequestBody::new(body, pace)), from))
     };
-    async move {
+    // Boxed, because hyper keeps the room for it as long as the connection lives, and a stream may stand idle for minutes.
+    Box::pin(async move {
         let mut response = match answer {
             Ok(answer) => answer.await,
             Err(refused) => refused,
@@ -88,7 +89,7 @@ where
         }
         let taking = (from.protocol == Protocol::Http2).then(|| in_flight.taking());
         Ok(response.map(|inner| AnswerBody { inner, in_flight, taking }))
-    }
+    })
 }
 
 pin_project_lite::pin_project! {

@@ -108,8 +108,9 @@ where
     let ended = drive(&mut connection, |it| Pin::new(it).graceful_shutdown(), |_| Wish::GoOn, shared).await;
     if ended {
         // hyper's buffers and the service go before the lingering begins.
-        let guarded = connection.into_parts().io.into_inner();
-        guarded.close().await;
+        let closing = connection.into_parts().io.into_inner().close();
+        // Boxed, so that no connection has room for this before its end.
+        Box::pin(closing).await;
     }
 }
 
