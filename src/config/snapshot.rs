@@ -196,6 +196,10 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// How long running requests may go on once the gateway is told to stop.
     pub drain: Duration,
+    /// How long a caller may take nothing of its answer.
+    pub stall_timeout: Duration,
+    /// What the kernel keeps unsent for one caller, in bytes, as it is asked for.
+    pub send_buffer_bytes: u64,
 }
 
 /// The log.

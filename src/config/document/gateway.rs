@@ -427,6 +427,10 @@ record! {
         request_timeout: Span,
         /// How long running requests may go on after SIGTERM. Default 30s.
         drain: Span,
+        /// How long a caller may take nothing of its answer. Default 300s.
+        stall_timeout: Span,
+        /// What the kernel keeps unsent for one caller; it doubles the number for its own needs. Default 128KiB.
+        send_buffer_bytes: Size,
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::body::Call;
+use crate::api::tokens::Vocabulary;
 use crate::budget::{Demand, Refusal, WhenSpent, Why};
 use crate::gateway::auth::Caller;
 use crate::gateway::failure::Failure;
@@ -65,7 +66,7 @@ struct Cost<'l> {
 }
 
 impl<'l> Cost<'l> {
-    fn of(ask: &Ask<'l>, call: &Call, decision: &Decision, facts: &RequestFacts<'_>, now: Timestamp) -> Self {
+    fn of(ask: &Ask<'l>, call: &Call, decision: &Decision, estimated: u64, now: Timestamp) -> Self {
         let routes = || {
             let later = decision.excluded.iter().filter(|one| one.why.is_for_now()).map(|one| one.route);
             let all = decision.order.iter().map(|candidate| candidate.route).chain(later);
@@ -73,7 +74,7 @@ impl<'l> Cost<'l> {
         };
         let resumes = is_rescue_wanted(ask.policy, call);
         let room = routes().filter_map(|route| route.context_tokens).max();
-        let (prompt, output) = lengths(call, facts.prompt_tokens, room);
+        let (prompt, output) = lengths(call, estimated, room);
         let attempts = ask.policy.fallback.attempts;
         Self {
             cards: routes().filter_map(|route| route.price.as_ref()).collect(),
@@ -102,7 +103,6 @@ impl<'l> Cost<'l> {
 /// The most tokens that prompt and answer may have. No byte of a prompt makes more than one token, and what is `estimated` is
 /// hardly ever a quarter short. `room` is the longest context of any route.
 fn lengths(call: &Call, estimated: u64, room: Option<u64>) -> (u64, u64) {
-    let estimated = estimated.max(call.prompt_tokens_estimated());
     let prompt = (estimated + estimated / 4).min(call.prompt_bytes) + PROMPT_TOKENS_AROUND;
     if !call.endpoint.writes() {
         return (prompt, 0);
@@ -158,8 +158,15 @@ impl Way {
     ) -> Result<(), Unheld> {
         let Some(treasury) = self.gateway.treasury() else { return Ok(()) };
         let now = self.gateway.books.clock.now();
-        let mut cost = Cost::of(ask, call, decision, facts, now.wall);
         let mut demand = self.demand(ask, softened);
+        let mut estimated = facts.prompt_tokens;
+        if !demand.budgets.is_empty() {
+            // What was learnt of such prompts is good on average; this one is looked at.
+            let first = decision.order.first().and_then(|first| ask.live.snapshot.route(first.route));
+            let vocabulary = Vocabulary::of(first.map_or("", |route| &route.checkpoint));
+            estimated = estimated.max(call.prompt_tokens_estimated(vocabulary));
+        }
+        let mut cost = Cost::of(ask, call, decision, estimated, now.wall);
         let context = self.hold_context(ask, call, decision);
         loop {
             demand.hold = cost.ceiling();
