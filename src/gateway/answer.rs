@@ -3,6 +3,7 @@
 mod admitted;
 mod counted;
 mod decided;
+mod demand;
 mod ended;
 mod kept;
 mod relayed;
@@ -143,7 +144,7 @@ impl Way {
                 RelayBody::of(Bytes::from_static(b"{\"status\":\"ok\"}")),
             ));
         }
-        let caller = auth::caller(&live.snapshot, &head.headers).map_err(no_key)?;
+        let caller = auth::caller(&live.snapshot, &head.headers, self.began.wall).map_err(no_key)?;
         self.seen.team = Some(caller.team_arc());
         let endpoint = match target {
             Target::Call(endpoint) => endpoint,

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, header};
+use jiff::Timestamp;
 
+use crate::budget::Limits;
 use crate::config::{Auth, Key, Snapshot, key_hash};
 use crate::routing::{Endpoint, RequestFacts};
 
@@ -55,6 +57,22 @@ impl<'a> Caller<'a> {
         self.key.map_or(TEAM_OF_NOBODY, |(_, key)| &*key.team)
     }
 
+    /// The person or service whose key it is; empty if it is nobody's in particular.
+    pub fn user(&self) -> &'a str {
+        self.key.and_then(|(_, key)| key.user.as_deref()).unwrap_or_default()
+    }
+
+    /// What the key or its team belongs to; empty if that is nothing.
+    pub fn organisation(&self, snapshot: &'a Snapshot) -> &'a str {
+        let of_team = || snapshot.groups.teams.get(self.team())?.organisation.as_deref();
+        self.key.and_then(|(_, key)| key.organisation.as_deref()).or_else(of_team).unwrap_or_default()
+    }
+
+    /// What the key's requests count for by the key itself.
+    pub fn limits(&self) -> Option<&'a Limits> {
+        self.key.map(|(_, key)| &key.limits)
+    }
+
     /// The tags that the key gives each of its requests.
     pub fn tags(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         self.key.into_iter().flat_map(|(_, key)| key.tags.iter().map(|(name, value)| (&**name, &**value)))
@@ -77,9 +95,16 @@ impl<'a> Caller<'a> {
 
 /// Who is calling, by `Authorization: Bearer` or `x-api-key`. Where keys are optional, a text that is no key of ours
 /// (clients must send something) is nobody's.
-pub fn caller<'a>(snapshot: &'a Snapshot, headers: &HeaderMap) -> Result<Caller<'a>, Stranger> {
+pub fn caller<'a>(
+    snapshot: &'a Snapshot,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> Result<Caller<'a>, Stranger> {
     let presented = presented(headers);
     let known = presented.and_then(|text| snapshot.key(&key_hash(text)));
+    if known.is_some_and(|key| key.expires.is_some_and(|expires| expires <= now)) {
+        return Err(Stranger::WrongKey);
+    }
     if let Some(key) = known {
         let place = snapshot.keys.iter().position(|other| std::ptr::eq(other, key)).unwrap_or_default();
         return Ok(Caller { key: Some((place, key)) });

@@ -4,18 +4,19 @@
 //! (`store::bank`). The ledger is what is durable: the hold before anything is sent, the record before the answer is over.
 
 mod purse;
+mod shown;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::budget::{Book, Demand, HoldId, Refusal, Standing};
+use crate::budget::{Book, Budget, Demand, HoldId, Refusal, Standing};
 use crate::ledger::{HoldContext, HoldEntry, Line, RequestRecord};
 use crate::store::ledger::{self, Ledger};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::BudgetLevel;
 use crate::units::{Clock, NanoUsd, Now};
 
 pub use purse::{Closing, Purse, Settling};
+pub use shown::shown_name;
 
 /// Why a request may not spend. Nothing was taken of anything.
 #[derive(Debug, thiserror::Error)]
@@ -87,16 +88,13 @@ impl Treasury {
     /// Every budget as it stands, for the metrics.
     pub fn tell(&self) {
         let levels = self.book().levels(self.clock.now()).into_iter();
-        let shown = levels.map(|level| BudgetLevel {
-            scope: level.budget.scope.kind.word(),
-            name: level.budget.scope.name.to_string(),
-            period: level.budget.calendar.period.to_string(),
-            limit: level.budget.limit,
-            spent: level.spent,
-            held: level.held,
-            ends: level.ends,
-        });
-        self.metrics.budget_levels(shown.collect());
+        self.metrics.budget_levels(shown::shown(levels));
+    }
+
+    /// The budgets that the configuration states, in place of those that it stated before: they are shown before anything is
+    /// spent of them.
+    pub fn know(&self, budgets: &[Arc<Budget>]) {
+        self.book().know_only(budgets);
     }
 
     /// Writes all that waits. What is settled later is charged at the next start.

@@ -19,6 +19,7 @@ use crate::units::NanoUsd;
 use crate::upstream::trial::is_rescue_wanted;
 
 use super::Way;
+use super::demand::Payer;
 
 /// The shortest answer that a request is admitted for where its budget cannot hold all it asked for, in tokens.
 const ANSWER_TOKENS_MIN: u64 = 64;
@@ -74,8 +75,8 @@ impl<'l> Cost<'l> {
         let resumes = is_rescue_wanted(ask.policy, call);
         let room = routes().filter_map(|route| route.context_tokens).max();
         let output = if call.endpoint.writes() {
-            let each = call.output_tokens_max.or(room).unwrap_or(OUTPUT_TOKENS_MAX);
-            each.saturating_mul(call.choices)
+            let each = call.output_tokens_max.or_else(|| longest(ask.policy.output_tokens_max, room));
+            each.unwrap_or(OUTPUT_TOKENS_MAX).saturating_mul(call.choices)
         } else {
             0
         };
@@ -152,6 +153,8 @@ impl Way {
         softened: &[Arc<str>],
         terms: &mut Terms,
     ) -> Result<(), Unheld> {
+        terms.output_max = ask.policy.output_tokens_max.filter(|_| call.output_tokens_max.is_none());
+        terms.output_max = terms.output_max.map(|max| max.saturating_mul(call.choices));
         let Some(treasury) = self.gateway.treasury() else { return Ok(()) };
         let now = self.gateway.books.clock.now();
         let mut cost = Cost::of(ask, call, decision, facts, now.wall);
@@ -201,7 +204,9 @@ impl Way {
     fn count_refusal(&self, refusal: &Refusal) {
         let metrics = &self.gateway.books.metrics;
         match &refusal.why {
-            Why::Budget { budget, .. } => metrics.budget_denied(budget.scope.kind.word(), &budget.scope.name),
+            Why::Budget { budget, .. } => {
+                metrics.budget_denied(budget.scope.kind.word(), &crate::treasury::shown_name(budget, false));
+            }
             Why::Rate { scope, unit, .. } => {
                 let limit = match unit {
                     crate::budget::Unit::Requests => "requests",
@@ -223,9 +228,9 @@ impl Way {
         HoldContext {
             id: self.id.clone(),
             key: ask.caller.name().into(),
-            user: "".into(),
+            user: ask.caller.user().into(),
             team: ask.caller.team_arc(),
-            organisation: "".into(),
+            organisation: ask.caller.organisation(&ask.live.snapshot).into(),
             policy: Arc::clone(&ask.policy.name),
             tags: ask.tags.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
             model: call.model.clone(),
@@ -238,17 +243,24 @@ impl Way {
         }
     }
 
-    /// Everything that the request counts for; the budgets `softened` are counted past their limit.
     fn demand(&self, ask: &Ask<'_>, softened: &[Arc<str>]) -> Demand {
-        let _ = (ask.policy_at, softened);
-        Demand {
-            id: self.gateway.hold_id(),
-            hold: NanoUsd::ZERO,
-            tokens: 0,
-            budgets: Vec::new(),
-            rates: Vec::new(),
-            places: Vec::new(),
-        }
+        let payer = Payer {
+            key: ask.caller.name(),
+            user: ask.caller.user(),
+            team: ask.caller.team(),
+            organisation: ask.caller.organisation(&ask.live.snapshot),
+            own: ask.caller.limits(),
+            tags: ask.tags,
+        };
+        payer.demand(&ask.live.snapshot, ask.policy_at, softened, self.gateway.hold_id())
+    }
+}
+
+/// How long an answer is at most whose caller does not say: as long as the policy lets it be, or as there is room.
+fn longest(of_policy: Option<u64>, room: Option<u64>) -> Option<u64> {
+    match (of_policy, room) {
+        (Some(max), Some(room)) => Some(max.min(room)),
+        (max, room) => max.or(room),
     }
 }
 
