@@ -74,8 +74,6 @@ pub struct Level {
     pub held: NanoUsd,
     /// When the window ends, in seconds since 1970.
     pub ends: i64,
-    /// Whether it was known before anybody asked for it.
-    pub known: bool,
 }
 
 /// A budget of which so much is spent now, and was not before.
@@ -252,8 +250,7 @@ impl Book {
             let budget = account.budget.clone()?;
             let (spent, held) = account.counting(&budget, now);
             let ends = budget.calendar.window(now.wall).end;
-            let known = account.known;
-            Some(Level { spent: NanoUsd(spent), held: NanoUsd(held), ends, known, budget })
+            Some(Level { spent: NanoUsd(spent), held: NanoUsd(held), ends, budget })
         };
         let mut levels: Vec<Level> = self.accounts.values().filter_map(level).collect();
         levels.sort_by(|a, b| (&a.budget.id, &a.budget.scope).cmp(&(&b.budget.id, &b.budget.scope)));

@@ -5,6 +5,7 @@ mod engine;
 mod engine_host;
 pub mod explain;
 mod http_get;
+mod keys;
 mod ledger;
 mod output;
 pub mod prices;
@@ -35,6 +36,7 @@ enum Verb {
     Ledger(ledger::LedgerArgs),
     Report(report::ReportArgs),
     Schema(schema::Args),
+    Keys(keys::KeysArgs),
     Engine(engine::EngineArgs),
 }
 
@@ -51,6 +53,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(args) => explain::run(&args),
         Verb::Prices(args) => prices::run(&args),
         Verb::Replay(args) => replay::run(&args),
+        Verb::Keys(args) => keys::run(&args),
         Verb::Ledger(args) => ledger::run(&args),
         Verb::Report(args) => report::run(&args),
         Verb::Schema(args) => schema::run(&args),

@@ -12,7 +12,6 @@ mod expand;
 pub mod load;
 mod mask;
 pub mod models;
-pub mod naming;
 pub mod node;
 pub mod problem;
 pub mod read;
@@ -21,6 +20,7 @@ pub(crate) mod sheet;
 pub mod snapshot;
 pub mod watch;
 
+pub use crate::units::names as naming;
 pub use compile::compile;
 pub use environment::{Environment, Machine};
 pub use load::{Documents, Location};

@@ -115,6 +115,8 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// Whether a caller needs a key.
     pub auth: Auth,
+    /// Whether nobody said so: then a gateway that is open is so only while no key exists.
+    pub auth_by_default: bool,
     /// Where replicas share what they know.
     pub store: Store,
     /// Where the gateway keeps what must outlive it.

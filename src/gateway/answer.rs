@@ -30,7 +30,7 @@ use crate::upstream;
 use crate::upstream::fallback::Errand;
 use crate::upstream::trial::Course;
 
-use super::auth::{self, Caller, Stranger};
+use super::auth::{self, Caller};
 use super::cors;
 use super::failure::Failure;
 use super::framing::{Refusal, RequestBody};
@@ -144,7 +144,9 @@ impl Way {
                 RelayBody::of(Bytes::from_static(b"{\"status\":\"ok\"}")),
             ));
         }
-        let caller = auth::caller(&live.snapshot, &head.headers, self.began.wall).map_err(no_key)?;
+        let keys = self.gateway.keys.table();
+        let caller = auth::admit(&self.gateway, &keys, &live.snapshot.settings, &head, self.began.wall);
+        let caller = caller.map_err(Failure::Stranger)?;
         self.seen.team = Some(caller.team_arc());
         let endpoint = match target {
             Target::Call(endpoint) => endpoint,
@@ -355,13 +357,6 @@ fn unknown_model(live: &Live, model: &str) -> Failure {
     let hint = if near.is_empty() { String::new() } else { format!(" Did you mean {}?", near.join(", ")) };
     Failure::UnknownModel {
         message: format!("The model {shown:?} does not exist here.{hint} GET /v1/models lists what does."),
-    }
-}
-
-fn no_key(stranger: Stranger) -> Failure {
-    match stranger {
-        Stranger::NoKey => Failure::NoKey,
-        Stranger::WrongKey => Failure::WrongKey,
     }
 }
 

@@ -21,11 +21,11 @@ pub fn shown_name(budget: &Budget, stated: bool) -> String {
 }
 
 /// The levels as metrics show them. Of those that have one name the one is shown of which most is spent.
-pub(super) fn shown(levels: impl Iterator<Item = Level>) -> Vec<BudgetLevel> {
+pub(super) fn shown(levels: Vec<Level>, is_stated: impl Fn(&Budget) -> bool) -> Vec<BudgetLevel> {
     let mut shown: BTreeMap<(&'static str, String, String), BudgetLevel> = BTreeMap::new();
     for level in levels {
         let (scope, period) = (level.budget.scope.kind.word(), level.budget.calendar.period.to_string());
-        let name = shown_name(&level.budget, level.known);
+        let name = shown_name(&level.budget, is_stated(&level.budget));
         let place = (scope, name.clone(), period.clone());
         let level = BudgetLevel {
             scope,
@@ -52,24 +52,24 @@ mod tests {
     use crate::budget::{Allowance, Calendar, Period, Scope};
     use crate::units::NanoUsd;
 
-    fn level(id: &str, kind: ScopeKind, name: &str, spent: i64, known: bool) -> Level {
+    fn level(id: &str, kind: ScopeKind, name: &str, spent: i64) -> Level {
         let scope = Scope { kind, name: name.into() };
         let month = Allowance::hard(NanoUsd(10), Calendar::utc(Period::Month));
         let budget = Arc::new(month.budget(id.into(), scope));
-        Level { budget, spent: NanoUsd(spent), held: NanoUsd(0), ends: 0, known }
+        Level { budget, spent: NanoUsd(spent), held: NanoUsd(0), ends: 0 }
     }
 
     #[test]
     fn r18_a_callers_tag_is_no_label_and_no_series_comes_twice() {
         let levels = [
-            level("team/t", ScopeKind::Team, "t", 1, true),
-            level("policy/p/team", ScopeKind::Team, "t", 2, false),
-            level("policy/p/policy", ScopeKind::Policy, "p", 3, true),
-            level("policy/p/tag:f", ScopeKind::Tag, "f=stated", 4, true),
-            level("policy/p/tag:f", ScopeKind::Tag, "f=made-up", 5, false),
-            level("policy/p/tag:f", ScopeKind::Tag, "f=more", 6, false),
+            level("team/t", ScopeKind::Team, "t", 1),
+            level("policy/p/team", ScopeKind::Team, "t", 2),
+            level("policy/p/policy", ScopeKind::Policy, "p", 3),
+            level("policy/p/tag:f", ScopeKind::Tag, "f=stated", 4),
+            level("policy/p/tag:f", ScopeKind::Tag, "f=made-up", 5),
+            level("policy/p/tag:f", ScopeKind::Tag, "f=more", 6),
         ];
-        let shown = shown(levels.into_iter());
+        let shown = shown(levels.to_vec(), |budget| &*budget.scope.name == "f=stated");
         let words: Vec<_> = shown.iter().map(|one| (one.scope, &*one.name, one.spent.0)).collect();
         let expected = [
             ("policy", "p", 3),

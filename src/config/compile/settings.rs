@@ -46,6 +46,7 @@ pub(super) fn compile(
         admin: admin(reader, document),
         tls: tls(reader, document, &documents.folder),
         auth,
+        auth_by_default: document.auth.is_none(),
         store: super::store::compile(reader, document),
         state_dir: state_dir(document, &documents.folder),
         ledger: ledger(document, &documents.folder),
@@ -177,8 +178,9 @@ fn auth(reader: &Reader<'_>, document: &TollwayDocument, listen: SocketAddr, has
 fn nobody_may_call(reader: &Reader<'_>, spot: Option<Spot>, has_keys: bool) {
     if !has_keys {
         let help =
-            "list some under `keys`, or set `auth: open` where only trusted callers can connect".to_owned();
-        let message = "callers need a key and there is none: every request will be refused";
+            "make one with `tollway keys create`, list some under `keys`, or set `auth: open` where only trusted callers can connect"
+                .to_owned();
+        let message = "callers need a key, and the configuration has none: only keys that `tollway keys create` made are let in";
         reader.push(crate::config::Severity::Warning, spot, message, Some(help));
     }
 }

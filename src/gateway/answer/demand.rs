@@ -8,7 +8,7 @@ use crate::config::budgets::Per;
 use crate::units::NanoUsd;
 
 /// Who pays.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Payer<'a> {
     /// The key's name; empty without one.
     pub(super) key: &'a str,
@@ -19,7 +19,7 @@ pub(super) struct Payer<'a> {
     /// What the team belongs to; empty if that is nothing.
     pub(super) organisation: &'a str,
     /// What requests count for by the key itself.
-    pub(super) own: Option<&'a Limits>,
+    pub(super) own: &'a Limits,
     /// All tags that count.
     pub(super) tags: &'a [(&'a str, &'a str)],
 }
@@ -49,7 +49,7 @@ impl Payer<'_> {
             rates: Vec::new(),
             places: Vec::new(),
         };
-        for limits in self.own.cloned().into_iter().chain(of_groups.into_iter().flatten()) {
+        for limits in std::iter::once(self.own.clone()).chain(of_groups.into_iter().flatten()) {
             demand.budgets.extend(limits.budgets);
             demand.rates.extend(limits.rates);
             demand.places.extend(limits.places);
@@ -135,7 +135,7 @@ budget:
             user: key.user.as_deref().unwrap(),
             team: &key.team,
             organisation: key.organisation.as_deref().unwrap(),
-            own: Some(&key.limits),
+            own: &key.limits,
             tags: &[("tier", "x"), ("feature", "search")],
         };
         let demand = payer.demand(&snapshot, 0, &["policy/p/policy".into()], HoldId(1));
@@ -155,7 +155,8 @@ budget:
         let rates: Vec<u64> = demand.rates.iter().map(|rate| rate.per_minute).collect();
         assert_eq!((rates, demand.places.len()), (vec![5, 100], 1));
 
-        let nobody = Payer { team: "default", ..Payer::default() };
+        let own = Limits::default();
+        let nobody = Payer { key: "", user: "", team: "default", organisation: "", own: &own, tags: &[] };
         let expected =
             ["policy/p/policy policy:p", "policy/p/key key:-", "policy/p/tag:feature tag:feature=-"];
         assert_eq!(words(&nobody.demand(&snapshot, 0, &[], HoldId(2))), expected);

@@ -83,15 +83,17 @@ impl Way {
             model: call.model.clone(),
             policy: Arc::clone(&policy.name),
             team: caller.team_arc(),
-            key: caller.key.map_or_else(|| "".into(), |(_, key)| Arc::clone(&key.name)),
+            key: caller.key.map_or_else(|| "".into(), |key| Arc::clone(&key.name)),
             endpoint: call.surface_name(),
             stream: call.stream,
             decision: self.seen.decision.take(),
         };
+        if !is_rescue_wanted(policy, &call) {
+            self.give_back(&call, asked.prompt_tokens, route);
+        }
         let attempts = served.attempts;
         let (by, answer) = answered(route, served, lessons, waits_from);
-        let key = caller.key.map(|(place, _)| place);
-        let series = live.series(&books.metrics, policy_at, key, caller.team(), id);
+        let series = live.series(&books.metrics, policy_at, caller.team_arc(), id);
         let (clock, metrics) = (Arc::clone(&books.clock), Arc::clone(&books.metrics));
         let mut account = Account::open(
             books,
@@ -160,7 +162,7 @@ impl Way {
                         live: Arc::clone(live),
                         metrics,
                         policy_at,
-                        key,
+                        key: caller.key.cloned(),
                         call,
                         headers: headers.clone(),
                         tags,
