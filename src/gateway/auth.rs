@@ -148,10 +148,10 @@ pub fn admit<'t>(
     })
 }
 
-/// Whoever has no key at all guesses at none.
+/// Whoever has no key, or has one that was good, guesses at none.
 fn counted(gateway: &Gateway, from: Option<IpAddr>, stranger: Stranger) -> Stranger {
     match (stranger, from) {
-        (Stranger::WrongKey | Stranger::Expired | Stranger::Revoked, Some(from)) => {
+        (Stranger::WrongKey, Some(from)) => {
             gateway.logins.failed(from).err().map_or(stranger, |wait| Stranger::TooMany { wait })
         }
         _ => stranger,
