@@ -23,9 +23,9 @@ use crate::gateway::{Gateway, answer, auth, fleet, probes};
 use crate::relay::account::Books;
 use crate::store::keys::usage;
 use crate::store::ledger::{Durability, Ledger, LedgerOptions};
-use crate::store::{KeyStore, Shared};
+use crate::store::{KeyStore, Shared, bank};
 use crate::telemetry::{AccessLog, Metrics};
-use crate::treasury::Treasury;
+use crate::treasury::{Heirs, Treasury};
 use crate::units::{Clock, SystemClock};
 
 use super::engine_host::EngineHost;
@@ -63,6 +63,8 @@ enum Stopped {
     Ledger(#[from] crate::store::ledger::Error),
     #[error("store: {0}")]
     Store(#[from] crate::store::Error),
+    #[error("store: {0}")]
+    Bank(#[from] bank::Error),
     #[error("keys: {0}")]
     Keys(#[from] crate::store::keys::Error),
     #[error("TLS: {0}")]
@@ -116,7 +118,7 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
         })
     };
     let engine = Arc::new(EngineHost::start(&settings));
-    let treasury = treasury(&settings, &metrics, &clock).await?;
+    let (treasury, heirs) = treasury(&settings, &metrics, &clock).await?;
     let (key_store, purse) = (key_store(&settings)?, Some(Arc::clone(&treasury)));
     let gateway = Arc::new(Gateway::new(Arc::clone(&snapshot), engine.socket(), books, purse, key_store));
     // Before anybody is let in; what cannot be read now is tried again by the task.
@@ -171,25 +173,42 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
         running.engine.stop().await;
         stop_admin.cancel();
     };
-    tokio::select! {
-        ((), _) = async { tokio::join!(serving, admin) } => {}
-        () = follow => {}
-    }
+    let stop_bank = CancellationToken::new();
+    let serving = async {
+        tokio::select! {
+            ((), _) = async { tokio::join!(serving, admin) } => {}
+            () = follow => {}
+        }
+        // What the last requests cost is told to the others first.
+        stop_bank.cancel();
+    };
+    let banking = async {
+        if let Some(heirs) = heirs {
+            heirs.run(stop_bank.clone()).await;
+        }
+    };
+    tokio::join!(serving, banking);
     treasury.close().await;
     drop(log_writer);
     Ok(())
 }
 
-/// Opens the ledger in the state folder, and goes on from what it has.
+/// Opens the ledger, and goes on from what it has: alone, or with other replicas in a Redis.
 async fn treasury(
     settings: &Settings,
     metrics: &Arc<Metrics>,
     clock: &Arc<dyn Clock>,
-) -> Result<Arc<Treasury>, Stopped> {
+) -> Result<(Arc<Treasury>, Option<Heirs>), Stopped> {
     let LedgerSettings { path, synced, retention } = settings.ledger.clone();
     let durability = if synced { Durability::Power } else { Durability::Process };
-    let options =
-        LedgerOptions { durability, retention, clock: Arc::clone(clock), ..LedgerOptions::default() };
+    let shared = matches!(settings.store, Store::Redis(_));
+    let options = LedgerOptions {
+        durability,
+        retention,
+        charge_lost: !shared,
+        clock: Arc::clone(clock),
+        ..LedgerOptions::default()
+    };
     let (ledger, recovered) = tokio::task::spawn_blocking(move || Ledger::open(&path, options))
         .await
         .map_err(std::io::Error::other)??;
@@ -201,7 +220,14 @@ async fn treasury(
             "the gateway died before this request was settled: it is charged all that was held"
         );
     }
-    Ok(Arc::new(Treasury::open(ledger, Arc::clone(metrics), Arc::clone(clock)).await?))
+    let (metrics, clock) = (Arc::clone(metrics), Arc::clone(clock));
+    if let Store::Redis(url) = &settings.store {
+        let options = bank::Options::new(url.expose_secret(), ledger.replica());
+        let bank = bank::Bank::new(options, Arc::clone(&clock))?;
+        let (treasury, heirs) = Treasury::shared(ledger, recovered, bank, metrics, clock).await?;
+        return Ok((treasury, Some(heirs)));
+    }
+    Ok((Arc::new(Treasury::alone(ledger, metrics, clock).await?), None))
 }
 
 /// What runs, for as long as it does.

@@ -19,7 +19,7 @@ static TEAM_OF_NOBODY: LazyLock<Arc<str>> = LazyLock::new(|| "default".into());
 static NO_LIMITS: Limits = Limits { budgets: Vec::new(), rates: Vec::new(), places: Vec::new() };
 
 /// A caller, known or nobody.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Caller<'a> {
     /// The key.
     pub key: Option<&'a Arc<Key>>,

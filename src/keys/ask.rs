@@ -64,7 +64,7 @@ pub struct Ask {
     pub budget: Option<Allowance>,
     /// Requests a minute.
     #[serde(deserialize_with = "given_whole", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "u64", range(min = 1, max = 1000000000))]
+    #[schemars(with = "u64", range(min = 1, max = 1_000_000_000))]
     pub rpm: Option<u64>,
     /// Tokens a minute.
     #[serde(deserialize_with = "given_whole", skip_serializing_if = "Option::is_none")]
@@ -72,11 +72,11 @@ pub struct Ask {
     pub tpm: Option<u64>,
     /// Requests at once.
     #[serde(deserialize_with = "given_whole", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "u32", range(min = 1, max = 1000000))]
+    #[schemars(with = "u32", range(min = 1, max = 1_000_000))]
     pub concurrency: Option<u32>,
     /// How long it lives, in seconds; without, until it is revoked.
     #[serde(deserialize_with = "given_whole", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "u64", range(min = 60, max = 316224000))]
+    #[schemars(with = "u64", range(min = 60, max = 316_224_000))]
     pub expires_in_seconds: Option<u64>,
 }
 
@@ -86,7 +86,7 @@ pub struct Ask {
 pub struct Overlap {
     /// How long the old text counts beside the new one, in seconds.
     #[serde(deserialize_with = "whole")]
-    #[schemars(range(max = 2592000))]
+    #[schemars(range(max = 2_592_000))]
     pub overlap_seconds: u64,
 }
 
@@ -174,9 +174,9 @@ fn expires(seconds: Option<u64>, now: Timestamp) -> Result<Option<Timestamp>, Fa
     now.checked_add(span).map(Some).map_err(|_| fault)
 }
 
-fn within<T: PartialOrd>(value: Option<T>, least: T, most: T, fault: Fault) -> Result<Option<T>, Fault> {
+fn within<T: Ord>(value: Option<T>, least: T, most: T, fault: Fault) -> Result<Option<T>, Fault> {
     match value {
-        Some(value) if !(least <= value && value <= most) => Err(fault),
+        Some(value) if value < least || value > most => Err(fault),
         value => Ok(value),
     }
 }

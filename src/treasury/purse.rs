@@ -74,7 +74,7 @@ impl Purse {
         if let Some(entry) = self.open.as_deref_mut().filter(|entry| amount < entry.amount) {
             entry.amount = amount;
             // The file says more until it is settled: should this process die, more is charged rather than less.
-            self.treasury.book().shrink(entry.id, amount);
+            self.treasury.shrink(entry.id, amount);
         }
     }
 

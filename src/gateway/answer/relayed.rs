@@ -88,6 +88,9 @@ impl Way {
             stream: call.stream,
             decision: self.seen.decision.take(),
         };
+        if !is_rescue_wanted(policy, &call) {
+            self.give_back(&call, asked.prompt_tokens, route);
+        }
         let attempts = served.attempts;
         let (by, answer) = answered(route, served, lessons, waits_from);
         let series = live.series(&books.metrics, policy_at, caller.team_arc(), id);

@@ -254,6 +254,17 @@ impl Ledger {
         self.run(move |connection| Ok(verify::balances_since(connection, &path, since))).await?
     }
 
+    /// Whether a request that came after `since` (seconds since 1970) has a record under this hold.
+    pub async fn has_record(&self, hold: HoldId, since: i64) -> Result<bool, Error> {
+        let from = since.saturating_mul(1_000_000_000);
+        self.run(move |connection| {
+            connection
+                .prepare_cached("SELECT 1 FROM requests WHERE began_ns >= ? AND hold = ? LIMIT 1")?
+                .exists((from, &hold.0.to_be_bytes()[..]))
+        })
+        .await
+    }
+
     /// Runs `work` on the writer's connection, in a transaction of its own: committed if it returns `Ok`. For small tables of
     /// other modules' own (`keys`); the ledger's tables are not to be written so. Blocks the writer while it runs.
     ///

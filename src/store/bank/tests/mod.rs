@@ -1,0 +1,1 @@
+//! The bank against a real Redis.
