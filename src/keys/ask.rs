@@ -176,7 +176,7 @@ fn expires(seconds: Option<u64>, now: Timestamp) -> Result<Option<Timestamp>, Fa
 
 fn within<T: Ord>(value: Option<T>, least: T, most: T, fault: Fault) -> Result<Option<T>, Fault> {
     match value {
-        Some(value) if value < least || value > most => Err(fault),
+        Some(value) if !(least..=most).contains(&value) => Err(fault),
         value => Ok(value),
     }
 }
