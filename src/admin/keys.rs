@@ -50,7 +50,7 @@ impl Admin {
         };
         match (place, &head.method) {
             (Place::All, _) if get => self.list_keys(),
-            (Place::All, &Method::POST) => match self.body::<Ask>(&head, body).await {
+            (Place::All, &Method::POST) => match self.body::<Ask>(&head, body, true).await {
                 Ok(ask) => self.create_key(ask).await,
                 Err(refused) => refused,
             },
@@ -58,7 +58,7 @@ impl Admin {
             (Place::One(name), _) if get => self.show_key(&name),
             (Place::One(name), &Method::DELETE) => self.revoke_key(&name).await,
             (Place::One(_), _) => wrong_method("GET, HEAD, DELETE"),
-            (Place::Rotate(name), &Method::POST) => match self.body::<Overlap>(&head, body).await {
+            (Place::Rotate(name), &Method::POST) => match self.body::<Overlap>(&head, body, false).await {
                 Ok(overlap) => self.rotate_key(&name, overlap).await,
                 Err(refused) => refused,
             },
@@ -153,11 +153,12 @@ impl Admin {
         unavailable("This gateway has no place for keys: let it write to state_dir, and start it again.")
     }
 
-    /// A body of JSON; one that is blank is an empty object.
+    /// A body of JSON; one that is not needed may be blank.
     async fn body<T: DeserializeOwned + Default>(
         &self,
         head: &http::request::Parts,
         body: RequestBody,
+        is_needed: bool,
     ) -> Result<T, Response<RelayBody>> {
         let limits = self.gateway.live().snapshot.settings.limits;
         let limits = Limits { body_bytes_max: BODY_BYTES_MAX, compressed_bodies: false, ..limits };
@@ -165,7 +166,7 @@ impl Admin {
             let told = failure.told("", Surface::Plain);
             error(told.status, told.code, &failure.to_string())
         })?;
-        if bytes.is_empty() {
+        if bytes.is_empty() && !is_needed {
             return Ok(T::default());
         }
         serde_json::from_slice(&bytes)

@@ -79,7 +79,7 @@ impl Admin {
             _ => {}
         }
         let keys = path.strip_prefix(keys::PATH).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-        if let Err(refused) = self.admit(request.headers(), from, keys.is_some()) {
+        if let Some(refused) = self.refusal(request.headers(), from, keys.is_some()) {
             return refused;
         }
         if keys.is_some() {
@@ -117,17 +117,17 @@ impl Admin {
         error(refusal.status(), refusal.code(), &refusal.to_string())
     }
 
-    /// Whether whoever sends these headers may go on. Pages that only show are open where the listener is on loopback and the
+    /// The answer to whoever sends these headers and may not go on. Pages that only show are open where the listener is on loopback and the
     /// configuration names no token; keys are not: any program and any web page on this machine could make itself one.
-    fn admit(&self, headers: &HeaderMap, from: ConnInfo, always: bool) -> Result<(), Response<RelayBody>> {
+    fn refusal(&self, headers: &HeaderMap, from: ConnInfo, always: bool) -> Option<Response<RelayBody>> {
         let live = self.gateway.live();
         let configured = live.snapshot.settings.admin.token.as_ref();
         let token = match (configured, &self.own_token) {
             (Some(token), _) => token,
-            (None, _) if !always => return Ok(()),
+            (None, _) if !always => return None,
             (None, Some(own)) => own,
             (None, None) => {
-                return Err(error(
+                return Some(error(
                     StatusCode::FORBIDDEN,
                     "no_admin_token",
                     "This page needs an admin token, and there is none: set admin.token.",
@@ -144,10 +144,10 @@ impl Admin {
             theirs.as_bytes().ct_eq(ours.as_bytes()).into()
         });
         if is_right {
-            return Ok(());
+            return None;
         }
         let failed = if presented.is_some() { self.gateway.logins.failed(from.peer.ip()) } else { Ok(()) };
-        Err(match failed {
+        Some(match failed {
             Ok(()) => {
                 let mut refused = error(
                     StatusCode::UNAUTHORIZED,

@@ -28,7 +28,7 @@ fn document_of() -> Value {
     let mut add = |path: &str, operations: Value| drop(paths.insert(path.to_owned(), operations));
     add(
         "/healthz",
-        api.get(
+        Api::get(
             "alive",
             "The process is alive.",
             &[],
@@ -36,12 +36,12 @@ fn document_of() -> Value {
         ),
     );
     let ready = readiness();
-    add("/readyz", api.get("ready", "Whether it can serve.", &[], &[(200, ready.clone()), (503, ready)]));
+    add("/readyz", Api::get("ready", "Whether it can serve.", &[], &[(200, ready.clone()), (503, ready)]));
     add("/metrics", metrics());
     let explanation = api.answer::<Explanation>();
     add(
         "/admin/v1/explain",
-        api.shown(
+        Api::shown(
             "explain",
             "The decision that such a request would get now.",
             &explain(),
@@ -51,7 +51,7 @@ fn document_of() -> Value {
     let rows = api.answer::<Vec<decisions::Row>>();
     add(
         "/admin/v1/decisions",
-        api.shown(
+        Api::shown(
             "decisions",
             "The last decisions, newest first.",
             &filter(),
@@ -62,7 +62,7 @@ fn document_of() -> Value {
     let id = json!({"name": "id", "in": "path", "required": true, "description": "The request's id.", "schema": {"type": "string", "minLength": 1}});
     add(
         "/admin/v1/decisions/{id}",
-        api.shown(
+        Api::shown(
             "decision",
             "One decision, with how the request ended.",
             &[id],
@@ -70,13 +70,18 @@ fn document_of() -> Value {
         ),
     );
     let page = api.answer::<routes::Page>();
-    add("/admin/v1/routes", api.shown("routes", "Every route with its health.", &[], &[(200, page)]));
-    add("/admin/v1/engine", api.shown("engine", "The local engine's state.", &[], &[(200, engine())]));
+    add("/admin/v1/routes", Api::shown("routes", "Every route with its health.", &[], &[(200, page)]));
+    add("/admin/v1/engine", Api::shown("engine", "The local engine's state.", &[], &[(200, engine())]));
     add(
         "/admin/v1/openapi.json",
-        api.shown("openapi", "This document.", &[], &[(200, fixed(&json!({"openapi": {"type": "string"}})))]),
+        Api::shown(
+            "openapi",
+            "This document.",
+            &[],
+            &[(200, fixed(&json!({"openapi": {"type": "string"}})))],
+        ),
     );
-    add("/admin/v1/reload", api.reload());
+    add("/admin/v1/reload", Api::reload());
     api.keys(&mut add);
     json!({
         "openapi": "3.1.0",
@@ -148,14 +153,14 @@ impl Api {
     }
 
     /// A page that anybody may see.
-    fn get(&self, id: &str, summary: &str, parameters: &[Value], answers: &[(u16, Answer)]) -> Value {
+    fn get(id: &str, summary: &str, parameters: &[Value], answers: &[(u16, Answer)]) -> Value {
         let mut get = operation(id, summary, parameters, answers);
         get["security"] = json!([]);
         json!({"get": get})
     }
 
     /// A page that needs the token where one is configured.
-    fn shown(&self, id: &str, summary: &str, parameters: &[Value], answers: &[(u16, Answer)]) -> Value {
+    fn shown(id: &str, summary: &str, parameters: &[Value], answers: &[(u16, Answer)]) -> Value {
         let refused = [(401, Answer::Error), (429, Answer::Error)];
         let answers = [answers, &refused].concat();
         let mut get = operation(id, summary, parameters, &answers);
@@ -163,7 +168,7 @@ impl Api {
         json!({"get": get})
     }
 
-    fn reload(&self) -> Value {
+    fn reload() -> Value {
         let answers = [
             (200, fixed(&json!({"generation": {"type": "integer", "minimum": 0}}))),
             (401, Answer::Error),

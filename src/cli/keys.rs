@@ -147,8 +147,10 @@ enum Error {
     Answered { status: u16, message: String },
     #[error("the gateway's answer is not what was asked for ({0}); is it of another version?")]
     Shape(serde_json::Error),
-    #[error("no ledger is kept here yet, so that nobody can say what a key has used")]
+    #[error("no ledger is kept here, so that nobody can say what a key has used")]
     NoLedger,
+    #[error("{0}")]
+    Ledger(String),
     #[error("cannot start: {0}")]
     Runtime(io::Error),
     #[error("cannot print: {0}")]
@@ -202,7 +204,7 @@ async fn act(args: &KeysArgs) -> Result<(), Error> {
             args.output.print(&made, |made| text::made(made, made.shown.overlaps_until), to)?;
         }
         Verb::Usage(NameArgs { name }) => {
-            let usage = desk.usage(name).await?;
+            let usage = desk.usage(name, now).await?;
             args.output.print(&usage, text::usage, to)?;
         }
     }

@@ -21,6 +21,7 @@ use crate::gateway::tasks::Tasks;
 use crate::gateway::tls::TlsReload;
 use crate::gateway::{Gateway, answer, auth, fleet, probes};
 use crate::relay::account::Books;
+use crate::store::keys::usage;
 use crate::store::ledger::{Durability, Ledger, LedgerOptions};
 use crate::store::{KeyStore, Shared, bank};
 use crate::telemetry::{AccessLog, Metrics};
@@ -128,7 +129,16 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
 
     let announced = (traffic.local_addr()?, admin_listener.local_addr()?);
     let own_token = own_token(&settings);
-    let running = Running { gateway, snapshots, engine, tls, tasks, settings: listener_settings, own_token };
+    let running = Running {
+        gateway,
+        snapshots,
+        engine,
+        tls,
+        tasks,
+        settings: listener_settings,
+        own_token,
+        ledger: settings.ledger.path.clone(),
+    };
     let stop = CancellationToken::new();
     let stop_admin = CancellationToken::new();
     let (traffic, admin) =
@@ -229,6 +239,7 @@ struct Running {
     tasks: Tasks,
     settings: ListenerSettings,
     own_token: Option<SecretString>,
+    ledger: PathBuf,
 }
 
 impl Running {
@@ -246,13 +257,14 @@ impl Running {
     fn admin(&self, listener: TcpListener, stop: CancellationToken) -> impl Future<Output = usize> + use<> {
         let engine = Arc::clone(&self.engine);
         let (of_reload, of_problem) = (self.reloader(), self.snapshots.clone());
+        let (ledger, clock) = (self.ledger.clone(), Arc::clone(&self.gateway.books.clock));
         let admin = Arc::new(Admin {
             gateway: Arc::clone(&self.gateway),
             engine: Arc::new(move || engine.view()),
             reload: Arc::new(of_reload),
             reload_problem: Arc::new(move || of_problem.problem()),
             own_token: self.own_token.clone(),
-            usage: None,
+            usage: Some(Arc::new(move |name| usage(&ledger, name, clock.now().wall))),
         });
         let service = move |request, from: ConnInfo| {
             let admin = Arc::clone(&admin);

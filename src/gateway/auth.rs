@@ -20,7 +20,7 @@ static TEAM_OF_NOBODY: LazyLock<Arc<str>> = LazyLock::new(|| "default".into());
 static NO_LIMITS: Limits = Limits { budgets: Vec::new(), rates: Vec::new(), places: Vec::new() };
 
 /// A caller, known or nobody.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Caller<'a> {
     /// The key.
     pub key: Option<&'a Arc<Key>>,
@@ -149,10 +149,10 @@ pub fn admit<'t>(
     })
 }
 
-/// Whoever has no key at all guesses at none.
+/// Whoever has no key, or has one that was good, guesses at none.
 fn counted(gateway: &Gateway, from: Option<IpAddr>, stranger: Stranger) -> Stranger {
     match (stranger, from) {
-        (Stranger::WrongKey | Stranger::Expired | Stranger::Revoked, Some(from)) => {
+        (Stranger::WrongKey, Some(from)) => {
             gateway.logins.failed(from).err().map_or(stranger, |wait| Stranger::TooMany { wait })
         }
         _ => stranger,

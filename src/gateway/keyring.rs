@@ -37,7 +37,7 @@ struct Parts {
 impl Keyring {
     /// The keys of `snapshot` and those that are read from `store` from now on.
     pub fn new(snapshot: &Snapshot, store: Option<KeyStore>) -> Self {
-        let known = match store.as_ref().map(|store| store.remembered()) {
+        let known = match store.as_ref().map(KeyStore::remembered) {
             None => Known::NoStore,
             Some(None) => Known::NotYet,
             Some(Some(stored)) => Known::Read(Arc::new(stored)),

@@ -112,14 +112,15 @@ impl Gateway {
             news: Arc::default(),
         };
         let room = usize::try_from(snapshot.settings.limits.in_flight_max).unwrap_or(Semaphore::MAX_PERMITS);
-        let live = ArcSwap::from_pointee(Live::new(Arc::clone(&snapshot), &lasting, &books));
+        let keys = Keyring::new(&snapshot, key_store);
+        let live = ArcSwap::from_pointee(Live::new(snapshot, &lasting, &books));
         Self {
             live,
             lasting,
             room: Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS))),
             draining: AtomicBool::new(false),
             ids: Ids::new(),
-            keys: Keyring::new(&snapshot, key_store),
+            keys,
             logins: Logins::new(Arc::clone(&books.clock)),
             treasury,
             answers: Arc::default(),

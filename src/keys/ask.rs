@@ -63,20 +63,20 @@ pub struct Ask {
     #[schemars(with = "Allowance")]
     pub budget: Option<Allowance>,
     /// Requests a minute.
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "u64", range(min = 1, max = 1000000000))]
+    #[serde(deserialize_with = "given_whole", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64", range(min = 1, max = 1_000_000_000))]
     pub rpm: Option<u64>,
     /// Tokens a minute.
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "given_whole", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64", range(min = 1, max = 1_000_000_000_000_u64))]
     pub tpm: Option<u64>,
     /// Requests at once.
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "u32", range(min = 1, max = 1000000))]
+    #[serde(deserialize_with = "given_whole", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u32", range(min = 1, max = 1_000_000))]
     pub concurrency: Option<u32>,
     /// How long it lives, in seconds; without, until it is revoked.
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "u64", range(min = 60, max = 316224000))]
+    #[serde(deserialize_with = "given_whole", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64", range(min = 60, max = 316_224_000))]
     pub expires_in_seconds: Option<u64>,
 }
 
@@ -85,7 +85,8 @@ pub struct Ask {
 #[serde(default, deny_unknown_fields)]
 pub struct Overlap {
     /// How long the old text counts beside the new one, in seconds.
-    #[schemars(range(max = 2592000))]
+    #[serde(deserialize_with = "whole")]
+    #[schemars(range(max = 2_592_000))]
     pub overlap_seconds: u64,
 }
 
@@ -173,9 +174,9 @@ fn expires(seconds: Option<u64>, now: Timestamp) -> Result<Option<Timestamp>, Fa
     now.checked_add(span).map(Some).map_err(|_| fault)
 }
 
-fn within<T: PartialOrd>(value: Option<T>, least: T, most: T, fault: Fault) -> Result<Option<T>, Fault> {
+fn within<T: Ord>(value: Option<T>, least: T, most: T, fault: Fault) -> Result<Option<T>, Fault> {
     match value {
-        Some(value) if !(least <= value && value <= most) => Err(fault),
+        Some(value) if !(least..=most).contains(&value) => Err(fault),
         value => Ok(value),
     }
 }
@@ -227,6 +228,20 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Opti
     T::deserialize(from).map(Some)
 }
 
+/// As [`given`], for a whole number.
+fn given_whole<'de, D: Deserializer<'de>, T: TryFrom<u64>>(from: D) -> Result<Option<T>, D::Error> {
+    let number = whole(from)?;
+    T::try_from(number).map(Some).map_err(|_| serde::de::Error::custom(format!("{number} is too large")))
+}
+
+/// A whole number, also where it is written as `20.0`, which is one to JSON Schema and to some languages.
+fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let number = serde_json::Number::deserialize(from)?;
+    let text = number.to_string();
+    let digits = text.strip_suffix(".0").unwrap_or(&text);
+    digits.parse().map_err(|_| serde::de::Error::custom(format!("{text} is not a whole number")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,6 +271,7 @@ mod tests {
         let long = record(&format!(r#"{{"team":"{}"}}"#, "t".repeat(64))).unwrap().name;
         assert!(names::is_name(&long), "{long}");
         assert_eq!(&*record("{}").unwrap().team, "default");
+        assert_eq!(record(r#"{"rpm":20.0}"#).unwrap().rpm, Some(20));
     }
 
     #[test]
@@ -276,6 +292,8 @@ mod tests {
             (r#"{"concurrency":0}"#, "concurrency"),
             (r#"{"expires_in_seconds":59}"#, "expires_in_seconds"),
             (r#"{"rpm":null}"#, "null"),
+            (r#"{"rpm":1.5}"#, "1.5"),
+            (r#"{"concurrency":4294967297}"#, "4294967297"),
             (r#"{"rpm":-1}"#, "-1"),
             (r#"{"key":"x"}"#, "unknown field"),
             (r#"{"rpm":1,"rpm":2}"#, "duplicate"),

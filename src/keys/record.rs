@@ -194,7 +194,7 @@ impl Record {
                 .rotated_from
                 .as_ref()
                 .map(|former| former.until)
-                .filter(|until| now < *until),
+                .filter(|until| now < *until && self.revoked.is_none()),
         }
     }
 
@@ -210,7 +210,6 @@ impl Record {
     /// Takes it away, the text from before a rotation included. Once is enough.
     pub fn revoke(&mut self, now: Timestamp) {
         self.revoked.get_or_insert(now);
-        self.rotated_from = None;
     }
 
     /// Gives it another text. The one that it has counts on for `overlap`; one from an earlier rotation no longer does.
@@ -353,7 +352,7 @@ mod tests {
         assert_eq!(record.rotated_from, None, "without overlap the old text ends at once");
         record.rotate(&first, &pepper, Duration::from_hours(1), noon);
         record.revoke(noon);
-        assert_eq!((record.state(noon), &record.rotated_from), (State::Revoked, &None));
+        assert_eq!((record.state(noon), record.shown(noon).overlaps_until), (State::Revoked, None));
         record.revoke(later);
         assert_eq!(record.revoked, Some(noon));
         assert!(!record.is_forgotten(later) && record.is_forgotten(at("2027-03-01T00:00:00Z")));

@@ -133,7 +133,8 @@ impl Pepper {
 
     /// Names this pepper without telling anything of it, so that keys and pepper that do not belong together are noticed.
     pub fn name(&self) -> String {
-        self.hash(b"tollway: which pepper is this").0[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+        let hash = self.hash(b"tollway: which pepper is this");
+        blake3::Hash::from_bytes(hash.0).to_hex()[..16].to_owned()
     }
 }
 

@@ -175,10 +175,11 @@ mod tests {
 
     #[test]
     fn keys_count_until_they_expire_are_rotated_or_revoked() {
-        let texts: Vec<KeyText> = (0..5).map(|n| KeyText::of(&[n; 32])).collect();
+        let texts: Vec<KeyText> = (0..6).map(|n| KeyText::of(&[n; 32])).collect();
         let mut rotated = record("rotated", &texts[1], Some(1000));
         rotated.rotate(&texts[2], &PEPPER, Duration::from_secs(100), at(0));
-        let mut revoked = record("revoked", &texts[3], None);
+        let mut revoked = record("revoked", &texts[5], None);
+        revoked.rotate(&texts[3], &PEPPER, Duration::from_secs(100), at(0));
         revoked.revoke(at(0));
         let table = table(vec![record("plain", &texts[0], Some(60)), rotated, revoked]);
         assert_eq!(
@@ -194,6 +195,7 @@ mod tests {
             ("rotated".into(), "Some(Expired)".into())
         );
         assert_eq!(word(&table, &texts[3], 0), "Some(Revoked)");
+        assert_eq!(word(&table, &texts[5], 0), "Some(Revoked)", "the text from before its rotation too");
         assert_eq!(word(&table, &texts[4], 0), "None");
         assert!(table.named("plain").is_some() && table.named("revoked").is_none() && table.len() == 2);
     }

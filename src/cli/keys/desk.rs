@@ -1,5 +1,7 @@
 //! Who does what `tollway keys` asks for: the store that the configuration names, or a running gateway.
 
+use std::path::Path;
+
 use http::Uri;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -9,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::cli::http_get::{self, query_escaped};
 use crate::config::{Location, Snapshot, Store, watch};
 use crate::keys::{Ask, KeyText, Made, Overlap, Record, Shown, Usage};
-use crate::store::KeyStore;
 use crate::store::keys::secret_file;
+use crate::store::{self, KeyStore};
 
 use super::{Error, Place, token_of, token_path};
 
@@ -86,14 +88,14 @@ impl Desk {
         }
     }
 
-    pub(super) async fn usage(&self, name: &str) -> Result<Usage, Error> {
+    pub(super) async fn usage(&self, name: &str, now: Timestamp) -> Result<Usage, Error> {
         match self {
-            Self::Here { store, .. } => {
+            Self::Here { store, snapshot } => {
                 let stored = store.read().await?;
                 if !stored.records.iter().any(|record| *record.name == *name) {
                     return Err(Error::Refused(crate::store::keys::Refusal::Missing(name.to_owned())));
                 }
-                used(name)
+                used(&snapshot.settings.ledger.path, name, now)
             }
             Self::There { .. } => self.ask("GET", &format!("/{}/usage", query_escaped(name)), None::<&()>),
         }
@@ -119,9 +121,12 @@ impl Desk {
     }
 }
 
-/// What a key has used, from the ledger on this machine: where one is kept it is read here, as `keys::usage::ReadUsage` says.
-fn used(_name: &str) -> Result<Usage, Error> {
-    Err(Error::NoLedger)
+/// What a key has used, from the ledger on this machine. Other replicas have theirs.
+fn used(ledger: &Path, name: &str, now: Timestamp) -> Result<Usage, Error> {
+    if !ledger.exists() {
+        return Err(Error::NoLedger);
+    }
+    store::keys::usage(ledger, name, now).map_err(Error::Ledger)
 }
 
 fn made((record, text): &(Record, KeyText), now: Timestamp) -> Made {

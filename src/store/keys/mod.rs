@@ -7,6 +7,7 @@
 mod file;
 mod redis;
 pub mod secret_file;
+mod usage;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::keys::{Ask, Fault, KeyText, Pepper, Record, Stored};
+
+pub use usage::usage;
 
 /// Most keys in a store, those that were revoked lately included.
 pub const KEYS_MAX: usize = 100_000;
