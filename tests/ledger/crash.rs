@@ -109,7 +109,7 @@ fn r27_killed_at_any_moment_nothing_acknowledged_is_lost() {
     for (id, last) in &known {
         let (outcome, amount) = there.get(id).unwrap_or_else(|| panic!("{id}, {last}, is gone"));
         let expected = match (*last, outcome.as_str()) {
-            ("settled", "ok") | ("held", "ok") => cost(*id),
+            ("settled" | "held", "ok") => cost(*id),
             ("held" | "lost", "lost") => HELD,
             other => panic!("{id}: {other:?}"),
         };

@@ -49,8 +49,9 @@ CREATE TABLE attempts (
     asked_ns INTEGER NOT NULL, outcome TEXT NOT NULL, checksum BLOB NOT NULL, PRIMARY KEY (seq, n)
 ) WITHOUT ROWID;
 CREATE TABLE holds (
-    id BLOB PRIMARY KEY, amount_nanos INTEGER NOT NULL, lines TEXT NOT NULL, context TEXT NOT NULL, checksum BLOB NOT NULL
-) WITHOUT ROWID;
+    seq INTEGER PRIMARY KEY, id BLOB NOT NULL, amount_nanos INTEGER NOT NULL, lines TEXT NOT NULL, context TEXT NOT NULL,
+    checksum BLOB NOT NULL
+);
 CREATE TABLE spent (
     id INTEGER PRIMARY KEY, budget TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, window_start INTEGER NOT NULL,
     window_end INTEGER NOT NULL, amount_nanos INTEGER NOT NULL, checksum BLOB NOT NULL

@@ -29,7 +29,7 @@ const IDLE: Duration = Duration::from_secs(1);
 /// A log of this length is copied into the file in any case.
 const LOG_BYTES_MAX: u64 = 16 << 20;
 /// How often old records are looked for.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// What the thread and the handles share.
 pub(super) struct Shared {
@@ -139,7 +139,9 @@ impl Writer {
         match self.transaction(&group) {
             Ok(written) => {
                 self.shared.written.fetch_add(written, Ordering::Relaxed);
-                group.into_iter().for_each(|op| answer(reply_of(op), Ok(())));
+                for op in group {
+                    answer(reply_of(op), Ok(()));
+                }
             }
             Err(error) => {
                 let error = self.failed(&error);
@@ -258,6 +260,8 @@ impl Writer {
     /// What has a transaction of its own.
     fn alone(&mut self, op: Op) {
         match op {
+            // Whoever waits for it is told that the ledger is closed.
+            Op::Run(_) if self.gave_up => {}
             Op::Run(closure) => {
                 let begun = self.connection.execute_batch("BEGIN IMMEDIATE");
                 let (ran, told) = closure(&self.connection);
