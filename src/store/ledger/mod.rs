@@ -1,7 +1,7 @@
 //! The ledger on one machine: an SQLite file with one writer. Holds are on the disk before anything is sent, records before
 //! an answer is over, and each record with the sums of the budgets it counts in.
 //!
-//! `queue` is what waits, `writer` the thread that writes it, `books` one transaction. `row` has the checksums, `verify` looks
+//! `queue` is what waits, `writer` the thread that writes it, `books` one transaction, `copier` a helper. `row` has the checksums, `verify` looks
 //! whether all still bear theirs, `wal` does so for SQLite's log, `repair` goes on without what does not. `read` is for those
 //! who only look, while a gateway writes.
 //!
@@ -10,6 +10,7 @@
 
 mod books;
 mod columns;
+mod copier;
 mod error;
 mod queue;
 pub mod read;
@@ -45,6 +46,7 @@ pub use verify::Verified;
 
 use books::{Books, Statements};
 use columns::HoldRow;
+use copier::Copier;
 use queue::{Op, Queue};
 use witness::Witness;
 use writer::{Shared, Writer};
@@ -176,6 +178,8 @@ impl Ledger {
             backlog: Vec::new(),
             gave_up: false,
             swept: None,
+            copier: Copier::start(path, durability)?,
+            asked_at: 0,
             witness,
             durability,
         };

@@ -83,6 +83,11 @@ pub(super) fn writing(path: &Path, durability: Durability, known: bool) -> Resul
         create(path)?;
     }
     wal::check(path)?;
+    connect(path, durability)
+}
+
+/// Opens a ledger that is there to be written.
+pub(super) fn connect(path: &Path, durability: Durability) -> Result<Connection, Error> {
     let failed = |error: rusqlite::Error| Error::of(&error, path);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
@@ -117,7 +122,7 @@ fn set_up(connection: &Connection, durability: Durability) -> rusqlite::Result<(
     connection.execute_batch(&format!(
         "PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 0; \
          PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON; \
-         PRAGMA foreign_keys = OFF; PRAGMA trusted_schema = OFF; DELETE FROM probe;"
+         PRAGMA foreign_keys = OFF; PRAGMA trusted_schema = OFF;"
     ))
 }
 
