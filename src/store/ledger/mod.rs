@@ -73,6 +73,9 @@ pub struct LedgerOptions {
     /// Whether holds of a process that died are charged in full at the opening. Otherwise they come back in
     /// `Recovered::unsettled`, still held, and each must be settled or released.
     pub charge_lost: bool,
+    /// With so many more bytes in SQLite's log it is copied into the file, beside the writer; at eight times as many the writer
+    /// stops for it.
+    pub log_bytes: u64,
     /// For retention alone.
     pub clock: Arc<dyn Clock>,
 }
@@ -84,6 +87,7 @@ impl Default for LedgerOptions {
             queue_max: 16_384,
             retention: None,
             charge_lost: true,
+            log_bytes: 16 << 20,
             clock: Arc::new(SystemClock::new()),
         }
     }
@@ -144,7 +148,7 @@ impl Ledger {
     /// Opens the ledger at `path`, or makes it; settles what a dead process left; starts the writer's thread. Blocks while it
     /// reads: a moment, for a file of any size.
     pub fn open(path: &Path, options: LedgerOptions) -> Result<(Self, Recovered), Error> {
-        let LedgerOptions { durability, queue_max, retention, charge_lost, clock } = options;
+        let LedgerOptions { durability, queue_max, retention, charge_lost, log_bytes, clock } = options;
         let witness = Witness::take(path)?;
         let connection = schema::writing(path, durability, witness.knows_of_one())?;
         verify::at_start(&connection, path)?;
@@ -180,6 +184,7 @@ impl Ledger {
             swept: None,
             copier: Copier::start(path, durability)?,
             asked_at: 0,
+            log_bytes,
             witness,
             durability,
         };

@@ -27,10 +27,9 @@ const BATCH_MAX: usize = 4096;
 const AGAIN: Duration = Duration::from_millis(100);
 /// Idle for so long, the log is copied into the file, so that little is left to lose or to read at the next start.
 const IDLE: Duration = Duration::from_secs(1);
-/// With so much more in the log it is copied into the file, beside the writer.
-const LOG_BYTES: u64 = 16 << 20;
-/// A log of this length is emptied in any case, for which the writer stops; little of it is left to copy by then.
-const LOG_BYTES_MAX: u64 = 128 << 20;
+/// A log so many times as long as one that is worth copying is emptied, for which the writer stops; little of it is left to
+/// copy by then.
+const EMPTIED_AT: u64 = 8;
 /// How often old records are looked for.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
@@ -75,6 +74,7 @@ pub(super) struct Writer {
     pub(super) copier: Copier,
     /// How long the log was when it was last to be copied.
     pub(super) asked_at: u64,
+    pub(super) log_bytes: u64,
     pub(super) witness: Witness,
     pub(super) durability: Durability,
 }
@@ -129,9 +129,9 @@ impl Writer {
         self.write(group);
         self.sweep_if_due();
         let log = self.log_bytes();
-        if log > LOG_BYTES_MAX {
+        if log > self.log_bytes.saturating_mul(EMPTIED_AT) {
             self.checkpoint();
-        } else if log < self.asked_at || log - self.asked_at > LOG_BYTES {
+        } else if log < self.asked_at || log - self.asked_at > self.log_bytes {
             self.asked_at = log;
             self.copier.ask();
         }
