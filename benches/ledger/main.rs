@@ -61,12 +61,12 @@ fn measure() -> Result<(), Error> {
         ("the same without holds", Durability::Process, false),
         ("the ledger, `power`", Durability::Power, true),
     ] {
-        let path = folder.path().join("ledger.db");
+        let path = folder.path().join("data/ledger.db");
         let took = ours(&path, requests, durability, held)?;
         let rate = per_second(requests, took);
         let (whole, part) = (rate / plain, rate % plain * 100 / plain);
         writeln!(out, "| {name} | {rate} | {whole}.{part:02} | {} | {} |", resident(), mebibytes(&path))?;
-        std::fs::remove_file(path)?;
+        std::fs::remove_dir_all(folder.path().join("data"))?;
     }
     Ok(())
 }

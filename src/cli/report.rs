@@ -80,17 +80,14 @@ fn expression(name: &str) -> Result<String, Error> {
         return Ok(format!("strftime('{format}', r.began_ns / 1000000000, 'unixepoch')"));
     }
     let tag = name.strip_prefix("tag:").filter(|tag| !tag.is_empty());
-    match tag.filter(|tag| tag.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))) {
-        Some(tag) => Ok(format!("coalesce(json_extract(r.tags, '$.\"{tag}\"'), '')")),
-        None => {
-            let known = OF_REQUESTS.into_iter().chain(OF_ATTEMPTS).chain(OF_TIME.map(|(word, _)| word));
-            let known: Vec<&str> = known.collect();
-            Err(Error::Usage(format!(
-                "nothing can be grouped by {name:?}; there are {} and tag:NAME",
-                known.join(", ")
-            )))
-        }
+    let is_plain = |tag: &&str| tag.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    if let Some(tag) = tag.filter(is_plain) {
+        return Ok(format!("coalesce(json_extract(r.tags, '$.\"{tag}\"'), '')"));
     }
+    let known: Vec<&str> =
+        OF_REQUESTS.into_iter().chain(OF_ATTEMPTS).chain(OF_TIME.map(|(word, _)| word)).collect();
+    let known = known.join(", ");
+    Err(Error::Usage(format!("nothing can be grouped by {name:?}; there are {known} and tag:NAME")))
 }
 
 fn query(by: &[String]) -> Result<String, Error> {

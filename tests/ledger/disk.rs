@@ -119,7 +119,7 @@ async fn old_records_go_and_balances_stay() {
     let path = file(&folder);
     let wall = "2023-11-20T00:00:00Z".parse().unwrap();
     let clock = std::sync::Arc::new(tollway::units::ManualClock::at(wall));
-    let retention = Some(Duration::from_secs(86_400 * 400));
+    let retention = Some(Duration::from_hours(400 * 24));
     let options = LedgerOptions { retention, clock: clock.clone(), ..LedgerOptions::default() };
     let (ledger, _) = Ledger::open(&path, options).unwrap();
     let count = 1_200;
@@ -138,7 +138,7 @@ async fn old_records_go_and_balances_stay() {
     ledger.sweep().await.unwrap();
     assert_eq!(requests().await, 1_200);
     // 410 days on, the month's window is not yet 400 days old, and its records are.
-    clock.advance(Duration::from_secs(86_400 * 400));
+    clock.advance(Duration::from_hours(400 * 24));
     for _ in 0..3 {
         ledger.sweep().await.unwrap();
     }
@@ -147,7 +147,7 @@ async fn old_records_go_and_balances_stay() {
     let (late, lines) = record(5_000, 7);
     ledger.settle(late, lines).await.unwrap();
     assert_eq!(ledger.spent(vec![line("search")]).await.unwrap(), [NanoUsd(12_007)]);
-    clock.advance(Duration::from_secs(86_400 * 30));
+    clock.advance(Duration::from_hours(30 * 24));
     for _ in 0..3 {
         ledger.sweep().await.unwrap();
     }

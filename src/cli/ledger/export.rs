@@ -48,7 +48,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<ExitCode, Error> {
 
 enum Sink<W: Write> {
     Jsonl(W),
-    Rows(csv::Writer<W>, fn(&RequestRecord) -> Vec<Vec<String>>),
+    Rows(Box<csv::Writer<W>>, fn(&RequestRecord) -> Vec<Vec<String>>),
 }
 
 impl<W: Write> Sink<W> {
@@ -56,7 +56,7 @@ impl<W: Write> Sink<W> {
         let csv = |columns: &[&str], rows, to| -> io::Result<Self> {
             let mut writer = csv::Writer::from_writer(to);
             writer.write_record(columns).map_err(io::Error::from)?;
-            Ok(Self::Rows(writer, rows))
+            Ok(Self::Rows(Box::new(writer), rows))
         };
         match format {
             Format::Jsonl => Ok(Self::Jsonl(to)),

@@ -22,7 +22,7 @@ use crate::config::snapshot::{
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 /// A year and a month: last year's bill can be compared with this year's.
-const RETENTION: Duration = Duration::from_secs(400 * 86_400);
+const RETENTION: Duration = Duration::from_hours(400 * 24);
 const PROFILES: [&str; 7] = ["auto", "embedded", "off", "h200-vllm", "h200-sglang", "ascend-vllm", "none"];
 
 pub(super) fn compile(

@@ -21,11 +21,13 @@ const BALANCES_MAX: usize = 100_000;
 /// What the writer knows by heart of what is in the file.
 pub(super) struct Books {
     pub(super) totals: Totals,
-    /// Holds in the file, with their checksums.
-    live: HashMap<HoldId, Digest>,
+    /// Holds in the file, with their checksums and places. In the order in which they came, unlike in that of their random
+    /// ids, they fill few pages and leave whole ones behind.
+    live: HashMap<HoldId, (Digest, i64)>,
     balances: HashMap<Name, Balance>,
     touched: Vec<Name>,
     next_seq: i64,
+    next_hold: i64,
     next_line: i64,
     canonical: Canonical,
 }
@@ -64,10 +66,10 @@ impl<'c> Statements<'c> {
             attempt: connection
                 .prepare_cached(&format!("INSERT INTO attempts ({ATTEMPT}) VALUES ({})", places(ATTEMPT)))?,
             hold: connection.prepare_cached(
-                "INSERT INTO holds VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET amount_nanos = excluded.amount_nanos, \
+                "INSERT INTO holds VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (seq) DO UPDATE SET amount_nanos = excluded.amount_nanos, \
                  lines = excluded.lines, context = excluded.context, checksum = excluded.checksum",
             )?,
-            unhold: connection.prepare_cached("DELETE FROM holds WHERE id = ?")?,
+            unhold: connection.prepare_cached("DELETE FROM holds WHERE seq = ?")?,
             balance: connection.prepare_cached(
                 "INSERT INTO spent VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET \
                  amount_nanos = excluded.amount_nanos, checksum = excluded.checksum",
@@ -92,8 +94,8 @@ impl Books {
         let totals =
             totals.ok_or_else(|| Error::damaged(path, "its first row does not bear its checksum"))?;
         let mut live = HashMap::new();
-        super::verify::holds(connection, path, &totals, |entry, digest| {
-            live.insert(entry.id, digest);
+        super::verify::holds(connection, path, &totals, |entry, digest, place| {
+            live.insert(entry.id, (digest, place));
             found(entry);
         })?;
         let next = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(failed);
@@ -103,6 +105,7 @@ impl Books {
             balances: HashMap::new(),
             touched: Vec::new(),
             next_seq: next("SELECT coalesce(max(seq), 0) + 1 FROM requests")?,
+            next_hold: next("SELECT coalesce(max(seq), 0) + 1 FROM holds")?,
             next_line: next("SELECT coalesce(max(id), 0) + 1 FROM spent")?,
             canonical: Canonical::default(),
         })
@@ -119,20 +122,25 @@ impl Books {
     }
 
     pub(super) fn hold(&mut self, to: &mut Statements<'_>, hold: &HoldRow) -> rusqlite::Result<()> {
+        let old = self.live.get(&hold.id).copied();
+        let place = old.map_or(self.next_hold, |(_, place)| place);
         self.canonical.begin(HOLDS, &[]);
-        let mut row = Writing::new(&mut to.hold, &mut self.canonical, 1);
+        to.hold.raw_bind_parameter(1, place)?;
+        let mut row = Writing::new(&mut to.hold, &mut self.canonical, 2);
         hold.write(&mut row)?;
         let (digest, _) = row.write()?;
-        if let Some(old) = self.live.insert(hold.id, digest) {
-            self.totals.holds.take(old);
+        self.live.insert(hold.id, (digest, place));
+        match old {
+            Some((old, _)) => self.totals.holds.take(old),
+            None => self.next_hold += 1,
         }
         self.totals.holds.add(digest);
         Ok(())
     }
 
     pub(super) fn release(&mut self, to: &mut Statements<'_>, hold: HoldId) -> rusqlite::Result<()> {
-        if let Some(digest) = self.live.remove(&hold) {
-            to.unhold.execute([&hold.0.to_be_bytes()[..]])?;
+        if let Some((digest, place)) = self.live.remove(&hold) {
+            to.unhold.execute([place])?;
             self.totals.holds.take(digest);
         }
         Ok(())

@@ -201,14 +201,14 @@ impl HoldRow {
         row.text(&self.context)
     }
 
-    /// From `id, amount_nanos, lines, context`; `None` where they make no sense.
+    /// From `seq, id, amount_nanos, lines, context`; `None` where they make no sense.
     pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Option<HoldEntry>> {
-        let lines: Option<Vec<Flat<'_>>> = serde_json::from_str(row.get_ref(2)?.as_str()?).ok();
-        let kept: Option<Kept> = serde_json::from_str(row.get_ref(3)?.as_str()?).ok();
+        let lines: Option<Vec<Flat<'_>>> = serde_json::from_str(row.get_ref(3)?.as_str()?).ok();
+        let kept: Option<Kept> = serde_json::from_str(row.get_ref(4)?.as_str()?).ok();
         let (Some(lines), Some(kept)) = (lines, kept) else { return Ok(None) };
         let Some(lines) = lines.iter().map(line).collect() else { return Ok(None) };
-        let id = HoldId(u128::from_be_bytes(row.get(0)?));
-        Ok(Some(HoldEntry { id, amount: NanoUsd(row.get(1)?), lines, context: kept.context() }))
+        let id = HoldId(u128::from_be_bytes(row.get(1)?));
+        Ok(Some(HoldEntry { id, amount: NanoUsd(row.get(2)?), lines, context: kept.context() }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The ledger on one machine: an SQLite file with one writer. Holds are on the disk before anything is sent, records before
 //! an answer is over, and each record with the sums of the budgets it counts in.
 //!
-//! `queue` is what waits, `writer` the thread that writes it, `books` one transaction. `row` has the checksums, `verify` looks
+//! `queue` is what waits, `writer` the thread that writes it, `books` one transaction, `copier` a helper. `row` has the checksums, `verify` looks
 //! whether all still bear theirs, `wal` does so for SQLite's log, `repair` goes on without what does not. `read` is for those
 //! who only look, while a gateway writes.
 //!
@@ -10,6 +10,7 @@
 
 mod books;
 mod columns;
+mod copier;
 mod error;
 mod queue;
 pub mod read;
@@ -45,6 +46,7 @@ pub use verify::Verified;
 
 use books::{Books, Statements};
 use columns::HoldRow;
+use copier::Copier;
 use queue::{Op, Queue};
 use witness::Witness;
 use writer::{Shared, Writer};
@@ -71,6 +73,9 @@ pub struct LedgerOptions {
     /// Whether holds of a process that died are charged in full at the opening. Otherwise they come back in
     /// `Recovered::unsettled`, still held, and each must be settled or released.
     pub charge_lost: bool,
+    /// With so many more bytes in SQLite's log it is copied into the file, beside the writer; at eight times as many the writer
+    /// stops for it.
+    pub log_bytes: u64,
     /// For retention alone.
     pub clock: Arc<dyn Clock>,
 }
@@ -82,6 +87,7 @@ impl Default for LedgerOptions {
             queue_max: 16_384,
             retention: None,
             charge_lost: true,
+            log_bytes: 16 << 20,
             clock: Arc::new(SystemClock::new()),
         }
     }
@@ -142,7 +148,7 @@ impl Ledger {
     /// Opens the ledger at `path`, or makes it; settles what a dead process left; starts the writer's thread. Blocks while it
     /// reads: a moment, for a file of any size.
     pub fn open(path: &Path, options: LedgerOptions) -> Result<(Self, Recovered), Error> {
-        let LedgerOptions { durability, queue_max, retention, charge_lost, clock } = options;
+        let LedgerOptions { durability, queue_max, retention, charge_lost, log_bytes, clock } = options;
         let witness = Witness::take(path)?;
         let connection = schema::writing(path, durability, witness.knows_of_one())?;
         verify::at_start(&connection, path)?;
@@ -176,6 +182,9 @@ impl Ledger {
             backlog: Vec::new(),
             gave_up: false,
             swept: None,
+            copier: Copier::start(path, durability)?,
+            asked_at: 0,
+            log_bytes,
             witness,
             durability,
         };

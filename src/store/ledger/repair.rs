@@ -133,8 +133,8 @@ impl Moving<'_> {
             Ok(true)
         })?;
         self.drop_orphans(&mut totals)?;
-        let sql = "SELECT id, amount_nanos, lines, context, checksum FROM holds";
-        self.table(sql, "id", ("holds", HOLDS, 0, 5), None, |_, digest| {
+        let sql = "SELECT seq, id, amount_nanos, lines, context, checksum FROM holds";
+        self.table(sql, "seq", ("holds", HOLDS, 1, 6), None, |_, digest| {
             totals.holds.add(digest);
             Ok(true)
         })?;
@@ -204,7 +204,7 @@ impl Moving<'_> {
                 let known =
                     insert.execute(rusqlite::params_from_iter(values.iter())).is_ok_and(|new| new == 0);
                 if !known && !take(row, digest)? {
-                    let key = if name == "holds" { "id" } else { key.trim_start_matches("a.") };
+                    let key = key.trim_start_matches("a.");
                     self.to.execute(&format!("DELETE FROM {name} WHERE {key} = ?"), [&values[0]])?;
                 }
             };

@@ -49,8 +49,9 @@ CREATE TABLE attempts (
     asked_ns INTEGER NOT NULL, outcome TEXT NOT NULL, checksum BLOB NOT NULL, PRIMARY KEY (seq, n)
 ) WITHOUT ROWID;
 CREATE TABLE holds (
-    id BLOB PRIMARY KEY, amount_nanos INTEGER NOT NULL, lines TEXT NOT NULL, context TEXT NOT NULL, checksum BLOB NOT NULL
-) WITHOUT ROWID;
+    seq INTEGER PRIMARY KEY, id BLOB NOT NULL, amount_nanos INTEGER NOT NULL, lines TEXT NOT NULL, context TEXT NOT NULL,
+    checksum BLOB NOT NULL
+);
 CREATE TABLE spent (
     id INTEGER PRIMARY KEY, budget TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, window_start INTEGER NOT NULL,
     window_end INTEGER NOT NULL, amount_nanos INTEGER NOT NULL, checksum BLOB NOT NULL
@@ -82,6 +83,11 @@ pub(super) fn writing(path: &Path, durability: Durability, known: bool) -> Resul
         create(path)?;
     }
     wal::check(path)?;
+    connect(path, durability)
+}
+
+/// Opens a ledger that is there to be written.
+pub(super) fn connect(path: &Path, durability: Durability) -> Result<Connection, Error> {
     let failed = |error: rusqlite::Error| Error::of(&error, path);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
@@ -116,7 +122,7 @@ fn set_up(connection: &Connection, durability: Durability) -> rusqlite::Result<(
     connection.execute_batch(&format!(
         "PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 0; \
          PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON; \
-         PRAGMA foreign_keys = OFF; PRAGMA trusted_schema = OFF; DELETE FROM probe;"
+         PRAGMA foreign_keys = OFF; PRAGMA trusted_schema = OFF;"
     ))
 }
 

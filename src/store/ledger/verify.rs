@@ -16,6 +16,7 @@ use super::error::Error;
 use super::row::{Canonical, Digest, Total, checked};
 use super::schema::{ATTEMPTS, HOLDS, REQUESTS, SPENT, beside};
 use super::totals::Totals;
+use super::witness::Witness;
 
 /// Files up to this size are verified whole at every start, in well under a second.
 const WHOLE_BYTES_MAX: u64 = 16 << 20;
@@ -41,7 +42,18 @@ pub struct Verified {
 
 /// Verifies the ledger at `path`, which a gateway may be writing.
 pub fn file(path: &Path) -> Result<Verified, Error> {
+    if !path.is_file() {
+        return Err(Error::Absent(path.to_owned()));
+    }
+    // What only a start would look at, where no gateway has it.
+    let witness = Witness::take(path).ok();
+    if witness.is_some() {
+        super::wal::check(path)?;
+    }
     let connection = super::schema::reading(path)?;
+    if let Some(witness) = witness {
+        witness.compare(path, totals(&connection, path)?.commits)?;
+    }
     // All of it as it is at one moment.
     connection.execute_batch("BEGIN").map_err(|error| misread(&error, path))?;
     whole(&connection, path)
@@ -66,7 +78,7 @@ pub(super) fn at_start(connection: &Connection, path: &Path) -> Result<(), Error
     for table in ["ledger", "holds", "spent"] {
         structure(connection, path, &format!("PRAGMA integrity_check({table})"))?;
     }
-    holds(connection, path, &totals, |_, _| ())?;
+    holds(connection, path, &totals, |_, _, _| ())?;
     balances(connection, path, &totals, |_| ())?;
     let newest = connection
         .query_row("SELECT coalesce(max(seq), 0) FROM requests", [], |row| row.get::<_, i64>(0))
@@ -80,7 +92,7 @@ pub(super) fn at_start(connection: &Connection, path: &Path) -> Result<(), Error
 pub(super) fn whole(connection: &Connection, path: &Path) -> Result<Verified, Error> {
     structure(connection, path, "PRAGMA integrity_check")?;
     let totals = totals(connection, path)?;
-    holds(connection, path, &totals, |_, _| ())?;
+    holds(connection, path, &totals, |_, _, _| ())?;
     let mut charged: HashMap<i64, i64> = HashMap::new();
     let mut amount = 0_i64;
     let found = requests(connection, path, i64::MIN, |nanos, lines| {
@@ -152,24 +164,24 @@ fn structure(connection: &Connection, path: &Path, pragma: &str) -> Result<(), E
     if said == "ok" { Ok(()) } else { Err(Error::damaged(path, said)) }
 }
 
-/// Holds, each given to `found`.
+/// Holds, each given to `found` with its checksum and its place.
 pub(super) fn holds(
     connection: &Connection,
     path: &Path,
     totals: &Totals,
-    mut found: impl FnMut(HoldEntry, Digest),
+    mut found: impl FnMut(HoldEntry, Digest, i64),
 ) -> Result<(), Error> {
     let (mut total, mut unread) = (Total::default(), 0);
     each(
         connection,
         path,
-        "SELECT id, amount_nanos, lines, context, checksum FROM holds",
-        (HOLDS, "holds", 0, 5),
+        "SELECT seq, id, amount_nanos, lines, context, checksum FROM holds ORDER BY seq",
+        (HOLDS, "holds", 1, 6),
         None,
         |row, digest| {
             total.add(digest);
             match HoldRow::read(row)? {
-                Some(entry) => found(entry, digest),
+                Some(entry) => found(entry, digest, row.get(0)?),
                 None => unread += 1,
             }
             Ok(())

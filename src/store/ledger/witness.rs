@@ -5,12 +5,16 @@ use std::fs::{File, TryLockError};
 use std::io::Read;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use super::error::Error;
 use super::{Durability, schema};
 
 /// Number, run of the machine, durability, checksum.
 const LENGTH: usize = 8 + 16 + 1 + 7;
+
+/// How often the lock is asked for, ten milliseconds apart.
+const TRIES: u32 = 20;
 
 /// The right to write a ledger, until it is dropped.
 #[derive(Debug)]
@@ -38,10 +42,15 @@ impl Witness {
         }
         let options = File::options().create(true).truncate(false).read(true).write(true).open(&name);
         let mut file = options.map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::Held(path.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        // A lock that was just given up may be held a moment longer, by a child that has not begun its own program yet.
+        let mut tries = TRIES;
+        while let Err(error) = file.try_lock() {
+            match error {
+                TryLockError::WouldBlock if tries == 0 => return Err(Error::Held(path.to_owned())),
+                TryLockError::WouldBlock => tries -= 1,
+                TryLockError::Error(error) => return Err(failed(error)),
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
         let boot = boot();
         let mut bytes = Vec::with_capacity(LENGTH);

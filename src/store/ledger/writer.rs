@@ -15,6 +15,7 @@ use rusqlite::Connection;
 use crate::units::{Clock, Mono};
 
 use super::books::{Books, Statements};
+use super::copier::Copier;
 use super::error::{Error, is_failed_sync};
 use super::queue::{Op, Queue, Reply};
 use super::witness::Witness;
@@ -26,10 +27,11 @@ const BATCH_MAX: usize = 4096;
 const AGAIN: Duration = Duration::from_millis(100);
 /// Idle for so long, the log is copied into the file, so that little is left to lose or to read at the next start.
 const IDLE: Duration = Duration::from_secs(1);
-/// A log of this length is copied into the file in any case.
-const LOG_BYTES_MAX: u64 = 16 << 20;
+/// A log so many times as long as one that is worth copying is emptied, for which the writer stops; little of it is left to
+/// copy by then.
+const EMPTIED_AT: u64 = 8;
 /// How often old records are looked for.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// What the thread and the handles share.
 pub(super) struct Shared {
@@ -69,6 +71,10 @@ pub(super) struct Writer {
     /// Whether no more is tried.
     pub(super) gave_up: bool,
     pub(super) swept: Option<Mono>,
+    pub(super) copier: Copier,
+    /// How long the log was when it was last to be copied.
+    pub(super) asked_at: u64,
+    pub(super) log_bytes: u64,
     pub(super) witness: Witness,
     pub(super) durability: Durability,
 }
@@ -122,8 +128,16 @@ impl Writer {
         }
         self.write(group);
         self.sweep_if_due();
-        if self.log_bytes() > LOG_BYTES_MAX {
+        let log = self.log_bytes();
+        if log > self.log_bytes.saturating_mul(EMPTIED_AT) {
             self.checkpoint();
+        } else if log < self.asked_at || log - self.asked_at > self.log_bytes {
+            self.asked_at = log;
+            self.copier.ask();
+        }
+        if self.copier.failed() {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC);
+            self.failed(&rusqlite::Error::SqliteFailure(code, None));
         }
     }
 
@@ -139,7 +153,9 @@ impl Writer {
         match self.transaction(&group) {
             Ok(written) => {
                 self.shared.written.fetch_add(written, Ordering::Relaxed);
-                group.into_iter().for_each(|op| answer(reply_of(op), Ok(())));
+                for op in group {
+                    answer(reply_of(op), Ok(()));
+                }
             }
             Err(error) => {
                 let error = self.failed(&error);
@@ -258,6 +274,8 @@ impl Writer {
     /// What has a transaction of its own.
     fn alone(&mut self, op: Op) {
         match op {
+            // Whoever waits for it is told that the ledger is closed.
+            Op::Run(_) if self.gave_up => {}
             Op::Run(closure) => {
                 let begun = self.connection.execute_batch("BEGIN IMMEDIATE");
                 let (ran, told) = closure(&self.connection);
@@ -343,8 +361,10 @@ impl Writer {
             Err(error) if is_failed_sync(&error) => {
                 self.failed(&error);
             }
+            // The copier is at it.
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {}
             Err(error) => tracing::warn!(%error, "the ledger's log was not copied into its file"),
-            Ok(_) => {}
+            Ok(_) => self.asked_at = 0,
         }
     }
 }
