@@ -67,6 +67,11 @@ impl Held {
         Some(held)
     }
 
+    /// It counts for nothing that Redis keeps.
+    pub(super) fn is_free(&self) -> bool {
+        self.stakes.is_empty() && self.places.is_empty() && self.tokens.is_empty()
+    }
+
     pub(super) fn lines(&self) -> Vec<Line> {
         self.stakes.iter().filter_map(|stake| Some(keys::parse_balance(&stake.key)?.0)).collect()
     }
@@ -209,7 +214,10 @@ impl Account {
         let more = |asked: u64| signed(tokens).saturating_sub(signed(asked));
         let rates = held.tokens.iter().map(|(key, minute, asked)| (Arc::clone(key), *minute, more(*asked)));
         let rates = rates.filter(|(.., more)| *more != 0).collect();
-        self.changes.push(Change::of(id, None, &held, rates));
+        // What counts for nothing was never told.
+        if !held.is_free() {
+            self.changes.push(Change::of(id, None, &held, rates));
+        }
         settled
     }
 

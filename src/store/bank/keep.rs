@@ -47,6 +47,7 @@ pub async fn run(bank: Arc<Bank>, inherited: mpsc::Sender<InheritedHold>, stop: 
         inherited,
         outbox: VecDeque::new(),
         failures: 0,
+        lamented: false,
         first: true,
         beat_at: None,
         looked_at: None,
@@ -67,6 +68,8 @@ struct Keeper<'a> {
     inherited: mpsc::Sender<InheritedHold>,
     outbox: VecDeque<InheritedHold>,
     failures: u32,
+    /// That Redis is away was logged.
+    lamented: bool,
     /// It has never joined in this life.
     first: bool,
     beat_at: Option<Mono>,
@@ -108,16 +111,22 @@ impl Keeper<'_> {
         }
     }
 
-    fn failed(&mut self, error: Error) -> Wait {
-        if self.failures == 0 {
-            let doing = match self.bank.options.on_loss {
-                OnStoreLoss::Refuse => "requests with a hard budget are refused until it does",
-                OnStoreLoss::LocalShare => "this replica spends on from the slices that it has leased",
-                OnStoreLoss::Allow => "requests are admitted without it, and counted when it does",
-            };
-            let (why, advice) = (error.word(), error.advice());
-            tracing::warn!(%error, why, advice, "Redis does not keep budgets: {doing}");
+    /// Logs that Redis is away, once until it is back.
+    fn lament(&mut self, error: &Error) {
+        if std::mem::replace(&mut self.lamented, true) {
+            return;
         }
+        let doing = match self.bank.options.on_loss {
+            OnStoreLoss::Refuse => "requests with a hard budget are refused until it does",
+            OnStoreLoss::LocalShare => "this replica spends on from the slices that it has leased",
+            OnStoreLoss::Allow => "requests are admitted without it, and counted when it does",
+        };
+        let (why, advice) = (error.word(), error.advice());
+        tracing::warn!(%error, why, advice, "Redis does not keep budgets: {doing}");
+    }
+
+    fn failed(&mut self, error: Error) -> Wait {
+        self.lament(&error);
         let wait = (WAIT_FIRST * 2_u32.saturating_pow(self.failures.min(8))).min(WAIT_LONGEST);
         self.failures = self.failures.saturating_add(1);
         let joined = self.bank.inner().joined;
@@ -126,6 +135,10 @@ impl Keeper<'_> {
     }
 
     async fn dial(&mut self) -> Result<(), Error> {
+        let lost = self.bank.inner().lost.clone();
+        if let Some(error) = lost {
+            self.lament(&error);
+        }
         let link = Link::open(&self.bank.client).await?;
         let mut inner = self.bank.inner();
         inner.link = Some(link);
@@ -138,7 +151,8 @@ impl Keeper<'_> {
         self.first = false;
         self.take_in(handed);
         if self.bank.inner().state == State::Open {
-            if std::mem::take(&mut self.failures) > 0 {
+            self.failures = 0;
+            if std::mem::take(&mut self.lamented) {
                 tracing::info!("Redis keeps budgets again");
             }
             self.beat_at = None;
@@ -236,7 +250,7 @@ impl Bank {
             }
             (link, inner.joined, keys, arguments, slices)
         };
-        let answer = link.call::<Answer>(Script::Beat, &keys, &arguments, ANSWER_MAX).await;
+        let answer = link.call::<Answer>(Script::Beat, &keys, &arguments, self.options.patience).await;
         let Some(answer) = self.heard(answer, joined, now) else { return Vec::new() };
         let mut inner = self.inner();
         if inner.joined != joined || answer.word != "ok" {

@@ -30,10 +30,17 @@ impl Script {
     const ALL: [Self; 7] =
         [Self::Admit, Self::Settle, Self::Grow, Self::Beat, Self::Join, Self::Inherit, Self::Reclaim];
 
-    const fn text(self) -> &'static str {
+    /// The whole text.
+    fn text(self) -> String {
+        const PRELUDE: &str = include_str!("lua/prelude.lua");
+        let clock = if cfg!(test) { include_str!("lua/test_clock.lua") } else { "" };
+        [PRELUDE, clock, self.own()].concat()
+    }
+
+    const fn own(self) -> &'static str {
         macro_rules! script {
             ($name:literal) => {
-                concat!(include_str!("lua/prelude.lua"), include_str!(concat!("lua/", $name, ".lua")))
+                include_str!(concat!("lua/", $name, ".lua"))
             };
         }
         match self {
@@ -171,7 +178,7 @@ impl Link {
                     answer => return answer,
                 }
             }
-            self.ask(&command("EVAL", script.text())).await
+            self.ask(&command("EVAL", &script.text())).await
         };
         tokio::time::timeout(limit, calling).await.unwrap_or(Err(Error::Timeout))
     }

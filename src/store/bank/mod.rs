@@ -71,6 +71,8 @@ pub struct Options {
     pub beat: Duration,
     /// How long a new epoch waits for all replicas' word: two beats at least.
     pub opens: Duration,
+    /// The longest that a request waits for an answer of Redis.
+    pub patience: Duration,
     /// Without Redis.
     pub on_loss: OnStoreLoss,
     /// A slice is this part of a budget's limit, or a quarter of what is left if that is less.
@@ -88,6 +90,7 @@ impl Options {
             lease: Duration::from_secs(30),
             beat: Duration::from_secs(1),
             opens: Duration::from_secs(3),
+            patience: ANSWER_MAX,
             on_loss: OnStoreLoss::default(),
             share: 20,
             share_lasts: Duration::from_secs(600),
@@ -179,6 +182,11 @@ impl Bank {
     ///
     /// Cancel safety: dropped, whatever was held is given back.
     pub async fn admit(&self, demand: &Demand, now: Now) -> Result<Standing, Refusal> {
+        if demand.budgets.is_empty() && demand.rates.is_empty() && demand.places.is_empty() {
+            let nothing = Ask::new(demand, 0);
+            self.inner().account.hold(demand, &nothing, &[], Some(0));
+            return Ok(Standing::default());
+        }
         let mut waited = false;
         // The second time with windows by the store's clock, or after a join.
         for _ in 0..3 {
@@ -191,7 +199,7 @@ impl Bank {
                 },
                 State::Joining if !waited => {
                     waited = true;
-                    let _ = tokio::time::timeout(ANSWER_MAX, turned).await;
+                    let _ = tokio::time::timeout(self.options.patience, turned).await;
                 }
                 _ => break,
             }
@@ -209,7 +217,7 @@ impl Bank {
         let ask = Ask::new(demand, at);
         let (keys, arguments) = (ask.keys(self.first_keys()), ask.arguments(head, demand));
         let unheard = Unheard { bank: self, demand, ask: Some(&ask), joined };
-        let answer = link.call::<Answer>(Script::Admit, &keys, &arguments, ANSWER_MAX).await;
+        let answer = link.call::<Answer>(Script::Admit, &keys, &arguments, self.options.patience).await;
         unheard.heard();
         let answer = self.heard(answer, joined, now)?;
         if answer.word == "clock" {
@@ -274,7 +282,7 @@ impl Bank {
             let hard = u8::from(budget.hard).to_string();
             arguments.extend([budget.limit.0.to_string(), hard, (keys.len() - before).to_string()]);
         }
-        let answer = link.call::<Answer>(Script::Grow, &keys, &arguments, ANSWER_MAX).await;
+        let answer = link.call::<Answer>(Script::Grow, &keys, &arguments, self.options.patience).await;
         let answer = self.heard(answer, joined, now)?;
         let mut inner = self.inner();
         if answer.word != "ok" || inner.joined != joined {

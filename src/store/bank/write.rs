@@ -10,13 +10,14 @@ use crate::budget::HoldId;
 use super::account::{Balance, Change, Held};
 use super::ask::{Answer, hold_id, hold_name};
 use super::keys;
-use super::link::{ANSWER_MAX, Error, Link, Script};
+use super::link::{Error, Link, Script};
 use super::{Bank, State};
 
 /// Changes that are told at once.
 const CHANGES_MAX: usize = 128;
-/// Longest wait while all is written anew: no request waits for that.
+/// Longest wait while all is written anew, and more for each thing that is: no request waits for that.
 const JOIN_MAX: Duration = Duration::from_secs(1);
+const JOIN_EACH: Duration = Duration::from_micros(100);
 
 impl Bank {
     /// Tells what has changed; returns whether there is more.
@@ -59,7 +60,7 @@ impl Bank {
             }
             (link, inner.joined, keys, arguments, totals)
         };
-        let answer = link.call::<Answer>(Script::Settle, &keys, &arguments, ANSWER_MAX).await;
+        let answer = link.call::<Answer>(Script::Settle, &keys, &arguments, self.options.patience).await;
         let Some(answer) = self.heard(answer, joined, self.clock.now()) else { return false };
         let mut inner = self.inner();
         let levels = answer.numbers.get(2..).unwrap_or_default().as_chunks::<2>().0;
@@ -111,7 +112,9 @@ impl Bank {
             (keys, arguments, Written { handed, ..written })
         };
         let asked = self.clock.now();
-        let answer = link.call::<Answer>(Script::Join, &keys, &arguments, JOIN_MAX).await?;
+        let things = u32::try_from(keys.len() + written.holds.len()).unwrap_or(u32::MAX);
+        let limit = JOIN_MAX + JOIN_EACH.saturating_mul(things);
+        let answer = link.call::<Answer>(Script::Join, &keys, &arguments, limit).await?;
         let ("ok", [now, sequence, epoch, opens]) = (&*answer.word, &answer.numbers[..]) else {
             return Err(Error::Odd);
         };

@@ -101,7 +101,7 @@ for _, write in ipairs(writes) do
     end
     redis.call('EXPIREAT', key, write[3])
   elseif kind == 'r' then
-    redis.call('SET', key, string.format('%.3f', write[3]), 'PX', int(math.max(write[3] - now, 0) / 1000 + 1000))
+    redis.call('SET', key, string.format('%.3f', write[3]), 'PX', int(math.max(write[3] - now, 0) / 1000 + 10000))
   else
     redis.call('HINCRBY', key, me, 1)
     redis.call('EXPIRE', key, 86400)
