@@ -16,12 +16,12 @@ use super::keys;
 #[derive(Debug, Clone)]
 pub(super) struct Stake {
     pub(super) key: Arc<str>,
-    /// The budget, and all balances that count for its limit; none for what was inherited.
-    pub(super) budget: Option<(Arc<Budget>, Vec<Arc<str>>)>,
+    /// The budget; none for what was inherited.
+    pub(super) budget: Option<Arc<Budget>>,
 }
 
 /// A hold that is open.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Held {
     pub(super) amount: i64,
     pub(super) stakes: Vec<Stake>,
@@ -31,6 +31,8 @@ pub(super) struct Held {
     /// It was admitted without Redis, which does not know of it.
     pub(super) alone: bool,
     pub(super) inherited: bool,
+    /// It counts for nothing that Redis keeps, which was never told of it.
+    pub(super) free: bool,
 }
 
 impl Held {
@@ -53,9 +55,7 @@ impl Held {
     pub(super) fn read(record: &str) -> Option<Self> {
         let mut lines = record.lines();
         let amount = lines.next()?.parse().ok()?;
-        let none = Vec::new();
-        let mut held =
-            Self { amount, stakes: Vec::new(), places: none, tokens: Vec::new(), alone: false, inherited: false };
+        let mut held = Self { amount, ..Self::default() };
         for line in lines {
             match line.split_at_checked(1)? {
                 ("i", _) => held.inherited = true,
@@ -65,11 +65,6 @@ impl Held {
             }
         }
         Some(held)
-    }
-
-    /// It counts for nothing that Redis keeps.
-    pub(super) fn is_free(&self) -> bool {
-        self.stakes.is_empty() && self.places.is_empty() && self.tokens.is_empty()
     }
 
     pub(super) fn lines(&self) -> Vec<Line> {
@@ -180,8 +175,7 @@ impl Account {
                     balance.alone += demand.hold.0;
                 }
             }
-            let all = if asked.span == 0 { Vec::new() } else { asked.windows.iter().map(|(_, key)| key).cloned().collect() };
-            stakes.push(Stake { key: Arc::clone(key), budget: Some((Arc::clone(&asked.budget), all)) });
+            stakes.push(Stake { key: Arc::clone(key), budget: Some(Arc::clone(&asked.budget)) });
         }
         let places: Vec<_> = ask.places.iter().map(|(_, key)| Arc::clone(key)).collect();
         for key in &places {
@@ -190,7 +184,8 @@ impl Account {
         let tokens = ask.rates.iter().filter(|(rate, _)| rate.unit == crate::budget::Unit::Tokens);
         let tokens = tokens.map(|(rate, key)| (Arc::clone(key), rate.per_minute, demand.tokens)).collect();
         let alone = sequence.is_none();
-        let held = Held { amount: demand.hold.0, stakes, places, tokens, alone, inherited: false };
+        let free = ask.budgets.is_empty() && ask.rates.is_empty() && ask.places.is_empty();
+        let held = Held { amount: demand.hold.0, stakes, places, tokens, alone, inherited: false, free };
         self.holds.insert(demand.id, held);
     }
 
@@ -214,8 +209,7 @@ impl Account {
         let more = |asked: u64| signed(tokens).saturating_sub(signed(asked));
         let rates = held.tokens.iter().map(|(key, minute, asked)| (Arc::clone(key), *minute, more(*asked)));
         let rates = rates.filter(|(.., more)| *more != 0).collect();
-        // What counts for nothing was never told.
-        if !held.is_free() {
+        if !held.free {
             self.changes.push(Change::of(id, None, &held, rates));
         }
         settled
@@ -259,12 +253,15 @@ impl Account {
                 }
             }
         }
-        self.changes.push(Change::of(id, Some(to), &held, Vec::new()));
+        if !held.free {
+            self.changes.push(Change::of(id, Some(to), &held, Vec::new()));
+        }
     }
 
     /// Something was asked of Redis that nobody will hear the answer to: it is taken back.
     pub(super) fn take_back(&mut self, id: HoldId, ask: &Ask) {
-        let balances = ask.budgets.iter().flat_map(|asked| asked.windows.iter().map(|(_, key)| Arc::clone(key)));
+        let balances =
+            ask.budgets.iter().flat_map(|asked| asked.windows.iter().map(|(_, key)| Arc::clone(key)));
         let keys = balances.chain(ask.places.iter().map(|(_, key)| Arc::clone(key))).collect();
         self.changes.push(Change { id, rest: None, keys, totals: Vec::new(), tokens: Vec::new() });
     }

@@ -73,7 +73,8 @@ impl Ask {
     }
 
     pub(super) fn keys(&self, first: [String; 2]) -> Vec<Arc<str>> {
-        let balances = self.budgets.iter().flat_map(|asked| asked.windows.iter().map(|(_, key)| Arc::clone(key)));
+        let balances =
+            self.budgets.iter().flat_map(|asked| asked.windows.iter().map(|(_, key)| Arc::clone(key)));
         let rates = self.rates.iter().map(|(_, key)| Arc::clone(key));
         let places = self.places.iter().map(|(_, key)| Arc::clone(key));
         first.into_iter().map(Arc::from).chain(balances).chain(rates).chain(places).collect()
@@ -88,7 +89,9 @@ impl Ask {
             all.extend([asked.budget.limit.0.to_string(), hard, asked.span.to_string()]);
             all.push(asked.windows.len().to_string());
             for (window, _) in &asked.windows {
-                all.extend([window.start, window.end, keys::forgotten(*window)].map(|second| second.to_string()));
+                all.extend(
+                    [window.start, window.end, keys::forgotten(*window)].map(|second| second.to_string()),
+                );
             }
         }
         for (rate, _) in &self.rates {
@@ -106,12 +109,17 @@ impl Ask {
         if by_rate.len() != self.rates.len() {
             return None;
         }
-        let levels: Vec<Level> = by_budget.as_chunks::<4>().0.iter().map(|&[at, spent, held, slice]| Level {
-            at: usize::try_from(at).unwrap_or(usize::MAX),
-            spent,
-            held,
-            slice,
-        }).collect();
+        let levels: Vec<Level> = by_budget
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|&[at, spent, held, slice]| Level {
+                at: usize::try_from(at).unwrap_or(usize::MAX),
+                spent,
+                held,
+                slice,
+            })
+            .collect();
         if levels.iter().zip(&self.budgets).any(|(level, asked)| level.at >= asked.windows.len()) {
             return None;
         }

@@ -16,7 +16,7 @@ use super::account::Held;
 use super::ask::{Answer, hold_id, hold_name};
 use super::keys;
 use super::link::{ANSWER_MAX, CONNECT_MAX, Error, Link, Script};
-use super::{Bank, OnStoreLoss, State};
+use super::{Bank, OnStoreLoss, State, store_second};
 
 /// Wait after a failure; doubles up to the longest, so that its return is seen within five seconds (R40).
 const WAIT_FIRST: Duration = Duration::from_millis(50);
@@ -103,7 +103,8 @@ impl Keeper<'_> {
         self.hand_out();
         match outcome {
             Ok(()) if state == State::Open => {
-                let next = self.beat_at.map_or(Duration::ZERO, |at| at.plus(self.bank.options.beat).since(now));
+                let next =
+                    self.beat_at.map_or(Duration::ZERO, |at| at.plus(self.bank.options.beat).since(now));
                 Wait { longest: next, for_news: true }
             }
             Ok(()) => Wait { longest: Duration::ZERO, for_news: false },
@@ -182,7 +183,11 @@ impl Keeper<'_> {
         loop {
             let (moved, more) = self.bank.inherit(dead).await;
             if !moved.is_empty() {
-                tracing::warn!(replica = dead, holds = moved.len(), "a dead replica's holds are charged in full here");
+                tracing::warn!(
+                    replica = dead,
+                    holds = moved.len(),
+                    "a dead replica's holds are charged in full here"
+                );
             }
             self.take_in(moved);
             if !more {
@@ -231,9 +236,11 @@ impl Bank {
             let Some(link) = inner.link.clone() else { return Vec::new() };
             let mut keys: Vec<Arc<str>> = self.first_keys().into_iter().map(Arc::from).collect();
             let mut arguments = Vec::from(self.head(&inner));
-            arguments.extend([self.options.lease, self.options.share_lasts].map(|span| span.as_micros().to_string()));
+            arguments.extend(
+                [self.options.lease, self.options.share_lasts].map(|span| span.as_micros().to_string()),
+            );
             let mut slices = Vec::new();
-            let second = now.wall.as_microsecond().saturating_add(inner.ahead).div_euclid(1_000_000);
+            let second = store_second(now, inner.ahead);
             let share = i64::from(self.options.share.max(1));
             for (key, balance) in &inner.account.balances {
                 // Of a rolling budget no single balance tells what is left.
@@ -251,9 +258,10 @@ impl Bank {
             (link, inner.joined, keys, arguments, slices)
         };
         let answer = link.call::<Answer>(Script::Beat, &keys, &arguments, self.options.patience).await;
-        let Some(answer) = self.heard(answer, joined, now) else { return Vec::new() };
+        let numbers = 3 + 3 * slices.len();
+        let Some(answer) = self.heard_ok(answer, joined, now, numbers) else { return Vec::new() };
         let mut inner = self.inner();
-        if inner.joined != joined || answer.word != "ok" {
+        if inner.joined != joined {
             return Vec::new();
         }
         let sequence = answer.numbers.get(1).copied().unwrap_or(0);
@@ -297,7 +305,8 @@ impl Bank {
         let answer = link.call::<Answer>(Script::Inherit, &keys, &arguments, CONNECT_MAX).await;
         let Some(answer) = self.heard(answer, joined, self.clock.now()) else { return nothing };
         let moved = answer.texts.as_chunks::<2>().0.iter();
-        let moved: Vec<_> = moved.filter_map(|[name, record]| Some((hold_id(name)?, Held::read(record)?))).collect();
+        let moved: Vec<_> =
+            moved.filter_map(|[name, record]| Some((hold_id(name)?, Held::read(record)?))).collect();
         let mut inner = self.inner();
         for (id, held) in &moved {
             for stake in &held.stakes {

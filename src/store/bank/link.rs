@@ -134,7 +134,9 @@ impl Link {
     /// Dials, and leaves the scripts there. Dropping the future leaves no connection.
     pub(super) async fn open(client: &Client) -> Result<Self, Error> {
         let opening = async {
-            let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_MAX)).set_response_timeout(None);
+            let config = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(CONNECT_MAX))
+                .set_response_timeout(None);
             let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
             let mut link = Self { connection, names: [const { None }; _] };
             for (place, script) in Script::ALL.into_iter().enumerate() {
@@ -184,7 +186,11 @@ impl Link {
     }
 
     /// Sends one plain command.
-    pub(super) async fn plain<T: FromRedisValue>(&mut self, words: &[&str], limit: Duration) -> Result<T, Error> {
+    pub(super) async fn plain<T: FromRedisValue>(
+        &mut self,
+        words: &[&str],
+        limit: Duration,
+    ) -> Result<T, Error> {
         let mut command = redis::Cmd::new();
         for word in words {
             command.arg(*word);

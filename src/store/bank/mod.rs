@@ -213,8 +213,7 @@ impl Bank {
             let inner = self.inner();
             (inner.link.clone()?, self.head(&inner), inner.joined, inner.ahead)
         };
-        let at = now.wall.as_microsecond().saturating_add(ahead).div_euclid(1_000_000);
-        let ask = Ask::new(demand, at);
+        let ask = Ask::new(demand, store_second(now, ahead));
         let (keys, arguments) = (ask.keys(self.first_keys()), ask.arguments(head, demand));
         let unheard = Unheard { bank: self, demand, ask: Some(&ask), joined };
         let answer = link.call::<Answer>(Script::Admit, &keys, &arguments, self.options.patience).await;
@@ -259,33 +258,57 @@ impl Bank {
 
     /// Holds `extra` more, all of it or nothing. Whether it is held.
     pub async fn grow(&self, id: HoldId, extra: NanoUsd, now: Now) -> bool {
-        if self.inner().state == State::Open {
+        let (state, free) = {
+            let inner = self.inner();
+            (inner.state, inner.account.holds.get(&id).is_some_and(|held| held.free))
+        };
+        if free {
+            self.inner().account.grow(id, extra, false);
+            return true;
+        }
+        if state == State::Open {
             return self.grow_there(id, extra, now).await.unwrap_or(false);
         }
         self.grow_alone(id, extra, now)
     }
 
     async fn grow_there(&self, id: HoldId, extra: NanoUsd, now: Now) -> Option<bool> {
-        let (mut link, head, joined, held) = {
+        let (mut link, head, joined, ahead, held) = {
             let inner = self.inner();
-            (inner.link.clone()?, self.head(&inner), inner.joined, inner.account.holds.get(&id)?.clone())
+            let held = inner.account.holds.get(&id)?.clone();
+            (inner.link.clone()?, self.head(&inner), inner.joined, inner.ahead, held)
         };
+        let at = store_second(now, ahead);
         let budgets: Vec<_> =
             held.stakes.iter().filter_map(|stake| Some((&stake.key, stake.budget.as_ref()?))).collect();
         let mut keys: Vec<Arc<str>> = self.first_keys().into_iter().map(Arc::from).collect();
         let mut arguments = Vec::from(head);
         arguments.extend([ask::hold_name(id), extra.0.max(0).to_string(), budgets.len().to_string()]);
-        for (key, (budget, all)) in &budgets {
-            let others = all.iter().filter(|other| *other != *key);
+        for (key, budget) in &budgets {
             let before = keys.len();
-            keys.extend(std::iter::once(*key).chain(others).cloned());
+            if keys::span(budget) == 0 {
+                // It counts in the window that it was admitted in, also when that is over.
+                keys.push(Arc::clone(key));
+            } else {
+                let counting = turns::turns(&budget.calendar, at).into_iter();
+                let counting = counting.filter(|window| budget.calendar.counts_until(*window) > at);
+                keys.extend(counting.map(|window| keys::balance(&budget.id, &budget.scope, window)));
+            }
             let hard = u8::from(budget.hard).to_string();
             arguments.extend([budget.limit.0.to_string(), hard, (keys.len() - before).to_string()]);
         }
         let answer = link.call::<Answer>(Script::Grow, &keys, &arguments, self.options.patience).await;
         let answer = self.heard(answer, joined, now)?;
+        match &*answer.word {
+            "ok" if answer.numbers.len() == 2 => {}
+            "budget" | "unheld" => return Some(false),
+            _ => {
+                self.give_up(joined, Error::Odd);
+                return None;
+            }
+        }
         let mut inner = self.inner();
-        if answer.word != "ok" || inner.joined != joined {
+        if inner.joined != joined {
             return None;
         }
         inner.account.grow(id, NanoUsd(extra.0.max(0)), false);
@@ -363,13 +386,35 @@ impl Bank {
                 None
             }
             "ok" => {
+                let sequence = answer.numbers.get(1).copied();
                 if inner.joined == joined {
-                    inner.sequence = answer.numbers.get(1).copied().unwrap_or(0).max(inner.sequence);
+                    inner.sequence = sequence.unwrap_or(0).max(inner.sequence);
                 }
-                Some(answer)
+                drop(inner);
+                if sequence.is_none() {
+                    self.give_up(joined, Error::Odd);
+                }
+                sequence.map(|_| answer)
             }
             _ => Some(answer),
         }
+    }
+
+    /// The same where only `ok` with so many numbers will do.
+    fn heard_ok(
+        &self,
+        answer: Result<Answer, Error>,
+        joined: u64,
+        now: Now,
+        numbers: usize,
+    ) -> Option<Answer> {
+        let answer = self.heard(answer, joined, now)?;
+        if answer.word == "ok" && answer.numbers.len() == numbers {
+            return Some(answer);
+        }
+        // Half an answer: nobody knows what was done.
+        self.give_up(joined, Error::Odd);
+        None
     }
 
     /// Gives the link up on which something went wrong.
@@ -415,6 +460,11 @@ impl std::fmt::Debug for Bank {
         // The client's own words would hold the password.
         f.debug_struct("Bank").field("replica", &self.options.replica).finish_non_exhaustive()
     }
+}
+
+/// The second that the store's clock shows, which is `ahead` microseconds ahead.
+fn store_second(now: Now, ahead: i64) -> i64 {
+    now.wall.as_microsecond().saturating_add(ahead).div_euclid(1_000_000)
 }
 
 fn lost() -> Refusal {

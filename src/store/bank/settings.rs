@@ -93,7 +93,10 @@ mod tests {
         assert_eq!(settings(&[("maxmemory-policy", "allkeys-lru")]), ["maxmemory-policy"]);
         assert_eq!(settings(&[("appendonly", "no")]), ["persistence"]);
         assert_eq!(settings(&[("connected_slaves", "1")]), ["min-replicas-to-write"]);
-        assert_eq!(settings(&[("connected_slaves", "1"), ("min-replicas-to-write", "1")]), Vec::<&str>::new());
+        assert_eq!(
+            settings(&[("connected_slaves", "1"), ("min-replicas-to-write", "1")]),
+            Vec::<&str>::new()
+        );
         assert_eq!(settings(&[("role", "slave")]), ["role"]);
         assert_eq!(settings(&[("redis_version", "5.0.9")]), ["version"]);
     }

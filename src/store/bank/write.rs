@@ -61,14 +61,14 @@ impl Bank {
             (link, inner.joined, keys, arguments, totals)
         };
         let answer = link.call::<Answer>(Script::Settle, &keys, &arguments, self.options.patience).await;
-        let Some(answer) = self.heard(answer, joined, self.clock.now()) else { return false };
+        let numbers = 2 + 2 * totals.len();
+        let Some(answer) = self.heard_ok(answer, joined, self.clock.now(), numbers) else { return false };
         let mut inner = self.inner();
         let levels = answer.numbers.get(2..).unwrap_or_default().as_chunks::<2>().0;
         for (key, [spent, held]) in totals.iter().zip(levels) {
             // What a rolling budget has spent stands in many balances.
-            let whole = |balance: &&mut Balance| {
-                balance.budget.as_ref().is_none_or(|budget| keys::span(budget) == 0)
-            };
+            let whole =
+                |balance: &&mut Balance| balance.budget.as_ref().is_none_or(|budget| keys::span(budget) == 0);
             if let Some(balance) = inner.account.balance(key).filter(whole) {
                 balance.heard = (*spent, *held);
             }
@@ -158,7 +158,8 @@ impl Bank {
         first: bool,
     ) -> Result<(Vec<(HoldId, Held)>, Vec<HoldId>), Error> {
         let replica = &self.options.replica;
-        let gone: Result<Vec<String>, Error> = link.plain(&["HKEYS", &keys::inherited(replica)], JOIN_MAX).await;
+        let gone: Result<Vec<String>, Error> =
+            link.plain(&["HKEYS", &keys::inherited(replica)], JOIN_MAX).await;
         let gone = or_wrong_type(gone)?.iter().filter_map(|name| hold_id(name)).collect();
         if !first {
             return Ok((Vec::new(), gone));
@@ -183,7 +184,8 @@ impl Bank {
         let mut keys: Vec<Arc<str>> = self.first_keys().into_iter().map(Arc::from).collect();
         let mut arguments = Vec::from(head);
         arguments.extend([self.options.opens.as_micros().to_string(), u8::from(doubted).to_string()]);
-        let counts = [account.balances.len(), account.places.len(), account.holds.len()];
+        let holds = account.holds.values().filter(|held| !held.free).count();
+        let counts = [account.balances.len(), account.places.len(), holds];
         arguments.extend(counts.map(|count| count.to_string()));
         let money = account.held();
         let mut alone = Vec::new();
@@ -201,7 +203,7 @@ impl Bank {
             keys.push(Arc::clone(key));
             arguments.push(taken.to_string());
         }
-        for (id, held) in &account.holds {
+        for (id, held) in account.holds.iter().filter(|(_, held)| !held.free) {
             arguments.extend([hold_name(*id), held.record()]);
         }
         let holds = account.holds.keys().copied().collect();

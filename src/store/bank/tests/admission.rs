@@ -42,9 +42,7 @@ async fn r34_r35_of_a_thousand_at_once_on_three_replicas_those_ten_pass_that_the
         redis.command(&[b"CONFIG", b"RESETSTAT"]);
         let all = (0..1_000).map(|number| {
             let (replicas, demand) = (std::sync::Arc::clone(&replicas), demand(&budget, 100));
-            tokio::spawn(async move {
-                replicas[number % 3].admit(&demand).await.map(|_| demand.id)
-            })
+            tokio::spawn(async move { replicas[number % 3].admit(&demand).await.map(|_| demand.id) })
         });
         let (mut passed, mut refused) = (Vec::new(), 0);
         for asked in all.collect::<Vec<_>>() {
@@ -177,7 +175,8 @@ async fn holds_grow_within_the_budget_and_shrink_at_once() {
     assert_eq!(settled.crossed.iter().map(|crossed| crossed.percent).collect::<Vec<_>>(), [80]);
     a.told().await;
     assert_eq!(level(b, &budget).await, (990, 900));
-    let heard = || b.bank.levels(b.clock.now()).iter().map(|level| (level.spent.0, level.held.0)).collect::<Vec<_>>();
+    let heard =
+        || b.bank.levels(b.clock.now()).iter().map(|level| (level.spent.0, level.held.0)).collect::<Vec<_>>();
     until("b hears of it", || heard() == [(990, 900)]).await;
 }
 
@@ -202,7 +201,8 @@ async fn an_admission_takes_less_than_a_millisecond() {
     let redis = Redis::start().await;
     let replica = Replica::open(redis.url(), "a", |_| {}).await;
     let scope = budget("any", 1).scope.clone();
-    let rate = std::sync::Arc::new(Rate { scope: scope.clone(), unit: Unit::Tokens, per_minute: 1_000_000_000 });
+    let rate =
+        std::sync::Arc::new(Rate { scope: scope.clone(), unit: Unit::Tokens, per_minute: 1_000_000_000 });
     let bound = std::sync::Arc::new(Concurrency { scope, max: 1_000_000 });
     let budgets = ["key/alice", "team/search", "policy/interactive"].map(|id| budget(id, i64::MAX / 2048));
     let mut times = Vec::new();

@@ -27,7 +27,9 @@ impl Load {
         let (spent, stop) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicBool::new(false)));
         let (mut replicas, mut tasks) = (Vec::new(), Vec::new());
         for name in ["a", "b"] {
-            let replica = Arc::new(Replica::open(url, name, |_| {}).await);
+            let replica = Arc::new(
+                Replica::open(url, name, |options| options.patience = Duration::from_millis(50)).await,
+            );
             replicas.push(Arc::clone(&replica));
             for _ in 0..4 {
                 let (replica, budget) = (Arc::clone(&replica), Arc::clone(&budget));
@@ -186,5 +188,8 @@ async fn r43_a_setting_that_is_changed_is_found() {
     redis.command(&[b"CONFIG", b"SET", b"maxmemory-policy", b"allkeys-lru"]);
     let mut link = a.bank.inner().link.clone().unwrap();
     let findings = crate::store::bank::settings::check(&mut link).await;
-    assert!(findings.iter().any(|finding| finding.setting == "maxmemory-policy" && finding.grave), "{findings:?}");
+    assert!(
+        findings.iter().any(|finding| finding.setting == "maxmemory-policy" && finding.grave),
+        "{findings:?}"
+    );
 }

@@ -49,6 +49,8 @@ impl Replica {
         let mut options = Options::new(url, name);
         options.opens = Duration::from_millis(300);
         options.beat = Duration::from_millis(100);
+        // A busy machine is not what is tested.
+        options.patience = Duration::from_secs(2);
         tweak(&mut options);
         let clock = Arc::new(SystemClock::new());
         let bank = Arc::new(Bank::new(options, Arc::clone(&clock) as Arc<dyn Clock>).unwrap());

@@ -13,7 +13,8 @@ use super::{OnStoreLoss, Replica, State, budget, demand, level};
 #[tokio::test]
 async fn r40_a_silent_redis_costs_a_few_requests_a_moment_and_the_rest_nothing() {
     let redis = Redis::start().await;
-    let a = Replica::open(redis.url(), "a", |_| {}).await;
+    let usual = |options: &mut super::Options| options.patience = Duration::from_millis(50);
+    let a = Replica::open(redis.url(), "a", usual).await;
     let budget = budget("team/s", 1_000_000);
     a.admit(&demand(&budget, 1)).await.unwrap();
     redis.pause();
@@ -131,7 +132,11 @@ async fn r41_rates_and_places_go_on_by_a_replicas_share() {
     let ask = || {
         let mut demand = demand(&budget("any", 1), 0);
         demand.budgets.clear();
-        demand.rates.push(std::sync::Arc::new(Rate { scope: scope.clone(), unit: Unit::Requests, per_minute: 60 }));
+        demand.rates.push(std::sync::Arc::new(Rate {
+            scope: scope.clone(),
+            unit: Unit::Requests,
+            per_minute: 60,
+        }));
         demand
     };
     let mut passed = 0;
