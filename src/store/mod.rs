@@ -10,6 +10,7 @@
 //! whole truth. Two replicas' clocks are never compared: every time is how much is left or how long ago.
 
 pub mod bank;
+mod dial;
 pub mod ledger;
 mod redis;
 pub mod word;

@@ -1,7 +1,7 @@
 //! What this replica knows of its own money: what it holds, and what it has spent of each balance. Redis is told of it and
 //! may forget it; this and the ledger under it do not. Pure: time comes in.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::budget::book::THRESHOLDS;
@@ -133,6 +133,8 @@ pub(super) struct Account {
     /// Places taken by open holds, of every bound that this process has ever taken one of.
     pub(super) places: HashMap<Arc<str>, u64>,
     pub(super) changes: Vec<Change>,
+    /// Holds of the dead that were charged here: Redis may not know it yet.
+    charged: HashSet<HoldId>,
     /// Rates while it is alone: the arrival time by this process's own clock, in microseconds.
     pub(super) rates: HashMap<Arc<str>, u64>,
 }
@@ -192,6 +194,9 @@ impl Account {
     /// Charges a hold, once.
     pub(super) fn settle(&mut self, id: HoldId, charged: NanoUsd, tokens: u64) -> Settled {
         let Some(held) = self.holds.remove(&id) else { return Settled::default() };
+        if held.inherited {
+            self.charged.insert(id);
+        }
         let charged = charged.0.max(0);
         let mut settled = Settled { was_held: true, ..Settled::default() };
         for stake in &held.stakes {
@@ -275,6 +280,18 @@ impl Account {
             }
         }
         money
+    }
+
+    /// Takes a dead replica's hold over. False if it is here already, or charged.
+    pub(super) fn inherit(&mut self, id: HoldId, held: &Held) -> bool {
+        if !held.inherited || self.charged.contains(&id) || self.holds.contains_key(&id) {
+            return false;
+        }
+        for stake in &held.stakes {
+            let _ = self.balance(&stake.key);
+        }
+        self.holds.insert(id, held.clone());
+        true
     }
 
     /// Another replica has taken this hold over and charges it.

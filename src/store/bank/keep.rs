@@ -22,7 +22,7 @@ use super::{Bank, OnStoreLoss, State, store_second};
 const WAIT_FIRST: Duration = Duration::from_millis(50);
 const WAIT_LONGEST: Duration = Duration::from_secs(1);
 /// How often the settings are looked at.
-const LOOKS_EVERY: Duration = Duration::from_secs(60);
+const LOOKS_EVERY: Duration = Duration::from_mins(1);
 /// Holds that are taken over at once.
 const INHERITED_MAX: usize = 500;
 /// Balances that are looked at in a beat, and of which slices are leased.
@@ -140,7 +140,7 @@ impl Keeper<'_> {
         if let Some(error) = lost {
             self.lament(&error);
         }
-        let link = Link::open(&self.bank.client).await?;
+        let link = Link::open(&self.bank.dial).await?;
         let mut inner = self.bank.inner();
         inner.link = Some(link);
         inner.turn(State::Joining);
@@ -156,7 +156,7 @@ impl Keeper<'_> {
             if std::mem::take(&mut self.lamented) {
                 tracing::info!("Redis keeps budgets again");
             }
-            self.beat_at = None;
+            (self.beat_at, self.looked_at) = (None, None);
         }
         Ok(())
     }
@@ -290,8 +290,8 @@ impl Bank {
         let theirs = keys::holds(dead);
         let read: Result<Vec<(String, String)>, Error> = link.plain(&["HGETALL", &theirs], CONNECT_MAX).await;
         let Ok(read) = read else { return nothing };
-        let held = read.iter().filter_map(|(_, record)| Held::read(record));
-        let touched = held.flat_map(|held| {
+        let theirs_held = read.iter().filter_map(|(_, record)| Held::read(record));
+        let touched = theirs_held.flat_map(|held| {
             let stakes: Vec<_> = held.stakes.into_iter().map(|stake| stake.key).collect();
             stakes.into_iter().chain(held.places)
         });
@@ -307,12 +307,11 @@ impl Bank {
         let moved = answer.texts.as_chunks::<2>().0.iter();
         let moved: Vec<_> =
             moved.filter_map(|[name, record]| Some((hold_id(name)?, Held::read(record)?))).collect();
-        let mut inner = self.inner();
-        for (id, held) in &moved {
-            for stake in &held.stakes {
-                let _ = inner.account.balance(&stake.key);
+        {
+            let mut inner = self.inner();
+            for (id, held) in &moved {
+                inner.account.inherit(*id, held);
             }
-            inner.account.holds.insert(*id, held.clone());
         }
         let all = answer.numbers.get(2).copied().unwrap_or(0);
         (moved, usize::try_from(all).unwrap_or(0) > INHERITED_MAX)
@@ -321,7 +320,7 @@ impl Bank {
     /// Which of the holds of a former life another replica has taken over, and charges. To be asked before the ledger charges
     /// what that life left open; from then on nobody takes any more of them for the time of a lease.
     pub async fn reclaim(&self, holds: &[HoldId]) -> Result<Vec<HoldId>, Error> {
-        let mut link = Link::open(&self.client).await?;
+        let mut link = Link::open(&self.dial).await?;
         let mut keys = Vec::from(self.first_keys());
         keys.push(keys::inherited(&self.options.replica));
         let mut arguments = Vec::from(self.head(&self.inner()));

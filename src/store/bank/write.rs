@@ -101,8 +101,7 @@ impl Bank {
                     inner.account.places.entry(Arc::clone(key)).or_insert(0);
                 }
                 // What a former life was to charge for a dead replica is still to be charged; its own holds its ledger has.
-                if held.inherited {
-                    inner.account.holds.insert(id, held.clone());
+                if inner.account.inherit(id, &held) {
                     handed.push((id, held));
                 }
             }
@@ -151,7 +150,7 @@ impl Bank {
         Ok(written.handed)
     }
 
-    /// What a former life left in Redis, and which of this one's holds others have taken over.
+    /// What a former life left in Redis, what was taken over for the dead, and which of this one's holds others have taken over.
     async fn left_behind(
         &self,
         link: &mut Link,
@@ -161,13 +160,12 @@ impl Bank {
         let gone: Result<Vec<String>, Error> =
             link.plain(&["HKEYS", &keys::inherited(replica)], JOIN_MAX).await;
         let gone = or_wrong_type(gone)?.iter().filter_map(|name| hold_id(name)).collect();
-        if !first {
-            return Ok((Vec::new(), gone));
-        }
         let left: Result<Vec<(String, String)>, Error> =
             link.plain(&["HGETALL", &keys::holds(replica)], JOIN_MAX).await;
         let left = or_wrong_type(left)?;
         let left = left.iter().filter_map(|(name, record)| Some((hold_id(name)?, Held::read(record)?)));
+        // Of this life's own all is known. What was taken over may have come without its answer.
+        let left = left.filter(|(_, held)| first || held.inherited);
         Ok((left.collect(), gone))
     }
 
@@ -191,11 +189,11 @@ impl Bank {
         let mut alone = Vec::new();
         for (key, balance) in &account.balances {
             keys.push(Arc::clone(key));
-            let held = money.get(&**key).copied().unwrap_or(0);
+            let on_hold = money.get(&**key).copied().unwrap_or(0);
             let slice = slice_left(balance);
             let lasts = balance.slice_until.since(now).as_micros();
             let slice = if lasts == 0 { 0 } else { slice };
-            arguments.extend([balance.spent, held, slice].map(|amount| amount.to_string()));
+            arguments.extend([balance.spent, on_hold, slice].map(|amount| amount.to_string()));
             arguments.extend([lasts.to_string(), balance.forgotten.to_string()]);
             alone.push((Arc::clone(key), balance.alone));
         }

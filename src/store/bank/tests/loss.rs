@@ -157,6 +157,54 @@ async fn r42_a_silence_of_five_seconds_under_load_loses_nothing() {
     load.spends_what_there_is().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn r42_sentinels_name_the_new_primary_and_what_it_lacks_is_written_again() {
+    let (mut first, second) = (Redis::start().await, Redis::start().await);
+    let port = host(first.url()).port().to_string();
+    first.command(&[b"CONFIG", b"SET", b"repl-diskless-sync-delay", b"0"]);
+    second.command(&[b"REPLICAOF", b"127.0.0.1", port.as_bytes()]);
+    let linked = || second.command(&[b"INFO", b"replication"]).contains("master_link_status:up");
+    until("the replica follows", linked).await;
+    let sentinel = Redis::sentinel(&first).await;
+    // It looks for replicas every ten seconds.
+    let address = sentinel.url().trim_start_matches("redis+sentinel://").trim_end_matches("/main/0");
+    let client = redis::Client::open(format!("redis://{address}")).unwrap();
+    let mut asking = client.get_multiplexed_async_connection().await.unwrap();
+    let began = std::time::Instant::now();
+    loop {
+        let mut question = redis::cmd("SENTINEL");
+        let known: Vec<redis::Value> =
+            question.arg("REPLICAS").arg("main").query_async(&mut asking).await.unwrap();
+        if !known.is_empty() {
+            break;
+        }
+        assert!(began.elapsed() < super::PATIENCE, "the sentinel never knows both");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let load = Load::on(sentinel.url(), 400_000).await;
+    load.go_on(20_000).await;
+    first.kill9();
+    for replica in &load.replicas {
+        replica.until(&[State::Lost]).await;
+    }
+    load.go_on(20_000).await;
+    load.spends_what_there_is().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_of_one_node_keeps_budgets_as_one_redis_does() {
+    let redis = Redis::cluster().await;
+    let load = Load::on(redis.url(), 100_000).await;
+    load.go_on(20_000).await;
+    let epoch = load.epoch();
+    redis.command(&[b"FLUSHALL"]);
+    until("another epoch", || load.epoch() > epoch).await;
+    let looked = || load.replicas[0].bank.findings().iter().any(|finding| finding.setting == "persistence");
+    until("its settings are read", looked).await;
+    assert!(load.replicas[0].bank.findings().iter().all(|finding| !finding.grave));
+    load.spends_what_there_is().await;
+}
+
 #[tokio::test]
 async fn r42_a_former_life_that_charged_more_than_redis_knows_begins_another_epoch() {
     let redis = Redis::start().await;
