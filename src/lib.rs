@@ -8,6 +8,7 @@ pub mod budget;
 pub mod cli;
 pub mod config;
 pub mod gateway;
+pub mod keys;
 pub mod ledger;
 pub mod pricing;
 pub mod providers;

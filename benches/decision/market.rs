@@ -16,7 +16,7 @@ use tollway::units::{Mono, Now};
 use super::Error;
 
 /// Different requests that take turns.
-const REQUESTS: usize = 4_096;
+pub(crate) const REQUESTS: usize = 4_096;
 /// Answers that each mind has heard.
 const HEARD: u64 = 400;
 
@@ -92,7 +92,8 @@ impl Market {
 
     /// One of the requests, and when it comes: prices' windows open and close on the way.
     pub(crate) fn request(&self, at: usize) -> (RequestFacts<'_>, Now) {
-        let request = &self.requests[at % self.requests.len()];
+        let at = at % self.requests.len();
+        let request = &self.requests[at];
         let facts = RequestFacts {
             model: "market-model",
             eligible: &self.eligible,
@@ -108,7 +109,7 @@ impl Market {
             may_hedge: true,
             ..RequestFacts::default()
         };
-        let passed = jiff::SignedDuration::from_secs(i64::try_from(at % 28_800).unwrap_or(0));
+        let passed = jiff::SignedDuration::from_secs(7 * i64::try_from(at).unwrap_or(0));
         (facts, Now { wall: self.now.wall + passed, ..self.now })
     }
 }

@@ -30,6 +30,13 @@ pub struct Demand {
     pub places: Vec<Arc<Concurrency>>,
 }
 
+impl Demand {
+    /// Whether no budget, rate or bound has anything to do with it.
+    pub fn counts_for_nothing(&self) -> bool {
+        self.budgets.is_empty() && self.rates.is_empty() && self.places.is_empty()
+    }
+}
+
 /// What is left of the tightest rate of each unit, for `x-ratelimit-*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Left {

@@ -102,10 +102,14 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// Whether a caller needs a key.
     pub auth: Auth,
+    /// Whether nobody said so: then a gateway that is open is so only while no key exists.
+    pub auth_by_default: bool,
     /// Where replicas share what they know.
     pub store: Store,
     /// Where the gateway keeps what must outlive it.
     pub state_dir: PathBuf,
+    /// The record of every request.
+    pub ledger: LedgerSettings,
     /// Bounds on requests.
     pub limits: Limits,
     /// Pages of other origins that may call; `None`: none may.
@@ -133,6 +137,17 @@ pub enum Store {
     Embedded,
     /// In the Redis at this address, which may hold a password.
     Redis(SecretString),
+}
+
+/// How the ledger is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerSettings {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether each group of records is synced to the disk, so that a power cut costs none.
+    pub synced: bool,
+    /// How long records are kept; `None`: for ever.
+    pub retention: Option<Duration>,
 }
 
 /// A certificate and its key, both PEM.
@@ -181,6 +196,10 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// How long running requests may go on once the gateway is told to stop.
     pub drain: Duration,
+    /// How long a caller may take nothing of its answer.
+    pub stall_timeout: Duration,
+    /// What the kernel keeps unsent for one caller, in bytes, as it is asked for.
+    pub send_buffer_bytes: u64,
 }
 
 /// The log.

@@ -183,18 +183,24 @@ fn keep_what_needs_a_restart(new: &mut Snapshot, old: &Snapshot) {
     keep("admin.listen", new.admin.listen != old.admin.listen);
     keep("tls", new.tls != old.tls);
     keep("state_dir", new.state_dir != old.state_dir);
+    keep("ledger", new.ledger != old.ledger);
     keep("limits.in_flight_max", new.limits.in_flight_max != old.limits.in_flight_max);
     keep("limits.header_bytes_max", new.limits.header_bytes_max != old.limits.header_bytes_max);
     keep("limits.drain", new.limits.drain != old.limits.drain);
+    keep("limits.stall_timeout", new.limits.stall_timeout != old.limits.stall_timeout);
+    keep("limits.send_buffer_bytes", new.limits.send_buffer_bytes != old.limits.send_buffer_bytes);
     keep("log", new.log != old.log);
     keep("local_engine", new.local_engine != old.local_engine);
     new.listen = old.listen;
     new.admin.listen = old.admin.listen;
     new.tls.clone_from(&old.tls);
     new.state_dir.clone_from(&old.state_dir);
+    new.ledger.clone_from(&old.ledger);
     new.limits.in_flight_max = old.limits.in_flight_max;
     new.limits.header_bytes_max = old.limits.header_bytes_max;
     new.limits.drain = old.limits.drain;
+    new.limits.stall_timeout = old.limits.stall_timeout;
+    new.limits.send_buffer_bytes = old.limits.send_buffer_bytes;
     new.log.clone_from(&old.log);
     new.local_engine.clone_from(&old.local_engine);
 }

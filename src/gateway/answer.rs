@@ -4,6 +4,7 @@ mod admitted;
 mod counted;
 mod decided;
 mod ended;
+mod kept;
 mod relayed;
 mod rescue;
 
@@ -28,7 +29,7 @@ use crate::upstream;
 use crate::upstream::fallback::Errand;
 use crate::upstream::trial::Course;
 
-use super::auth::{self, Caller, Stranger};
+use super::auth::{self, Caller};
 use super::cors;
 use super::failure::Failure;
 use super::framing::{Refusal, RequestBody};
@@ -40,6 +41,7 @@ use super::steering::{self, Steering};
 use super::target::{self, Target, Unknown};
 use admitted::Ask;
 use decided::{Asked, Promise, nobody};
+use kept::Place;
 use relayed::Gathered;
 
 /// Longest part of a path that an error message repeats, in bytes.
@@ -141,7 +143,9 @@ impl Way {
                 RelayBody::of(Bytes::from_static(b"{\"status\":\"ok\"}")),
             ));
         }
-        let caller = auth::caller(&live.snapshot, &head.headers).map_err(no_key)?;
+        let keys = self.gateway.keys.table();
+        let caller = auth::admit(&self.gateway, &keys, &live.snapshot.settings, &head, self.began.wall);
+        let caller = caller.map_err(Failure::Stranger)?;
         self.seen.team = Some(caller.team_arc());
         let endpoint = match target {
             Target::Call(endpoint) => endpoint,
@@ -221,6 +225,13 @@ impl Way {
         }
         let mut decision = Decision::default();
         let ask = Ask { live, caller: &caller, policy_at, policy, tags: &tag_pairs, limit };
+        let place = Place::of(policy, &caller, &call, asked.model(), headers, now.mono);
+        if let Some(place) = &place {
+            let context = |way: &Self| way.hold_context(&ask, &call, &decision);
+            if let Some(kept) = Box::pin(self.kept(place, &call, context)).await {
+                return Ok(kept);
+            }
+        }
         let (barred, terms) = self
             .decide_and_admit(&ask, &call, &facts, &mut decision, |way, facts, decision| {
                 way.decide(live, (policy_at, policy), facts, steering.kind, decision)
@@ -228,12 +239,13 @@ impl Way {
             .await?;
         let facts = RequestFacts { tried: &barred, ..facts };
         let bounded = terms.output_max.map(|max| call.clone().bounded(max));
+        self.trail.output_max = bounded.as_ref().and_then(|bounded| bounded.bound);
         let facts = match &bounded {
             Some(bounded) => RequestFacts { output_tokens_max: bounded.output_tokens_max, ..facts },
             None => facts,
         };
         let promise = asked.promise(live, policy, &facts, &decision, self.began.mono);
-        asked.weighed(live, &facts, &decision, now.mono);
+        asked.weighed(live, policy, &facts, &decision, now.mono);
         let late = || promise.iter().for_each(Promise::late);
         let errand = Errand {
             call: bounded.as_ref().unwrap_or(&call),
@@ -270,6 +282,7 @@ impl Way {
                     limit,
                     waits_from,
                     in_flight,
+                    place,
                 };
                 self.relayed(gathered, served, lessons).await
             }
@@ -343,13 +356,6 @@ fn unknown_model(live: &Live, model: &str) -> Failure {
     let hint = if near.is_empty() { String::new() } else { format!(" Did you mean {}?", near.join(", ")) };
     Failure::UnknownModel {
         message: format!("The model {shown:?} does not exist here.{hint} GET /v1/models lists what does."),
-    }
-}
-
-fn no_key(stranger: Stranger) -> Failure {
-    match stranger {
-        Stranger::NoKey => Failure::NoKey,
-        Stranger::WrongKey => Failure::WrongKey,
     }
 }
 

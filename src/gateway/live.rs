@@ -17,6 +17,8 @@ use crate::relay::account::Books;
 use crate::routing::RouteId;
 use crate::routing::learn::breaker::State;
 use crate::routing::learn::retries::RetryBudget;
+use crate::store::KeyStore;
+use crate::store::answers::Answers;
 use crate::telemetry::{InFlight, Metrics, Series};
 use crate::treasury::Treasury;
 use crate::units::RequestId;
@@ -27,6 +29,8 @@ use crate::upstream::health::Archive;
 use crate::upstream::{Demand, Prefixes, RouteHealth, Stays};
 
 use super::decisions::Decisions;
+use super::keyring::Keyring;
+use super::logins::Logins;
 use super::price_watch::PriceWatch;
 
 /// The gateway: what outlives every configuration.
@@ -36,7 +40,13 @@ pub struct Gateway {
     room: Arc<Semaphore>,
     draining: AtomicBool,
     ids: Ids,
+    /// Callers' keys.
+    pub keys: Keyring,
+    /// Logins that failed.
+    pub logins: Logins,
     treasury: Option<Arc<Treasury>>,
+    /// Answers kept for equal requests.
+    pub answers: Arc<Answers>,
     /// The last decisions.
     pub decisions: Arc<Decisions>,
     /// Metrics, access log and time.
@@ -70,17 +80,19 @@ pub struct Live {
     prices: PriceWatch,
 }
 
-/// Policy, key (0: none) and route, all by their place in the snapshot: bounded by the configuration.
-type SeriesKey = (u16, u16, RouteId);
+/// Policy and route by their place in the snapshot, and the team: bounded by the configuration and the keys.
+type SeriesKey = (u16, Arc<str>, RouteId);
 
 impl Gateway {
-    /// A gateway that serves `snapshot`. `local_socket` is where the local engine listens.
+    /// A gateway that serves `snapshot`. `local_socket` is where the local engine listens, `key_store` where keys are kept beside
+    /// the configuration's.
     /// Without a `treasury` nothing is held, and nothing recorded beyond metrics and log.
     pub fn new(
         snapshot: Arc<Snapshot>,
         local_socket: Option<Arc<Path>>,
         books: Books,
         treasury: Option<Arc<Treasury>>,
+        key_store: Option<KeyStore>,
     ) -> Self {
         let link_local: LinkLocalHosts = Arc::new(ArcSwap::from_pointee(HashSet::new()));
         let decisions = Arc::new(Decisions::default());
@@ -97,13 +109,17 @@ impl Gateway {
             news: Arc::default(),
         };
         let room = usize::try_from(snapshot.settings.limits.in_flight_max).unwrap_or(Semaphore::MAX_PERMITS);
+        let live = ArcSwap::from_pointee(Live::new(Arc::clone(&snapshot), &lasting, &books));
         Self {
-            live: ArcSwap::from_pointee(Live::new(snapshot, &lasting, &books)),
+            live,
             lasting,
             room: Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS))),
             draining: AtomicBool::new(false),
             ids: Ids::new(),
+            keys: Keyring::new(&snapshot, key_store),
+            logins: Logins::new(Arc::clone(&books.clock)),
             treasury,
+            answers: Arc::default(),
             decisions,
             books,
         }
@@ -117,6 +133,7 @@ impl Gateway {
     /// Puts `snapshot` in force. Requests under way end under the one they began with.
     pub fn replace(&self, snapshot: Arc<Snapshot>) {
         self.decisions.under(Arc::clone(&snapshot));
+        self.keys.under(&snapshot);
         self.live.store(Arc::new(Live::new(snapshot, &self.lasting, &self.books)));
     }
 
@@ -226,23 +243,16 @@ impl Live {
     }
 
     /// The metric handles of a request; made at its first, found afterwards.
-    pub fn series(
-        &self,
-        metrics: &Metrics,
-        policy: usize,
-        key: Option<usize>,
-        team: &str,
-        route: RouteId,
-    ) -> Arc<Series> {
+    pub fn series(&self, metrics: &Metrics, policy: usize, team: Arc<str>, route: RouteId) -> Arc<Series> {
         let place = |index: usize| u16::try_from(index).unwrap_or(u16::MAX);
-        let id = (place(policy), key.map_or(0, |key| place(key + 1)), route);
+        let id = (place(policy), team, route);
         if let Some(known) = self.series.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
             return Arc::clone(known);
         }
         let policy_name = self.snapshot.policies.get(policy).map_or("", |policy| &*policy.name);
         let (provider, model) =
             self.snapshot.route(route).map_or(("", ""), |r| (&*r.provider, &*r.checkpoint));
-        let made = Arc::new(metrics.series(policy_name, team, provider, model));
+        let made = Arc::new(metrics.series(policy_name, &id.1, provider, model));
         let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(series.entry(id).or_insert(made))
     }

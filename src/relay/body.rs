@@ -16,11 +16,12 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use smallvec::SmallVec;
 use tokio::time::Sleep;
 
 use crate::api::envelope::Envelope;
 use crate::api::face::{Said, Untold};
-use crate::api::sse::Scanner;
+use crate::api::sse::{Event, Scanner};
 use crate::treasury::Settling;
 use crate::units::{Clock, Mono, Reported, Usage};
 use crate::upstream::Streamed;
@@ -28,6 +29,7 @@ use crate::upstream::Streamed;
 use super::account::{Account, Ended};
 use super::ear::Ear;
 use super::faced::Faced;
+use super::kept::Keeping;
 use super::meter::{Flow, Out};
 use super::parts::Bill;
 use super::rescue::{Broke, Continued, Rescue, Rescued, Rescuing};
@@ -89,12 +91,18 @@ pub struct StreamBody {
     face: Option<Box<Faced>>,
     account: Option<Account>,
     out: VecDeque<Bytes>,
+    /// The frame that is being read, of which neighbouring parts go on as one.
+    frame: Bytes,
     clock: Arc<dyn Clock>,
     idle_timeout: Duration,
     heard_at: Mono,
     /// Wakes us when the upstream may have been silent too long; moved on lazily, so that a token costs no timer work.
     idle: Pin<Box<Sleep>>,
     rescue: Option<Rescue>,
+    /// What was held back until it was known to be good; empty once it has begun.
+    prelude: SmallVec<[Event; 4]>,
+    /// Takes down what the upstream says, for equal requests that come later.
+    keeping: Option<Box<Keeping>>,
     /// The record of an answer that has ended, on its way to the ledger: the end is told once it is there.
     settling: Option<Settling>,
 }
@@ -137,26 +145,46 @@ impl StreamBody {
             face,
             account: Some(account),
             out: VecDeque::new(),
+            frame: Bytes::new(),
             heard_at: clock.now().mono,
             clock,
             idle_timeout,
             idle: Box::pin(tokio::time::sleep(idle_timeout)),
             rescue,
+            prelude: SmallVec::new(),
+            keeping: None,
             settling: None,
         };
-        for event in &streamed.prelude {
-            body.take(event);
-        }
+        body.prelude = streamed.prelude;
         body
+    }
+
+    /// Takes the whole stream down, for equal requests that come later.
+    #[must_use]
+    pub fn keeping(mut self, keeping: Option<Box<Keeping>>) -> Self {
+        self.keeping = keeping.filter(|_| !self.ear.is_native());
+        self
+    }
+
+    /// Tells what was held back until now.
+    #[must_use]
+    pub fn begun(mut self) -> Self {
+        for event in std::mem::take(&mut self.prelude) {
+            self.take(&event);
+        }
+        self
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
+            self.take_events();
             if let Some(settling) = self.settling.as_mut() {
                 ready!(Pin::new(settling).poll(cx));
                 self.settling = None;
             }
             if let Some(bytes) = self.out.pop_front() {
+                // What waits for the next frame must not hold this one's memory.
+                self.frame = Bytes::new();
                 return Poll::Ready(Some(bytes));
             }
             let upstream = match &mut self.source {
@@ -168,27 +196,28 @@ impl StreamBody {
                 }
                 Source::Upstream(upstream) => upstream,
             };
-            match self.events.next_event() {
-                Ok(Some(event)) => {
-                    self.take(&event);
-                    continue;
-                }
-                Ok(None) => {}
-                Err(_) => {
-                    self.broken("an event was too long", Out::new());
-                    continue;
-                }
-            }
             match Pin::new(upstream).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.heard_at = self.clock.now().mono;
                     if let Ok(bytes) = frame.into_data() {
+                        self.frame = bytes.clone();
                         self.events.push(bytes);
                     }
                 }
                 Poll::Ready(Some(Err(_))) => self.cut("the provider's connection broke"),
                 Poll::Ready(None) => self.upstream_ended(),
                 Poll::Pending => ready!(self.poll_idle(cx)),
+            }
+        }
+    }
+
+    /// Takes all events that are here.
+    fn take_events(&mut self) {
+        while matches!(self.source, Source::Upstream(_)) {
+            match self.events.next_event() {
+                Ok(Some(event)) => self.take(&event),
+                Ok(None) => return,
+                Err(_) => self.broken("an event was too long", Out::new()),
             }
         }
     }
@@ -207,9 +236,12 @@ impl StreamBody {
         }
     }
 
-    fn take(&mut self, event: &crate::api::sse::Event) {
+    fn take(&mut self, event: &Event) {
         if !matches!(self.source, Source::Upstream(_)) {
             return;
+        }
+        if let Some(keeping) = self.keeping.as_deref_mut() {
+            keeping.hear(event);
         }
         let mut out = Out::new();
         let flow = self.ear.take(event, bill(self.account.as_ref()), &mut out);
@@ -263,7 +295,12 @@ impl StreamBody {
     fn send_end(&mut self, out: Out) {
         let bill = bill(self.account.as_ref())(self.ear.reported(), self.ear.counted());
         match self.tell(out, Some(bill)) {
-            Ok(()) => self.finish(Ended::Well),
+            Ok(()) => {
+                if let Some(keeping) = self.keeping.take() {
+                    keeping.whole(bill.cost);
+                }
+                self.finish(Ended::Well);
+            }
             Err(untold) => self.end_broken(untold.0, Out::new()),
         }
     }
@@ -271,7 +308,13 @@ impl StreamBody {
     /// Sends `out`, in the words of the caller's face if it has one; with a bill, the stream has ended with it.
     fn tell(&mut self, out: Out, ended: Option<Bill>) -> Result<(), Untold> {
         let Some(face) = self.face.as_mut() else {
-            self.out.extend(out.into_iter().filter(|bytes| !bytes.is_empty()));
+            for bytes in out.into_iter().filter(|bytes| !bytes.is_empty()) {
+                let joined = self.out.back().and_then(|before| joined(&self.frame, before, &bytes));
+                match (self.out.back_mut(), joined) {
+                    (Some(before), Some(joined)) => *before = joined,
+                    _ => self.out.push_back(bytes),
+                }
+            }
             return Ok(());
         };
         let mut told = Vec::new();
@@ -314,6 +357,8 @@ impl StreamBody {
     }
 
     fn resume(&mut self, continued: Continued, reason: &'static str) {
+        // An answer of several parts is not taken for one that was given in one.
+        self.keeping = None;
         let Continued { so_far, streamed, answered, series, may_echo, resumed, next } = continued;
         if let Some(account) = self.account.as_mut() {
             account.hand_over(answered, series, reason);
@@ -372,7 +417,9 @@ impl StreamBody {
     /// Closes the account, unless it is closed.
     fn settle(&mut self, ended: Ended) {
         self.rescue = None;
-        self.settling = self.account.take().map(|account| account.close(ended));
+        if let Some(account) = self.account.take() {
+            self.settling = Some(account.close(ended));
+        }
     }
 }
 
@@ -383,7 +430,35 @@ impl Drop for StreamBody {
     }
 }
 
+/// Two parts of `frame` as one, if the second follows the first.
+fn joined(frame: &Bytes, first: &Bytes, second: &Bytes) -> Option<Bytes> {
+    let within = |part: &Bytes| {
+        let start = part.as_ptr().addr().checked_sub(frame.as_ptr().addr())?;
+        (start + part.len() <= frame.len()).then_some(start..start + part.len())
+    };
+    let (first, second) = (within(first)?, within(second)?);
+    (first.end == second.start).then(|| frame.slice(first.start..second.end))
+}
+
 /// What an answer comes to, by its account.
 fn bill(account: Option<&Account>) -> impl Fn(Option<&Reported>, Usage) -> Bill {
     move |report, counted| account.map_or_else(Bill::default, |account| account.bill(report, counted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_in_a_frame_are_joined_and_others_are_not() {
+        let frame = Bytes::from(b"abcdef".to_vec());
+        let (ab, cd, ef) = (frame.slice(..2), frame.slice(2..4), frame.slice(4..));
+        assert_eq!(joined(&frame, &ab, &cd), Some(frame.slice(..4)));
+        assert_eq!(joined(&frame, &joined(&frame, &ab, &cd).unwrap(), &ef), Some(frame.clone()));
+        assert_eq!(joined(&frame, &ab, &ef), None);
+        assert_eq!(joined(&frame, &cd, &ab), None);
+        assert_eq!(joined(&frame, &ab, &Bytes::from(b"cd".to_vec())), None);
+        assert_eq!(joined(&Bytes::new(), &ab, &cd), None);
+        assert_eq!(joined(&frame.slice(2..), &ab, &cd), None);
+    }
 }

@@ -5,11 +5,14 @@ pub mod body;
 mod chunks;
 pub mod ear;
 pub mod faced;
+pub mod kept;
 pub mod meter;
 pub mod native;
 mod parts;
 pub mod rescue;
 mod seam;
+#[cfg(test)]
+mod tests;
 mod transcript;
 pub mod whole;
 

@@ -17,15 +17,15 @@ use std::time::Duration;
 
 use crate::units::Now;
 
-use super::decision::{Candidate, Decision, Degraded, Excluded, Exclusion, Hedge, Held};
+use super::decision::{Candidate, Decision, Degraded, Excluded, Exclusion, Hedge, Held, Rank};
 use super::facts::RequestFacts;
-use super::filter;
+use super::filter::{self, Sieve};
 use super::learn::dual;
 use super::outlook::Observe;
 use super::plan::{self, Backup, Terms};
 use super::policy::{HedgeAfter, Objective, Policy};
 use super::route::{RouteId, Routes};
-use super::weigh;
+use super::weigh::{self, Asked};
 
 /// λ of `balanced` is at least this many mean costs.
 const BALANCED_LATENESS: f64 = 10.0;
@@ -58,6 +58,7 @@ pub fn decide_into(
     decision.queue_usd_per_s = facts.learned.queue_usd_per_s;
     // Who is late already is given as long again.
     let left_s = if facts.waited < limit { limit.saturating_sub(facts.waited) } else { limit }.as_secs_f32();
+    let (asked, sieve) = (Asked::new(policy, facts, left_s), Sieve::new(policy, facts));
     for (place, &id) in facts.eligible.iter().enumerate() {
         // Eligible ids come from the same snapshot as the table, so there is a route for each.
         let Some(route) = routes.get(usize::from(id.0)) else { continue };
@@ -65,12 +66,12 @@ pub fn decide_into(
             continue;
         }
         let rates = route.price.as_ref().map(|card| card.rates(facts.prompt_tokens, now.wall));
-        if let Some(why) = filter::lasting(route, place, rates, policy, facts) {
+        if let Some(why) = sieve.lasting(route, place, rates) {
             decision.excluded.push(Excluded { route: id, why });
             continue;
         }
         let seen = observe.outlook(place, id);
-        let candidate = weigh::weigh(id, place, route, rates, seen, policy, facts, left_s);
+        let candidate = weigh::weigh(id, place, route, rates, seen, &asked);
         match filter::passing(seen, candidate.uncached_expected(), now.mono) {
             None if route.local
                 && seen.queued_tokens > 0.0
@@ -139,20 +140,22 @@ fn weigh_sessions(
     policy: &Policy,
     facts: &RequestFacts<'_>,
     observe: &(impl Observe + ?Sized),
-    lateness_usd: f64,
+    &Terms { lateness_usd, left_s, .. }: &Terms,
     now: Now,
 ) {
     let prompt = facts.prompt_tokens;
-    let limit = limit(policy, facts);
+    let limit_s = limit(policy, facts).as_secs_f32();
     let mut least = (f64::INFINITY, 0.0);
+    let mut any_local = false;
     for candidate in &mut decision.order {
         let Some(route) = routes.get(usize::from(candidate.route.0)) else { continue };
         let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);
         let rates = route.price.as_ref().map(|card| &card.at(now.wall).base);
-        let (turn_usd, late) = weigh::warm_turn(&candidate.offer, rates, seen, prompt, limit);
+        let (turn_usd, late) = weigh::warm_turn(&candidate.offer, rates, seen, prompt, limit_s, left_s);
         let rest = facts.learned.session_rest;
         candidate.lateness = rest * SESSION_LATENESS * late;
         candidate.session_usd = f64::from(rest) * turn_usd + lateness_usd * f64::from(candidate.lateness);
+        any_local |= route.local;
         if !route.local && candidate.session_usd < least.0 {
             least = (candidate.session_usd, candidate.lateness);
         }
@@ -160,13 +163,17 @@ fn weigh_sessions(
     // Where our own hardware has room now, it need not have room for the next turn: that one may cost what it costs
     // elsewhere.
     let is_local = |id: RouteId| routes.get(usize::from(id.0)).is_some_and(|route| route.local);
-    for candidate in decision.order.iter_mut().filter(|one| is_local(one.route)) {
-        if least.0.is_finite() {
+    if any_local && least.0.is_finite() {
+        for candidate in decision.order.iter_mut().filter(|one| is_local(one.route)) {
             (candidate.session_usd, candidate.lateness) = least;
         }
     }
     // As far as our own engine has had room lately, further turns are served there whoever serves this one.
-    let elsewhere = 1.0 - facts.learned.behind.share;
+    let share = facts.learned.behind.share;
+    if share <= 0.0 {
+        return;
+    }
+    let elsewhere = 1.0 - share;
     #[expect(clippy::cast_possible_truncation, reason = "a share")]
     let elsewhere_f = elsewhere as f32;
     for candidate in &mut decision.order {
@@ -185,8 +192,10 @@ fn rank(
     left_s: f32,
     now: Now,
 ) {
-    let cheapest = decision.unit_usd().unwrap_or(0.0);
-    let mean = if facts.learned.mean_cost_usd > 0.0 { facts.learned.mean_cost_usd } else { cheapest };
+    let mean = match facts.learned.mean_cost_usd {
+        known if known > 0.0 => known,
+        _ => decision.unit_usd().unwrap_or(0.0),
+    };
     let learnt = facts.learned.lateness_usd.unwrap_or(dual::start(policy.slo.attainment) * mean);
     let objective = objective(policy, facts);
     let lateness_usd = match objective {
@@ -203,61 +212,44 @@ fn rank(
     let mut terms = Terms { lateness_usd, left_s, hedge_from_s, hedge_room_usd };
     let best_in_time = decision.order.iter().map(|one| one.offer.in_time).fold(0.0, f32::max);
     if facts.learned.session_rest > 0.01 {
-        weigh_sessions(decision, routes, policy, facts, observe, lateness_usd, now);
+        weigh_sessions(decision, routes, policy, facts, observe, &terms, now);
     }
+    // A proven route that is late all the same is no reason to wait for proof of another.
+    let proven = |one: &Candidate| !one.ramping && one.offer.in_time >= HOPE;
+    let any_proven = decision.order.iter().any(proven);
     for candidate in &mut decision.order {
         let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);
+        // As a connection starts slowly: one at once, and one more for each first token that came.
+        candidate.waits = any_proven && candidate.ramping && seen.waiting > seen.heard;
         let offer = &mut candidate.offer;
         offer.other_usd += candidate.session_usd + weigh::urge(objective, offer, seen, policy, lateness_usd);
         candidate.late = plan::late(offer, best_in_time * 0.8);
         offer.hoped = offer.hoped.min(candidate.late);
-        let late = candidate.late - offer.hoped;
-        candidate.lateness += late;
-        candidate.score_usd =
-            offer.cost_usd() + offer.other_usd + offer.queue_usd + lateness_usd * f64::from(late);
+        let missed = plan::missed(offer, candidate.late);
+        candidate.lateness += missed;
+        candidate.score_usd = offer.counted_usd() + lateness_usd * f64::from(missed);
     }
-    let names = |candidate: &Candidate| routes.get(usize::from(candidate.route.0)).map(|route| &*route.name);
-    // A proven route that is late all the same is no reason to wait for proof of another.
-    let proven = |one: &Candidate| !one.ramping && one.offer.in_time >= HOPE;
-    let any_proven = decision.order.iter().any(proven);
-    // As a connection starts slowly: one at once, and one more for each first token that came.
-    for one in &mut decision.order {
-        let seen = observe.outlook(usize::from(one.eligible), one.route);
-        one.waits = any_proven && one.ramping && seen.waiting > seen.heard;
-    }
-    let key = |one: &Candidate| (one.last_resort, one.place, one.waits);
     if decision.order.first().is_some_and(|one| one.last_resort) {
         return;
     }
-    decision.order.sort_unstable_by(|one, other| {
-        key(one)
-            .cmp(&key(other))
-            .then(one.score_usd.total_cmp(&other.score_usd))
-            .then_with(|| other.stays.cmp(&one.stays))
-            .then_with(|| soonest(one).cmp(&soonest(other)))
-            .then_with(|| names(one).cmp(&names(other)))
-            .then_with(|| one.route.cmp(&other.route))
-    });
+    sort(decision, routes);
     let Some(first) = decision.order.first() else { return };
-    if !facts.may_hedge || !policy.hedging.on || policy.slo.ttft.is_none() || decision.order.len() < 2 {
+    if !facts.may_hedge || !policy.hedging.is_on() || policy.slo.ttft.is_none() || decision.order.len() < 2 {
         return;
     }
     if let HedgeAfter::Quantile(share) = policy.hedging.after {
         let seen = observe.outlook(usize::from(first.eligible), first.route);
         terms.hedge_from_s = seen.first_token.quantile_s(share, first.offer.uncached_miss);
     }
-    let best_key = key(first);
+    let best_rank = first.comes_before();
     let mut best = (first.score_usd, 0, None);
     let backups = backups(decision, first.place.model, observe, &terms);
-    for (at, candidate) in decision.order.iter().enumerate() {
-        if key(candidate) != best_key {
+    for (at, (candidate, rank)) in decision.order.iter().zip(&decision.ranks).enumerate() {
+        if rank.before() != best_rank {
             break;
         }
         let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);
         for backup in backups.iter().flatten().filter(|backup| backup.place != at) {
-            if backup.least_usd(&candidate.offer) >= best.0 {
-                continue;
-            }
             if let Some(second) = plan::hedged(&candidate.offer, seen, backup, &terms, best.0) {
                 best = (second.score_usd, at, Some(second));
             }
@@ -265,7 +257,7 @@ fn rank(
     }
     let (_, at, second) = best;
     let Some(second) = second else { return };
-    let of_session = |first: &Candidate| first.lateness - (first.late - first.offer.hoped);
+    let of_session = |first: &Candidate| first.lateness - plan::missed(&first.offer, first.late);
     let lateness = decision.order.get(at).map_or(0.0, of_session);
     decision.hedge = decision.order.get(second.place).map(|backup| Hedge {
         route: backup.route,
@@ -282,12 +274,41 @@ fn rank(
     }
 }
 
+/// Puts the candidates in order: candidates are large and are moved once, what they are compared by is small.
+fn sort(decision: &mut Decision, routes: &Routes) {
+    decision.ranks.extend(decision.order.iter().zip(0..).map(|(one, at)| Rank::of(one, at)));
+    let (order, ranks) = (decision.order.as_slice(), decision.ranks.as_mut_slice());
+    ranks.sort_unstable_by_key(|rank| rank.key);
+    // Equals are few, and next to each other now.
+    for end in 1..ranks.len() {
+        let mut at = end;
+        while at > 0 && ranks[at - 1].key == ranks[at].key {
+            let [before, this] = [ranks[at - 1].at, ranks[at].at].map(|at| &order[usize::from(at)]);
+            if tie(before, this, routes).is_lt() {
+                break;
+            }
+            ranks.swap(at - 1, at);
+            at -= 1;
+        }
+    }
+    decision.arrange();
+}
+
+/// What goes first of two that are equal else.
+fn tie(one: &Candidate, other: &Candidate, routes: &Routes) -> std::cmp::Ordering {
+    let names = |candidate: &Candidate| routes.get(usize::from(candidate.route.0)).map(|route| &*route.name);
+    (other.stays.cmp(&one.stays))
+        .then_with(|| soonest(one).cmp(&soonest(other)))
+        .then_with(|| names(one).cmp(&names(other)))
+        .then_with(|| one.route.cmp(&other.route))
+}
+
 /// The two best to ask second, were they asked with half of the time gone. Another model is a replacement for this one, not
 /// for its slowness.
 fn backups<'d>(
     decision: &'d Decision,
     model: u8,
-    observe: &(impl Observe + ?Sized),
+    observe: &'d (impl Observe + ?Sized),
     terms: &Terms,
 ) -> [Option<Backup<'d>>; 2] {
     let mut best: [Option<(f64, usize)>; 2] = [None; 2];
@@ -297,7 +318,7 @@ fn backups<'d>(
             continue;
         }
         // Whatever its chance, it is not among the two.
-        if best[1].is_some_and(|(known, _)| offer.cost_usd() >= known) {
+        if best[1].is_some_and(|(known, _)| offer.counted_usd() >= known) {
             continue;
         }
         let answers = (1.0 - offer.error)
@@ -305,7 +326,7 @@ fn backups<'d>(
                 observe.outlook(usize::from(candidate.eligible), candidate.route),
                 terms.left_s * 0.5,
             );
-        let worth = offer.cost_usd() + terms.lateness_usd * f64::from(1.0 - answers);
+        let worth = offer.counted_usd() + terms.lateness_usd * f64::from(1.0 - answers);
         if best[0].is_none_or(|(known, _)| worth < known) {
             best = [Some((worth, at)), best[0]];
         } else if best[1].is_none_or(|(known, _)| worth < known) {

@@ -35,12 +35,18 @@ pub struct ExpectedTokens {
 
 /// Expected cost of `tokens` at `rates`, with what the operator pays on top to hold credit there.
 pub fn expected(card: &PriceCard, rates: &Rates, tokens: ExpectedTokens) -> Expected {
-    let with_fee = |amount: PicoUsd| amount + amount.times_ppm(card.fee_ppm);
-    let cached = rates.cached_input.unwrap_or(rates.input);
+    let answer = rates.output.times(tokens.output);
     Expected {
-        prompt: with_fee(rates.input.times(tokens.uncached) + cached.times(tokens.cached) + rates.request),
-        answer: with_fee(rates.output.times(tokens.output)),
+        prompt: expected_prompt(card, rates, tokens.uncached, tokens.cached),
+        answer: answer + answer.times_ppm(card.fee_ppm),
     }
+}
+
+/// The prompt's part of that, of so many tokens.
+pub fn expected_prompt(card: &PriceCard, rates: &Rates, uncached: u64, cached: u64) -> PicoUsd {
+    let cached_price = rates.cached_input.unwrap_or(rates.input);
+    let prompt = rates.input.times(uncached) + cached_price.times(cached) + rates.request;
+    prompt + prompt.times_ppm(card.fee_ppm)
 }
 
 /// How long the answer is taken to be: as learnt, else the policy's assumption; the caller's bound where that is lower.

@@ -71,6 +71,18 @@ impl Candidate {
         offer.uncached_miss - offer.hit * (offer.uncached_miss - offer.uncached_hit)
     }
 
+    /// What it is put in order by before its score, the first first: whether it is a last resort, its place by lists that
+    /// come before the score, whether it waits.
+    pub(super) fn comes_before(&self) -> u64 {
+        let Place { model, policy, wish, slower } = self.place;
+        let flags = u64::from(slower) << 1 | u64::from(self.waits);
+        u64::from(self.last_resort) << 42
+            | u64::from(model) << 34
+            | u64::from(policy) << 18
+            | u64::from(wish) << 2
+            | flags
+    }
+
     /// One that costs `usd`, for tests.
     #[cfg(test)]
     pub(super) fn costing(route: RouteId, usd: f64) -> Self {
@@ -198,6 +210,33 @@ pub struct Decision {
     pub degraded: Degraded,
     /// Routes that the moment rules out; kept between decisions for its room alone.
     pub(super) held: SmallVec<[(Held, Candidate); 4]>,
+    /// By what candidates are put in order; kept for its room alone.
+    pub(super) ranks: SmallVec<[Rank; 8]>,
+}
+
+/// What a candidate is put in order by, and its place until then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rank {
+    /// What comes before the score, and below it the score, as one number.
+    pub(super) key: u128,
+    /// Its place.
+    pub(super) at: u16,
+}
+
+impl Rank {
+    /// Of the candidate at place `at`.
+    pub(super) fn of(one: &Candidate, at: u16) -> Self {
+        // In the order of `f64::total_cmp`: a negative number's bits count backwards.
+        const SIGN: u64 = 1 << 63;
+        let bits = one.score_usd.to_bits();
+        let score = if bits & SIGN == 0 { bits | SIGN } else { !bits };
+        Self { key: u128::from(one.comes_before()) << 64 | u128::from(score), at }
+    }
+
+    /// What comes before the score ([`Candidate::comes_before`]).
+    pub(super) const fn before(&self) -> u64 {
+        (self.key >> 64) as u64
+    }
 }
 
 /// Why a route that may serve is not asked now, and for how much longer.
@@ -209,11 +248,32 @@ pub(super) enum Held {
 }
 
 impl Decision {
+    /// Puts the candidates in the order of `ranks`, which names each place once.
+    pub(super) fn arrange(&mut self) {
+        let (order, ranks) = (self.order.as_mut_slice(), self.ranks.as_mut_slice());
+        for start in 0..order.len().min(ranks.len()) {
+            let first = order[start];
+            let mut at = start;
+            // Around the ring that ends where it began; what has its place names itself.
+            loop {
+                let from = usize::from(ranks[at].at);
+                ranks[at].at = u16::try_from(at).unwrap_or(u16::MAX);
+                if from == start {
+                    order[at] = first;
+                    break;
+                }
+                order[at] = order[from];
+                at = from;
+            }
+        }
+    }
+
     /// Empties it and keeps its room.
     pub fn clear(&mut self) {
         self.order.clear();
         self.excluded.clear();
         self.held.clear();
+        self.ranks.clear();
         self.hedge = None;
         self.lateness_usd = 0.0;
         self.queue_usd_per_s = 0.0;

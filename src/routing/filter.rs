@@ -23,12 +23,41 @@ use super::policy::Policy;
 use super::route::{Retention, Route};
 use super::wishes;
 
+/// What all candidates of a request are held to.
+pub struct Sieve<'a> {
+    policy: &'a Policy,
+    facts: &'a RequestFacts<'a>,
+    /// Whether the caller narrows it: most do not, and are not asked what they want for every candidate.
+    narrows: bool,
+}
+
+impl<'a> Sieve<'a> {
+    /// For a request that `policy` decides.
+    pub fn new(policy: &'a Policy, facts: &'a RequestFacts<'a>) -> Self {
+        Self { policy, facts, narrows: wishes::narrow(facts) }
+    }
+
+    /// Why `route` may not serve, as [`lasting`].
+    pub fn lasting(&self, route: &Route, place: usize, rates: Option<&Rates>) -> Option<Exclusion> {
+        let (policy, facts) = (self.policy, self.facts);
+        if self.narrows {
+            return lasting(route, place, rates, policy, facts);
+        }
+        let name = facts.model;
+        asked_for(route, name, policy, facts)
+            .or_else(|| (route.pin_only && !is_pinned(route, name)).then_some(Exclusion::PinOnly))
+            .or_else(|| able(route, facts))
+            .or_else(|| promises(route, policy))
+            .or_else(|| price(rates, policy, facts))
+    }
+}
+
 /// Why `route`, the `place`th eligible one, may not serve whatever the moment (groups 1 to 4). `rates` are its prices in force
 /// for this prompt.
 ///
 /// A route of another model than the first that the caller names is held to the policy of that model, too: nobody gets past a
 /// policy by naming its model second.
-pub fn lasting(
+fn lasting(
     route: &Route,
     place: usize,
     rates: Option<&Rates>,

@@ -14,6 +14,7 @@
 //! j is asked first, k after τ; s is when a first token is late, F the chance of one by a time, e the chance of a quick
 //! failure, in and out what prompt and answer cost. The loser's prompt is billed as far as its provider is known to.
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use super::outlook::RouteOutlook;
@@ -47,6 +48,8 @@ pub struct Offer {
     pub queued: f32,
     /// Chance that the answer is written too slowly.
     pub slow: f32,
+    /// Chance that its first token is in time if it does not fail and its cache does not keep its word.
+    pub cold_within: f32,
     /// Chance that it does not fail and its first token is in time.
     pub in_time: f32,
     /// How much more it would be, were the route as good as may be believed.
@@ -56,7 +59,11 @@ pub struct Offer {
 impl Offer {
     /// Chance of a first token within `seconds`, if it does not fail.
     pub fn within(&self, outlook: &RouteOutlook, seconds: f32) -> f32 {
-        let miss = outlook.first_token.within(seconds, self.uncached_miss);
+        self.within_of(outlook.first_token.within(seconds, self.uncached_miss), outlook, seconds)
+    }
+
+    /// The same, `miss` being that chance if the cache does not keep its word.
+    pub fn within_of(&self, miss: f32, outlook: &RouteOutlook, seconds: f32) -> f32 {
         if self.hit <= 0.0 || self.uncached_hit >= self.uncached_miss {
             return miss;
         }
@@ -85,6 +92,11 @@ impl Offer {
         doubtful(self.uncached_miss) || (self.hit > 0.0 && doubtful(self.uncached_hit))
     }
 
+    /// Whether both have as much to read if their cache does not keep its word.
+    pub fn is_cold_as(&self, other: &Self) -> bool {
+        self.uncached_miss.to_bits() == other.uncached_miss.to_bits()
+    }
+
     /// Seconds within which a first token comes with this chance.
     fn quantile(&self, outlook: &RouteOutlook, chance: f32) -> f32 {
         let uncached = if self.hit > 0.5 { self.uncached_hit } else { self.uncached_miss };
@@ -94,6 +106,11 @@ impl Offer {
     /// Expected cost.
     pub fn cost_usd(&self) -> f64 {
         self.prompt_usd + self.answer_usd
+    }
+
+    /// All that counts but lateness: expected cost, queue, the rest of the session, the objective's own terms.
+    pub fn counted_usd(&self) -> f64 {
+        self.cost_usd() + self.other_usd + self.queue_usd
     }
 }
 
@@ -121,7 +138,7 @@ pub struct Second {
     pub chance: f32,
     /// Chance of a first token in time with it.
     pub in_time: f32,
-    /// Chance of being late that the plan's worth holds.
+    /// What lateness counts in its worth, as [`missed`].
     pub late: f32,
     /// What the plan is worth, in USD.
     pub score_usd: f64,
@@ -130,7 +147,13 @@ pub struct Second {
 /// Chance that the first token is late if `offer` is asked alone, `fallback` being the chance that another is in time after
 /// a quick failure.
 pub fn late(offer: &Offer, fallback: f32) -> f32 {
-    1.0 - rescued(offer, fallback) * (1.0 - offer.slow)
+    1.0 - rescued(offer, fallback)
+}
+
+/// What lateness counts in the score, `late` being the chance of a late first token: an answer that is written too slowly
+/// counts as one, and hope is taken off.
+pub fn missed(offer: &Offer, late: f32) -> f32 {
+    1.0 - (1.0 - late + offer.hoped) * (1.0 - offer.slow)
 }
 
 /// Chance that the first token is in time, another route being asked after a quick failure.
@@ -142,36 +165,45 @@ pub fn rescued(offer: &Offer, fallback: f32) -> f32 {
 const GIVEN: [f32; 2] = [0.80, 0.95];
 
 /// A route that may be asked second: its offer, and when it answers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Backup<'a> {
     /// Its place among the candidates.
     pub place: usize,
     /// Its offer.
     pub offer: &'a Offer,
-    /// How much of an abandoned attempt's prompt is billed there.
-    pub abandoned_billed: f64,
-    /// Seconds it is given, and the chance that its first token comes within them.
-    given: [(f32, f32); GIVEN.len()],
+    /// How it looks.
+    outlook: &'a RouteOutlook,
+    /// Seconds it is given, and the chance that its first token comes within them; made when it is asked for.
+    given: OnceCell<[(f32, f32); GIVEN.len()]>,
 }
 
 impl<'a> Backup<'a> {
     /// `offer`, seen as a second route.
-    pub fn new(place: usize, offer: &'a Offer, outlook: &RouteOutlook) -> Self {
-        let given = GIVEN.map(|chance| {
-            let seconds = offer.quantile(outlook, chance);
-            (seconds, (1.0 - offer.error) * offer.within(outlook, seconds))
-        });
-        Self { place, offer, abandoned_billed: f64::from(outlook.abandoned_billed.0), given }
+    pub const fn new(place: usize, offer: &'a Offer, outlook: &'a RouteOutlook) -> Self {
+        Self { place, offer, outlook, given: OnceCell::new() }
     }
 
-    /// What no plan with it behind `first` can be worth less than, in USD: whichever answers, and nobody late.
+    fn given(&self) -> [(f32, f32); GIVEN.len()] {
+        let (offer, outlook) = (self.offer, self.outlook);
+        *self.given.get_or_init(|| {
+            GIVEN.map(|chance| {
+                let seconds = offer.quantile(outlook, chance);
+                (seconds, (1.0 - offer.error) * offer.within(outlook, seconds))
+            })
+        })
+    }
+
+    /// What no plan with it behind `first` can be worth less than, in USD: it is asked as often as the first one alone would
+    /// not be in time, whichever answers is the cheaper, and nobody is late.
     pub fn least_usd(&self, first: &Offer) -> f64 {
         let answered = |offer: &Offer| offer.answer_usd + offer.other_usd;
-        first.prompt_usd + first.queue_usd + answered(first).min(answered(self.offer))
+        let asked = f64::from(1.0 - first.in_time) * (self.offer.prompt_usd + self.offer.queue_usd);
+        first.prompt_usd + first.queue_usd + asked + answered(first).min(answered(self.offer))
     }
 }
 
 /// The best way to ask `backup` after `offer`, if any is better than `best_usd`.
+#[inline]
 pub fn hedged(
     offer: &Offer,
     outlook: &RouteOutlook,
@@ -179,11 +211,31 @@ pub fn hedged(
     terms: &Terms,
     best_usd: f64,
 ) -> Option<Second> {
+    let least_usd = backup.least_usd(offer);
+    // Most are not worth a look.
+    if least_usd >= best_usd { None } else { weighed(offer, outlook, backup, terms, [least_usd, best_usd]) }
+}
+
+fn weighed(
+    offer: &Offer,
+    outlook: &RouteOutlook,
+    backup: &Backup<'_>,
+    terms: &Terms,
+    [least_usd, best_usd]: [f64; 2],
+) -> Option<Second> {
     let mut best: Option<Second> = None;
     let mut limit = best_usd;
-    for (given_s, answers) in backup.given {
+    for (given_s, answers) in backup.given() {
         let after_s = terms.left_s - given_s;
         if !(after_s > 0.02 && after_s >= terms.hedge_from_s) {
+            continue;
+        }
+        let missed = (1.0 - offer.in_time) * (1.0 - answers);
+        // Hope counts for what would be late even so, not for what the second saves.
+        let missed_at_best = (1.0 - offer.in_time - offer.hoped).max(0.0) * (1.0 - answers);
+        let late = 1.0 - (1.0 - missed_at_best) * (1.0 - offer.slow);
+        // Nor are most of the others to be weighed in full.
+        if least_usd + terms.lateness_usd * f64::from(late) >= limit {
             continue;
         }
         let asked = 1.0 - (1.0 - offer.error) * offer.within(outlook, after_s);
@@ -191,10 +243,6 @@ pub fn hedged(
         if f64::from(asked) * backup.offer.prompt_usd > terms.hedge_room_usd {
             continue;
         }
-        let missed = (1.0 - offer.in_time) * (1.0 - answers);
-        // Hope counts for what would be late even so, not for what the second saves.
-        let missed_at_best = (1.0 - offer.in_time - offer.hoped).max(0.0) * (1.0 - answers);
-        let late = 1.0 - (1.0 - missed_at_best) * (1.0 - offer.slow);
         let asked_usd = f64::from(asked);
         // Who answers once both are asked: the first as often as it would have been in time, and of those the half.
         let soon = if asked > 1e-4 { ((offer.in_time + asked - 1.0) / asked).clamp(0.0, 1.0) } else { 0.0 };
@@ -232,8 +280,10 @@ pub fn gained(first: &Offer, first_outlook: &RouteOutlook, age_s: f32, second: f
 }
 
 /// Seconds as a duration; an endless one for what is not finite.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "held at 0 and at the largest")]
 pub(super) fn duration(seconds: f32) -> Duration {
-    Duration::try_from_secs_f32(seconds.max(0.0)).unwrap_or(Duration::MAX)
+    // Some centuries are endless enough, and the exact conversion takes as long as a lookup of a chance.
+    Duration::from_nanos((f64::from(seconds.max(0.0)) * 1e9 + 0.5) as u64)
 }
 
 #[cfg(test)]
@@ -258,6 +308,15 @@ mod tests {
         let late = late(&offer, 0.8);
         offer.hoped = (late * share(2_246_822_519)).min(1.0 - offer.in_time - offer.error);
         offer
+    }
+
+    #[test]
+    fn who_writes_slowly_counts_as_late_and_its_first_token_is_not() {
+        let offer = Offer { in_time: 0.8, error: 0.1, slow: 0.5, hoped: 0.05, ..Offer::default() };
+        let late = late(&offer, 0.5);
+        assert!((late - 0.15).abs() < 1e-6, "{late}");
+        let missed = missed(&offer, late);
+        assert!((missed - (1.0 - 0.9 * 0.5)).abs() < 1e-6, "{missed}");
     }
 
     #[test]

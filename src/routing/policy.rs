@@ -121,8 +121,21 @@ pub struct Hedging {
     pub on: bool,
     /// From when on.
     pub after: HedgeAfter,
-    /// What second attempts may cost, as a share of the spend of ten minutes.
+    /// What second attempts may cost, as a share of the spend of ten minutes; none are made where it is 0.
     pub max_extra_cost: f32,
+}
+
+impl Hedging {
+    /// What second attempts may cost, in parts per million of the spend of ten minutes.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share from 0 to 1")]
+    pub fn share_ppm(&self) -> u32 {
+        (self.max_extra_cost.clamp(0.0, 1.0) * 1e6) as u32
+    }
+
+    /// Whether a second route may be asked at all.
+    pub fn is_on(&self) -> bool {
+        self.on && self.share_ppm() > 0
+    }
 }
 
 impl Default for Hedging {

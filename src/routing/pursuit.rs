@@ -73,7 +73,7 @@ impl Pursuit {
             barred: 0,
             running: SmallVec::new(),
             look_at: None,
-            may_hedge: may_hedge && policy.hedging.on && policy.slo.ttft.is_some(),
+            may_hedge: may_hedge && policy.hedging.is_on() && policy.slo.ttft.is_some(),
         }
     }
 
@@ -103,6 +103,11 @@ impl Pursuit {
     /// When a silent attempt is to be looked at ([`Self::silence`]); `None`: never.
     pub fn look_at(&self) -> Option<Mono> {
         self.look_at.filter(|_| self.running.len() == 1)
+    }
+
+    /// When its first token is late, counted from when it came.
+    pub const fn limit(&self) -> Duration {
+        self.limit
     }
 
     /// Whether a first token would be late now.

@@ -1,7 +1,5 @@
 //! What a candidate is weighed by: its expected cost, its chance of being in time, the rest of the session, the objective.
 
-use std::time::Duration;
-
 use crate::pricing::Rates;
 use crate::units::PicoUsd;
 
@@ -9,6 +7,7 @@ use super::cost::{self, Expected, ExpectedTokens};
 use super::decision::{Candidate, Place};
 use super::facts::RequestFacts;
 use super::learn::cache_hits::AGES_S;
+use super::learn::prefix::Held;
 use super::outlook::RouteOutlook;
 use super::plan::{self, Offer};
 use super::policy::{Objective, Policy};
@@ -24,8 +23,32 @@ const UNPRICED_USD: f64 = 1e6;
 /// A route that has brought fewer first tokens than this is new, and starts slowly.
 pub const RAMP_HEARD: u32 = 8;
 
+/// What is the same for all candidates of a decision.
+pub(super) struct Asked<'a> {
+    policy: &'a Policy,
+    facts: &'a RequestFacts<'a>,
+    /// Seconds left until a first token is late.
+    left_s: f32,
+    /// Expected length of the answer, in tokens.
+    output: u64,
+    /// The logarithm of the tokens a second that the policy wants.
+    log_rate: Option<f32>,
+    /// The place of the route that the conversation stays with, where no cache is known to hold anything of the prompt.
+    stays: Option<(usize, Held)>,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(policy: &'a Policy, facts: &'a RequestFacts<'a>, left_s: f32) -> Self {
+        // A caller's word that this is the same conversation counts in money alone: what a first token takes is foretold,
+        // and learnt, by what is known of the prompt itself.
+        let known = || facts.held.iter().any(|held| held.tokens > 0);
+        let stays = facts.wants.session.filter(|_| !known());
+        let log_rate = policy.slo.tokens_per_second.map(f32::ln);
+        Self { policy, facts, left_s, output: cost::output_tokens(policy, facts), log_rate, stays }
+    }
+}
+
 /// `route`, the `place`th eligible one, as a candidate: all that its score rests on but the price of lateness.
-#[expect(clippy::too_many_arguments, reason = "what a candidate is made of")]
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -38,31 +61,26 @@ pub(super) fn weigh(
     route: &Route,
     rates: Option<&Rates>,
     seen: &RouteOutlook,
-    policy: &Policy,
-    facts: &RequestFacts<'_>,
-    left_s: f32,
+    asked: &Asked<'_>,
 ) -> Candidate {
+    let &Asked { policy, facts, left_s, output, .. } = asked;
     let prompt = facts.prompt_tokens;
     let held = facts.held.get(place).copied().unwrap_or_default();
     let held_tokens = u64::from(held.tokens).min(prompt);
     let hit = if held_tokens == 0 { 0.0 } else { seen.cache_hits.at(held.age_s) };
-    // A caller's word that this is the same conversation counts in money alone: what a first token takes is foretold, and
-    // learnt, by what is known of the prompt itself.
-    let known = facts.held.iter().any(|held| held.tokens > 0);
-    let stays = facts.wants.session.filter(|(stays, _)| *stays == place && !known).map(|(_, held)| held);
+    let stays = asked.stays.filter(|(stays, _)| *stays == place).map(|(_, held)| held);
     let cached = match stays {
         Some(held) => (u64::from(held.tokens).min(prompt) as f32 * seen.cache_hits.at(held.age_s)) as u64,
         None => (held_tokens as f32 * hit) as u64,
     };
-    let output = cost::output_tokens(policy, facts);
     let tokens = ExpectedTokens { uncached: prompt - cached.min(prompt), cached, output };
     let price = route.price.as_ref().zip(rates);
     let expected = price.map(|(card, rates)| cost::expected(card, rates, tokens));
     let cold = if cached == 0 {
         expected
     } else {
-        let cold = ExpectedTokens { uncached: prompt, cached: 0, output };
-        price.map(|(card, rates)| cost::expected(card, rates, cold))
+        let cold = |(card, rates)| cost::expected_prompt(card, rates, prompt, 0);
+        expected.zip(price.map(cold)).map(|(expected, prompt)| Expected { prompt, ..expected })
     };
     let queued = seen.queued_tokens;
     let mut offer = Offer {
@@ -76,11 +94,13 @@ pub(super) fn weigh(
         uncached_hit: (prompt - held_tokens) as f32 + queued,
         uncached_miss: prompt as f32 + queued,
         queued,
-        slow: policy.slo.tokens_per_second.map_or(0.0, |rate| seen.pace.slower_than(rate)),
+        slow: asked.log_rate.map_or(0.0, |log_rate| seen.pace.slower_than_log(log_rate)),
+        cold_within: 0.0,
         in_time: 0.0,
         hoped: 0.0,
     };
-    offer.in_time = (1.0 - offer.error) * offer.within(seen, left_s);
+    offer.cold_within = seen.first_token.within(left_s, offer.uncached_miss);
+    offer.in_time = (1.0 - offer.error) * offer.within_of(offer.cold_within, seen, left_s);
     if policy.slo.ttft.is_some() && offer.is_doubtful(seen) {
         offer.hoped = (1.0 - offer.error) * offer.hopeful(seen, left_s) - offer.in_time;
     }
@@ -113,7 +133,7 @@ pub(super) fn weigh(
         place: Place {
             model: facts.model_place(place),
             policy: small(in_policy),
-            wish: small(wishes::place_in_order(route, facts)),
+            wish: if facts.wants.order.is_empty() { 0 } else { small(wishes::place_in_order(route, facts)) },
             slower: wishes::is_slower(seen, uncached, facts),
         },
         stays: stays.is_some(),
@@ -129,7 +149,8 @@ pub(super) fn warm_turn(
     rates: Option<&Rates>,
     seen: &RouteOutlook,
     prompt: u64,
-    limit: Duration,
+    limit_s: f32,
+    left_s: f32,
 ) -> (f64, f32) {
     let hit = seen.cache_hits.at(AGES_S[0] / 2.0);
     let Some(rates) = rates else { return (UNPRICED_USD, 1.0) };
@@ -142,9 +163,13 @@ pub(super) fn warm_turn(
         uncached_miss: prompt as f32,
         ..*offer
     };
-    let limit_s = limit.as_secs_f32();
-    let answers =
-        if turn.is_doubtful(seen) { turn.hopeful(seen, limit_s) } else { turn.within(seen, limit_s) };
+    let answers = if turn.is_doubtful(seen) {
+        turn.hopeful(seen, limit_s)
+    } else if turn.is_cold_as(offer) && limit_s.to_bits() == left_s.to_bits() {
+        turn.within_of(offer.cold_within, seen, limit_s)
+    } else {
+        turn.within(seen, limit_s)
+    };
     let late = 1.0 - (1.0 - offer.error) * answers;
     (warm + offer.answer_usd, late)
 }
@@ -157,6 +182,9 @@ pub(super) fn urge(
     policy: &Policy,
     lateness_usd: f64,
 ) -> f64 {
+    if objective == Objective::Cost {
+        return 0.0;
+    }
     let uncached = offer.uncached_miss - offer.hit * (offer.uncached_miss - offer.uncached_hit);
     // Errors make a route slower: another attempt follows.
     let works = f64::from(1.0 - offer.error).max(0.1);
@@ -175,6 +203,16 @@ pub(super) fn urge(
 /// USD for a ranking; no charge rests on it.
 #[expect(clippy::cast_precision_loss, reason = "a ranking needs no last digit")]
 pub fn usd(amount: PicoUsd) -> f64 {
-    // Conversions of 128 bits are calls.
-    i64::try_from(amount.0).map_or_else(|_| amount.0 as f64, |small| small as f64) * 1e-12
+    match i64::try_from(amount.0) {
+        Ok(small) => small as f64 * 1e-12,
+        Err(_) => wide_usd(amount),
+    }
+}
+
+/// The same for more than nine million dollars: out of the way, since conversions of 128 bits are calls.
+#[cold]
+#[inline(never)]
+#[expect(clippy::cast_precision_loss, reason = "a ranking needs no last digit")]
+fn wide_usd(amount: PicoUsd) -> f64 {
+    amount.0 as f64 * 1e-12
 }

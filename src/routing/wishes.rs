@@ -31,6 +31,17 @@ fn is_meant(name: &str, route: &Route, facts: &RequestFacts<'_>) -> bool {
     is_named(name, route) || (route.passes_wishes_on && facts.wants.foreign.contains(&name))
 }
 
+/// Whether the caller's own fields may leave a route out at all.
+pub(super) fn narrow(facts: &RequestFacts<'_>) -> bool {
+    let wants = &facts.wants;
+    let lists = [wants.only.len(), wants.ignore.len(), wants.quantizations.len(), wants.unheeded.len()];
+    lists.iter().any(|length| *length > 0)
+        || wants.no_fallbacks
+        || wants.retention_max.is_some()
+        || has_ceiling(facts)
+        || !wants.models.is_empty()
+}
+
 /// Where the caller's order has this route; who is not in it comes after those that are.
 pub(super) fn place_in_order(route: &Route, facts: &RequestFacts<'_>) -> usize {
     let order = facts.wants.order;

@@ -3,17 +3,21 @@
 //! The bank says whether a request may spend: in this process (`budget::Book`), or with other replicas in a Redis
 //! (`store::bank`). The ledger is what is durable: the hold before anything is sent, the record before the answer is over.
 
+mod fleet;
 mod purse;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::budget::{Book, Demand, Refusal, Standing};
+use crate::budget::{Book, Budget, Demand, HoldId, Level, Refusal, Settled, Standing};
 use crate::ledger::{HoldContext, HoldEntry, Line, RequestRecord};
+use crate::store::bank;
 use crate::store::ledger::{self, Ledger};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::BudgetLevel;
 use crate::units::{Clock, NanoUsd, Now};
 
+pub use fleet::Heirs;
 pub use purse::{Closing, Purse, Settling};
 
 /// Why a request may not spend. Nothing was taken of anything.
@@ -29,24 +33,32 @@ pub enum Denied {
 
 /// The bank and the ledger.
 pub struct Treasury {
-    book: Mutex<Book>,
+    bank: Bank,
     ledger: Ledger,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
 }
 
+/// Who says yes or no.
+enum Bank {
+    /// This process alone.
+    Own(Mutex<Book>),
+    /// With others.
+    Shared(Arc<bank::Bank>),
+}
+
 impl Treasury {
-    /// A treasury that goes on from what `ledger` has of the windows that are not over.
-    pub async fn open(
+    /// A treasury of this process alone, which goes on from what `ledger` has of the windows that are not over.
+    pub async fn alone(
         ledger: Ledger,
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ledger::Error> {
         let mut book = Book::default();
-        for (line, spent) in ledger.balances(clock.now().wall.as_second()).await? {
+        for (line, spent) in ledger.balances(since(&*clock)).await? {
             book.load(&line.budget, &line.scope, line.window, spent);
         }
-        Ok(Self { book: Mutex::new(book), ledger, metrics, clock })
+        Ok(Self { bank: Bank::Own(Mutex::new(book)), ledger, metrics, clock })
     }
 
     /// Holds what `demand` asks for, all of it or nothing. The hold is durable once this returns.
@@ -58,20 +70,62 @@ impl Treasury {
         context: HoldContext,
     ) -> Result<(Purse, Standing), Denied> {
         let now = self.clock.now();
-        let standing =
-            self.book().admit(&demand, now).map_err(|refusal| Denied::Refused(Box::new(refusal)))?;
-        let lines: Vec<Line> = demand.budgets.iter().map(|budget| line(budget, now)).collect();
+        let admitted = match &self.bank {
+            // Who counts for nothing need not ask anybody.
+            _ if demand.counts_for_nothing() => Ok(Standing::default()),
+            Bank::Own(book) => locked(book).admit(&demand, now),
+            Bank::Shared(bank) => bank.admit(&demand, now).await,
+        };
+        let standing = admitted.map_err(|refusal| Denied::Refused(Box::new(refusal)))?;
+        let admitting = Admitting { treasury: Some(self), hold: demand.id };
+        let lines = match &self.bank {
+            Bank::Own(_) => demand.budgets.iter().map(|budget| line(budget, now)).collect(),
+            Bank::Shared(bank) => bank.lines(demand.id),
+        };
         let entry = HoldEntry { id: demand.id, amount: demand.hold, lines, context };
-        let admitting = Admitting { treasury: Some(self), entry: &entry };
         self.ledger.hold(&entry).await?;
         admitting.admitted();
         Ok((Purse::new(Arc::clone(self), entry, demand.tokens), standing))
     }
 
-    /// Every budget as it stands, for the metrics.
+    /// Records a request that cost nothing, since its answer was kept from one that cost `saved`. Ready once that is durable.
+    pub fn record_saved(
+        &self,
+        id: HoldId,
+        context: HoldContext,
+        total: Duration,
+        saved: NanoUsd,
+    ) -> Settling {
+        let ms = u64::try_from(total.as_millis()).unwrap_or(u64::MAX);
+        let closing =
+            Closing { ttft_ms: Some(ms), total_ms: ms, status: 200, outcome: "ok", attempts: Vec::new() };
+        let record = RequestRecord { saved, ..closing.record(id, context) };
+        self.write(record, Vec::new())
+    }
+
+    /// Budgets that are shown from now on, whether anything was spent of them or not.
+    pub fn know<'b>(&self, budgets: impl IntoIterator<Item = &'b Arc<Budget>>) {
+        let now = self.clock.now();
+        for budget in budgets {
+            match &self.bank {
+                Bank::Own(book) => locked(book).know(budget),
+                Bank::Shared(bank) => bank.know(budget, now),
+            }
+        }
+    }
+
+    /// Every budget as it stands.
+    pub fn levels(&self) -> Vec<Level> {
+        let now = self.clock.now();
+        match &self.bank {
+            Bank::Own(book) => locked(book).levels(now),
+            Bank::Shared(bank) => bank.levels(now),
+        }
+    }
+
+    /// Sets the metrics of budgets to what is so now.
     pub fn tell(&self) {
-        let levels = self.book().levels(self.clock.now()).into_iter();
-        let shown = levels.map(|level| BudgetLevel {
+        let shown = self.levels().into_iter().map(|level| BudgetLevel {
             scope: level.budget.scope.kind.word(),
             name: level.budget.scope.name.to_string(),
             period: level.budget.calendar.period.to_string(),
@@ -83,6 +137,11 @@ impl Treasury {
         self.metrics.budget_levels(shown.collect());
     }
 
+    /// The ledger.
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// Writes all that waits. What is settled later is charged at the next start.
     pub async fn close(&self) {
         if let Err(error) = self.ledger.close().await {
@@ -91,8 +150,16 @@ impl Treasury {
     }
 
     fn settle(&self, record: RequestRecord, lines: Vec<Line>, tokens: u64) -> Settling {
-        let settled = self.book().settle(record.hold, record.amount, tokens, self.clock.now());
-        for crossed in settled.crossed {
+        self.settled(record.hold, record.amount, tokens);
+        self.write(record, lines)
+    }
+
+    fn settled(&self, hold: HoldId, amount: NanoUsd, tokens: u64) {
+        let Settled { crossed, .. } = match &self.bank {
+            Bank::Own(book) => locked(book).settle(hold, amount, tokens, self.clock.now()),
+            Bank::Shared(bank) => bank.settle(hold, amount, tokens),
+        };
+        for crossed in crossed {
             tracing::warn!(
                 budget = %crossed.budget.id,
                 scope = %crossed.budget.scope,
@@ -101,6 +168,9 @@ impl Treasury {
                 "so much of a budget is spent"
             );
         }
+    }
+
+    fn write(&self, record: RequestRecord, lines: Vec<Line>) -> Settling {
         let (written, metrics) = (self.ledger.settle(record, lines), Arc::clone(&self.metrics));
         Settling::of(async move {
             if let Err(error) = written.await {
@@ -110,13 +180,11 @@ impl Treasury {
         })
     }
 
-    fn give_back(&self, entry: &HoldEntry) {
-        self.book().settle(entry.id, NanoUsd::ZERO, 0, self.clock.now());
-    }
-
-    fn book(&self) -> MutexGuard<'_, Book> {
-        // A panic while it was held can have left one request's hold, which is charged for too much rather than too little.
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shrink(&self, hold: HoldId, amount: NanoUsd) {
+        match &self.bank {
+            Bank::Own(book) => locked(book).shrink(hold, amount),
+            Bank::Shared(bank) => bank.shrink(hold, amount),
+        }
     }
 }
 
@@ -129,7 +197,7 @@ impl std::fmt::Debug for Treasury {
 /// A hold that is not durable yet.
 struct Admitting<'a> {
     treasury: Option<&'a Arc<Treasury>>,
-    entry: &'a HoldEntry,
+    hold: HoldId,
 }
 
 impl Admitting<'_> {
@@ -141,12 +209,23 @@ impl Admitting<'_> {
 impl Drop for Admitting<'_> {
     fn drop(&mut self) {
         if let Some(treasury) = self.treasury {
-            treasury.give_back(self.entry);
+            treasury.settled(self.hold, NanoUsd::ZERO, 0);
         }
     }
 }
 
-fn line(budget: &crate::budget::Budget, now: Now) -> Line {
+fn locked(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
+    // A panic while it was held can have left one request's hold, which is charged for too much rather than too little.
+    book.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Balances of windows that ended before this second count no more: the longest period rolls over a year.
+fn since(clock: &dyn Clock) -> i64 {
+    const YEAR: i64 = 366 * 86_400;
+    clock.now().wall.as_second() - YEAR
+}
+
+fn line(budget: &Budget, now: Now) -> Line {
     Line {
         budget: Arc::clone(&budget.id),
         scope: budget.scope.clone(),

@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::ledger::{AttemptRecord, HoldEntry, RequestRecord};
+use crate::budget::HoldId;
+use crate::ledger::{AttemptRecord, HoldContext, HoldEntry, RequestRecord};
 use crate::units::NanoUsd;
 
 use super::Treasury;
@@ -23,6 +24,35 @@ pub struct Closing {
     pub outcome: &'static str,
     /// Every attempt, the one that answered last.
     pub attempts: Vec<AttemptRecord>,
+}
+
+impl Closing {
+    /// The record of the request that `context` is of.
+    pub(super) fn record(self, hold: HoldId, context: HoldContext) -> RequestRecord {
+        let Self { ttft_ms, total_ms, status, outcome, attempts } = self;
+        let sum = attempts.iter().fold(0_i64, |sum, attempt| sum.saturating_add(attempt.amount.0));
+        RequestRecord {
+            hold,
+            id: context.id,
+            key: context.key,
+            user: context.user,
+            team: context.team,
+            organisation: context.organisation,
+            policy: context.policy,
+            tags: context.tags,
+            model: context.model,
+            endpoint: context.endpoint,
+            stream: context.stream,
+            began: context.began,
+            ttft_ms,
+            total_ms,
+            status,
+            outcome,
+            amount: NanoUsd(sum),
+            saved: NanoUsd::ZERO,
+            attempts,
+        }
+    }
 }
 
 /// Money held for one request. Dropped open, it is charged in full: what nobody accounted for was spent, as far as anybody
@@ -44,7 +74,7 @@ impl Purse {
         if let Some(entry) = self.open.as_deref_mut().filter(|entry| amount < entry.amount) {
             entry.amount = amount;
             // The file says more until it is settled: should this process die, more is charged rather than less.
-            self.treasury.book().shrink(entry.id, amount);
+            self.treasury.shrink(entry.id, amount);
         }
     }
 
@@ -53,31 +83,9 @@ impl Purse {
     pub fn settle(mut self, closing: Closing) -> Settling {
         let Some(entry) = self.open.take() else { return Settling::done() };
         let HoldEntry { id, lines, context, .. } = *entry;
-        let Closing { ttft_ms, total_ms, status, outcome, attempts } = closing;
-        let sum = attempts.iter().fold(0_i64, |sum, attempt| sum.saturating_add(attempt.amount.0));
         let tokens = |one: &AttemptRecord| one.usage.prompt.saturating_add(one.usage.completion);
-        let tokens = attempts.iter().map(tokens).fold(0, u64::saturating_add);
-        let record = RequestRecord {
-            hold: id,
-            id: context.id,
-            key: context.key,
-            user: context.user,
-            team: context.team,
-            organisation: context.organisation,
-            policy: context.policy,
-            tags: context.tags,
-            model: context.model,
-            endpoint: context.endpoint,
-            stream: context.stream,
-            began: context.began,
-            ttft_ms,
-            total_ms,
-            status,
-            outcome,
-            amount: NanoUsd(sum),
-            saved: NanoUsd::ZERO,
-            attempts,
-        };
+        let tokens = closing.attempts.iter().map(tokens).fold(0, u64::saturating_add);
+        let record = closing.record(id, context);
         self.treasury.settle(record, lines, tokens)
     }
 }

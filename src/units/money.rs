@@ -149,7 +149,9 @@ impl TokenPrice {
 
     /// What `tokens` tokens cost.
     pub fn times(self, tokens: u64) -> PicoUsd {
-        PicoUsd(i128::from(self.0).saturating_mul(i128::from(tokens)))
+        // One multiplication: no two numbers of 64 bits are too large for it.
+        let amount = u128::from(self.0) * u128::from(tokens);
+        PicoUsd(i128::try_from(amount).unwrap_or(i128::MAX))
     }
 }
 

@@ -74,12 +74,6 @@ fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What second attempts may cost under `policy`, in parts per million of its spend.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share from 0 to 1")]
-fn share_ppm(policy: &Policy) -> u32 {
-    (policy.hedging.max_extra_cost.clamp(0.0, 1.0) * 1e6) as u32
-}
-
 impl Demand {
     /// Bytes a token has in this caller's requests to this model.
     pub fn bytes_per_token(&self, asking: Asking) -> f32 {
@@ -187,7 +181,7 @@ impl Demand {
             now,
             prompt,
             whole,
-            share_ppm(policy),
+            policy.hedging.share_ppm(),
         )
     }
 
@@ -197,7 +191,7 @@ impl Demand {
     pub fn hedge_room_usd(&self, policy: &Policy, now: Mono, whole_usd: f64) -> Option<f64> {
         let whole = PicoUsd((whole_usd * 1e12) as i128);
         let mut spend = lock(&self.spend);
-        let room = |spend: &mut HedgeSpend| usd(spend.bears(now, whole, share_ppm(policy)));
+        let room = |spend: &mut HedgeSpend| usd(spend.bears(now, whole, policy.hedging.share_ppm()));
         (whole_usd > 0.0)
             .then(|| spend.get_mut(&policy.name).map_or_else(|| room(&mut HedgeSpend::default()), room))
     }

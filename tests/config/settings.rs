@@ -48,6 +48,20 @@ fn a_store_is_one_redis_or_none() {
 }
 
 #[test]
+fn the_ledger_is_a_file_that_forgets_after_a_year_and_a_month() {
+    let ledger = |text: &str| good(text, &nothing()).settings.ledger;
+    let usual = ledger("state_dir: /var/lib/tollway");
+    assert_eq!(usual.path.to_str(), Some("/var/lib/tollway/ledger.db"));
+    assert_eq!((usual.synced, usual.retention), (false, Some(Duration::from_hours(400 * 24))));
+    let own = ledger("ledger: {path: /srv/money.db, durability: power, retention: forever}");
+    assert_eq!((own.path.to_str(), own.synced, own.retention), (Some("/srv/money.db"), true, None));
+    assert_eq!(ledger("ledger: {retention: 30d}").retention, Some(Duration::from_hours(720)));
+    for bad in ["retention: 0d", "retention: 30h", "durability: fsync", "file: x"] {
+        assert!(compiled(&format!("ledger: {{{bad}}}"), &[], &nothing()).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn auth_is_required_once_a_key_exists_or_others_can_connect() {
     let key = "keys: [{name: a, key: \"0123456789abcdef\"}]";
     assert_eq!(good(key, &nothing()).settings.auth, Auth::Required);

@@ -6,6 +6,9 @@
     reason = "tests: what cannot go on should stop"
 )]
 
+mod crash;
+mod damage;
+mod disk;
 mod life;
 
 use std::path::{Path, PathBuf};

@@ -9,7 +9,9 @@
 )]
 
 mod case;
+mod plans;
 mod properties;
+mod seconds;
 mod seen;
 mod slow_start;
 mod wishes;

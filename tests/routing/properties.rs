@@ -7,6 +7,8 @@ use proptest::test_runner::TestCaseResult;
 use tollway::pricing::PriceCard;
 use tollway::routing::choose::decide_into;
 use tollway::routing::learn::prefix::Held;
+use tollway::routing::learn::queue_price::Behind;
+use tollway::routing::weigh::usd;
 use tollway::routing::{
     Constraints, Decision, Endpoint, Glob, HedgeAfter, Hedging, Learned, Matcher, Mode, Objective, Policy,
     RequestFacts, Route, RouteId, RouteOutlook, Slo, decide, select, shadows,
@@ -28,13 +30,16 @@ fn price_card() -> impl Strategy<Value = PriceCard> {
     )
 }
 
-fn route() -> impl Strategy<Value = (Option<PriceCard>, Option<&'static str>, Option<u64>, bool, u8)> {
+type AnyRoute = (Option<PriceCard>, Option<&'static str>, Option<u64>, bool, u8, bool);
+
+fn route() -> impl Strategy<Value = AnyRoute> {
     (
         prop::option::weighted(0.9, price_card()),
         prop::option::of(prop::sample::select(vec!["us", "eu", "cn"])),
         prop::option::of(500..5_000_u64),
         prop::bool::weighted(0.1),
         0..4_u8,
+        prop::bool::weighted(0.2),
     )
 }
 
@@ -42,14 +47,20 @@ pub(crate) fn routes() -> impl Strategy<Value = Vec<Route>> {
     prop::collection::vec(route(), 0..20).prop_map(|list| {
         list.into_iter()
             .enumerate()
-            .map(|(index, (price, region, context_tokens, pin_only, provider))| Route {
+            .map(|(index, (price, region, context_tokens, pin_only, provider, local))| Route {
                 context_tokens,
                 region: region.map(Into::into),
                 pin_only,
+                local,
                 ..Route::named(&format!("p{provider}/m{index}"), "c", price)
             })
             .collect()
     })
+}
+
+/// Variances by powers of the tokens, of lines of which more or less is known.
+fn doubt() -> impl Strategy<Value = [f32; 3]> {
+    (0.0..0.5_f32, -1e-5..1e-5_f32, 0.0..1e-8_f32).prop_map(|(whole, cross, square)| [whole, cross, square])
 }
 
 pub(crate) fn outlook() -> impl Strategy<Value = (RouteOutlook, Held)> {
@@ -61,6 +72,7 @@ pub(crate) fn outlook() -> impl Strategy<Value = (RouteOutlook, Held)> {
         (until(), until(), until()),
         (0..5_000_u32, 0.0..5_000.0_f32, 0.0..=1.0_f32, 0..60_u32, 0..12_u32),
         (prop::option::weighted(0.2, 0.0..9e3_f32), 0.0..9e3_f32, 0.0..50_000.0_f32),
+        prop_oneof![Just([0.0_f32; 3]), doubt()],
     )
         .prop_map(
             |(
@@ -70,8 +82,10 @@ pub(crate) fn outlook() -> impl Strategy<Value = (RouteOutlook, Held)> {
                 (open, limited, disabled),
                 (held, age_s, share, heard, waiting),
                 (cap, asked, queued),
+                doubt,
             )| {
-                let seen = SeenCase::random(ttft, rate, error, share);
+                let mut seen = SeenCase::random(ttft, rate, error, share).outlook(1_000);
+                seen.first_token.doubt = doubt;
                 let outlook = RouteOutlook {
                     open_until: open,
                     limited_until: limited,
@@ -81,7 +95,7 @@ pub(crate) fn outlook() -> impl Strategy<Value = (RouteOutlook, Held)> {
                     cap,
                     rate: asked,
                     queued_tokens: queued,
-                    ..seen.outlook(1_000)
+                    ..seen
                 };
                 (outlook, Held { tokens: held, age_s })
             },
@@ -96,9 +110,20 @@ fn learned() -> impl Strategy<Value = Learned> {
         prop::option::of(0..4_000_u64),
         prop_oneof![Just(0.0_f32), 0.0..20.0_f32],
         prop_oneof![Just(0.0), 0.0..0.02_f64],
+        prop::option::of(prop_oneof![Just(0.0), 1e-6..0.01_f64]),
+        behind(),
     )
         .prop_map(
-            |(lateness_usd, mean_cost_usd, out_of_reach, output_tokens, session_rest, queue_usd_per_s)| {
+            |(
+                lateness_usd,
+                mean_cost_usd,
+                out_of_reach,
+                output_tokens,
+                session_rest,
+                queue_usd_per_s,
+                hedge_room_usd,
+                behind,
+            )| {
                 Learned {
                     lateness_usd,
                     mean_cost_usd,
@@ -106,10 +131,17 @@ fn learned() -> impl Strategy<Value = Learned> {
                     output_tokens,
                     session_rest,
                     queue_usd_per_s,
-                    ..Learned::default()
+                    hedge_room_usd,
+                    behind,
                 }
             },
         )
+}
+
+fn behind() -> impl Strategy<Value = Behind> {
+    let some = (0.0..0.02_f64, 0.0..5.0_f64, 0.0..=1.0_f64);
+    let some = some.prop_map(|(usd_per_s, patience_s, share)| Behind { usd_per_s, patience_s, share });
+    prop_oneof![Just(Behind::default()), some]
 }
 
 fn hedging() -> impl Strategy<Value = Hedging> {
@@ -118,7 +150,12 @@ fn hedging() -> impl Strategy<Value = Hedging> {
         1 => (0.5..0.99_f32).prop_map(HedgeAfter::Quantile),
         1 => (0..2_000_u64).prop_map(|ms| HedgeAfter::Silence(Duration::from_millis(ms))),
     ];
-    (prop::bool::weighted(0.8), after).prop_map(|(on, after)| Hedging { on, after, ..Hedging::default() })
+    let cost = prop_oneof![1 => Just(0.0_f32), 4 => 0.01..0.5_f32];
+    (prop::bool::weighted(0.8), after, cost).prop_map(|(on, after, max_extra_cost)| Hedging {
+        on,
+        after,
+        max_extra_cost,
+    })
 }
 
 fn slo() -> impl Strategy<Value = Slo> {
@@ -348,6 +385,12 @@ fn the_order_is_by_score(
 fn a_hedge_names_another(decision: &Decision, policy: &Policy, facts: &RequestFacts<'_>) -> TestCaseResult {
     let Some(hedge) = decision.hedge else { return Ok(()) };
     prop_assert!(facts.may_hedge && policy.hedging.on && policy.slo.ttft.is_some());
+    prop_assert!(policy.hedging.max_extra_cost > 0.0, "it would be refused for its cost");
+    let second = decision.order.iter().find(|one| one.route == hedge.route).expect("it is a candidate");
+    if let Some(room_usd) = facts.learned.hedge_room_usd {
+        let usd = usd(second.prompt_expected()) * f64::from(hedge.chance);
+        prop_assert!(usd <= room_usd + 1e-11, "{usd} {room_usd}");
+    }
     let first = &decision.order[0];
     prop_assert!(hedge.route != first.route);
     prop_assert!(decision.order.iter().any(|one| one.route == hedge.route && !one.last_resort));
@@ -367,6 +410,13 @@ pub(crate) fn every_figure_is_a_number(decision: &Decision) -> TestCaseResult {
     prop_assert!(decision.lateness_usd.is_finite() && decision.lateness_usd >= 0.0);
     for one in &decision.order {
         prop_assert!((0.0..=1.0).contains(&one.in_time), "{}", one.in_time);
+        // How fast an answer is written has no part in when it begins.
+        prop_assert!(
+            one.late >= -1e-6 && one.late <= 1.0 - one.in_time + 1e-6,
+            "{} {}",
+            one.late,
+            one.in_time
+        );
         prop_assert!(one.score_usd.is_finite() && one.score_usd >= 0.0, "{}", one.score_usd);
         prop_assert!(one.session_usd.is_finite() && one.session_usd >= 0.0, "{}", one.session_usd);
         prop_assert!(one.ttft_expected.is_none_or(|ttft| ttft < Duration::MAX));

@@ -104,11 +104,7 @@ impl SeenCase {
                 .ttft_ms
                 .map_or_else(FirstTokenOutlook::default, |ms| self.first_token(ms, prompt_tokens)),
             error: self.error_rate,
-            pace: self.tokens_per_second.map_or(plain.pace, |rate| PaceOutlook {
-                seconds_per_token: 1.0 / rate,
-                spread: 0.15,
-                seen: true,
-            }),
+            pace: self.tokens_per_second.map_or(plain.pace, |rate| PaceOutlook::of(1.0 / rate, 0.15)),
             cache_hits: self.cache_share.map_or(plain.cache_hits, |share| CacheShares([share; BUCKETS])),
             heard: self.heard.unwrap_or(if self.ttft_ms.is_some() { HEARD } else { 0 }),
             rate: self.rate,

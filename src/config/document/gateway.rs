@@ -4,8 +4,8 @@ use crate::config::read::{At, Pairs};
 use crate::config::record::{choice, record};
 
 use super::values::{
-    Count, Currency, Day, FilePath, Flag, Listen, ModelName, Moment, Name, Pattern, Price, Rate, Secret,
-    Size, Span, TagValue, Text, Usd, Window,
+    Count, Currency, Day, Days, FilePath, Flag, Listen, ModelName, Moment, Name, Pattern, Price, Rate,
+    Secret, Size, Span, TagValue, Text, Usd, Window,
 };
 
 record! {
@@ -28,6 +28,8 @@ record! {
         store: Text,
         /// Folder for what must outlive the process. Default ./data.
         state_dir: FilePath,
+        /// The record of every request and of what it cost.
+        ledger: LedgerDocument,
         /// Who serves models. Built-in ones (openrouter, together, fireworks, deepseek, dashscope, hunyuan, modelarts,
         /// openai) take part once their key is set; others have a name of your own and a `kind`.
         providers: Pairs<ProviderDocument>,
@@ -48,6 +50,28 @@ record! {
         holidays: Vec<At<Day>>,
         /// Prices that replace the price book's, such as those of your contract.
         prices: Vec<At<PriceOverrideDocument>>,
+    }
+}
+
+choice! {
+    /// What a record has lived through once an answer is over.
+    pub enum DurabilityWord {
+        /// The death of the process. A power cut can cost the last seconds.
+        Process = "process",
+        /// A power cut too: each group of records is synced to the disk.
+        Power = "power",
+    }
+}
+
+record! {
+    /// The ledger: what is held before a request is sent, and one record of each request and of each attempt.
+    pub struct LedgerDocument {
+        /// The file. Default: `ledger.db` in `state_dir`.
+        path: FilePath,
+        /// What a record has lived through once an answer is over. Default process.
+        durability: DurabilityWord,
+        /// How long records are kept, in days (`400d`), or `forever`. Sums of budgets do not depend on it. Default 400d.
+        retention: Days,
     }
 }
 
@@ -403,6 +427,10 @@ record! {
         request_timeout: Span,
         /// How long running requests may go on after SIGTERM. Default 30s.
         drain: Span,
+        /// How long a caller may take nothing of its answer. Default 300s.
+        stall_timeout: Span,
+        /// What the kernel keeps unsent for one caller; it doubles the number for its own needs. Default 128KiB.
+        send_buffer_bytes: Size,
     }
 }
 

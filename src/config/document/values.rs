@@ -110,6 +110,8 @@ words! {
     };
     /// How long: `800ms`, `5s`, `10m`, `2h`, `0s`.
     Span(Duration) = { "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?(ms|s|m|h|d)$|\\$\\{", "examples": ["800ms", "5s", "2h"] }, duration;
+    /// For how many days: `400d`, or `forever`, which is `None`.
+    Days(Option<Duration>) = { "type": "string", "pattern": "^([1-9][0-9]{0,4}d|forever)$|\\$\\{", "examples": ["400d", "forever"] }, days;
     /// How many bytes: `512KiB`, `8MiB`, `1GiB`, or a plain number.
     Size(u64) = { "type": ["string", "integer"], "pattern": "^[0-9]+(B|KiB|MiB|GiB|kB|MB|GB)?$|\\$\\{", "examples": ["8MiB"] }, size;
     /// USD per million tokens.
@@ -236,6 +238,17 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Err("a duration of a year at most".to_owned());
     }
     Duration::try_from_secs_f64(seconds).map_err(|_| wanted())
+}
+
+fn days(text: &str) -> Result<Option<Duration>, String> {
+    if text == "forever" {
+        return Ok(None);
+    }
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
+    match days.filter(|days| (1..=99_999).contains(days)) {
+        Some(days) => Ok(Some(Duration::from_secs(u64::from(days) * 86_400))),
+        None => Err("a number of days such as `400d`, or `forever`".to_owned()),
+    }
 }
 
 fn hedge_moment(text: &str) -> Result<HedgeAfter, String> {

@@ -7,13 +7,14 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::body::Call;
+use crate::api::tokens::Vocabulary;
 use crate::budget::{Demand, Refusal, WhenSpent, Why};
 use crate::gateway::auth::Caller;
 use crate::gateway::failure::Failure;
 use crate::gateway::live::Live;
 use crate::ledger::{Bounds, HoldContext};
 use crate::pricing::PriceCard;
-use crate::routing::{Decision, Policy, RequestFacts, RouteId};
+use crate::routing::{Decision, Policy, RequestFacts, Route, RouteId};
 use crate::treasury::Denied;
 use crate::units::NanoUsd;
 use crate::upstream::trial::is_rescue_wanted;
@@ -65,7 +66,7 @@ struct Cost<'l> {
 }
 
 impl<'l> Cost<'l> {
-    fn of(ask: &Ask<'l>, call: &Call, decision: &Decision, facts: &RequestFacts<'_>, now: Timestamp) -> Self {
+    fn of(ask: &Ask<'l>, call: &Call, decision: &Decision, estimated: u64, now: Timestamp) -> Self {
         let routes = || {
             let later = decision.excluded.iter().filter(|one| one.why.is_for_now()).map(|one| one.route);
             let all = decision.order.iter().map(|candidate| candidate.route).chain(later);
@@ -73,15 +74,7 @@ impl<'l> Cost<'l> {
         };
         let resumes = is_rescue_wanted(ask.policy, call);
         let room = routes().filter_map(|route| route.context_tokens).max();
-        let output = if call.endpoint.writes() {
-            let each = call.output_tokens_max.or(room).unwrap_or(OUTPUT_TOKENS_MAX);
-            each.saturating_mul(call.choices)
-        } else {
-            0
-        };
-        // No byte of a prompt makes more than one token, and what is estimated is hardly ever a quarter short.
-        let estimated = facts.prompt_tokens.max(call.prompt_tokens_estimated());
-        let prompt = (estimated + estimated / 4).min(call.prompt_bytes) + PROMPT_TOKENS_AROUND;
+        let (prompt, output) = lengths(call, estimated, room);
         let attempts = ask.policy.fallback.attempts;
         Self {
             cards: routes().filter_map(|route| route.price.as_ref()).collect(),
@@ -105,6 +98,17 @@ impl<'l> Cost<'l> {
         self.bounds.output = output;
         (output >= ANSWER_TOKENS_MIN.min(self.bounds.output)).then_some(output)
     }
+}
+
+/// The most tokens that prompt and answer may have. No byte of a prompt makes more than one token, and what is `estimated` is
+/// hardly ever a quarter short. `room` is the longest context of any route.
+fn lengths(call: &Call, estimated: u64, room: Option<u64>) -> (u64, u64) {
+    let prompt = (estimated + estimated / 4).min(call.prompt_bytes) + PROMPT_TOKENS_AROUND;
+    if !call.endpoint.writes() {
+        return (prompt, 0);
+    }
+    let each = call.output_tokens_max.or(room).unwrap_or(OUTPUT_TOKENS_MAX);
+    (prompt, each.saturating_mul(call.choices))
 }
 
 /// Why a request was not admitted as it was decided.
@@ -154,8 +158,15 @@ impl Way {
     ) -> Result<(), Unheld> {
         let Some(treasury) = self.gateway.treasury() else { return Ok(()) };
         let now = self.gateway.books.clock.now();
-        let mut cost = Cost::of(ask, call, decision, facts, now.wall);
         let mut demand = self.demand(ask, softened);
+        let mut estimated = facts.prompt_tokens;
+        if !demand.budgets.is_empty() {
+            // What was learnt of such prompts is good on average; this one is looked at.
+            let first = decision.order.first().and_then(|first| ask.live.snapshot.route(first.route));
+            let vocabulary = Vocabulary::of(first.map_or("", |route| &route.checkpoint));
+            estimated = estimated.max(call.prompt_tokens_estimated(vocabulary));
+        }
+        let mut cost = Cost::of(ask, call, decision, estimated, now.wall);
         let context = self.hold_context(ask, call, decision);
         loop {
             demand.hold = cost.ceiling();
@@ -198,6 +209,16 @@ impl Way {
         }
     }
 
+    /// A route has begun to answer, and nobody else will be asked: what others might have cost is given back.
+    pub(super) fn give_back(&mut self, call: &Call, estimated: u64, route: &Route) {
+        let Some(purse) = self.purse.as_mut() else { return };
+        let now = self.gateway.books.clock.now().wall;
+        let (prompt, output) = lengths(call, estimated, route.context_tokens);
+        let bounds = Bounds { prompt, output, attempts: 1, resumes: false };
+        let own = bounds.ceiling(&route.price, now, now);
+        purse.shrink(NanoUsd(own.0.saturating_add(self.course.lost_amount().0)));
+    }
+
     fn count_refusal(&self, refusal: &Refusal) {
         let metrics = &self.gateway.books.metrics;
         match &refusal.why {
@@ -207,19 +228,18 @@ impl Way {
                     crate::budget::Unit::Requests => "requests",
                     crate::budget::Unit::Tokens => "tokens",
                 };
-                metrics.rate_limited(scope.kind.word(), limit);
+                metrics.limited(scope.kind.word(), limit);
             }
-            Why::Places { scope, .. } => metrics.rate_limited(scope.kind.word(), "concurrency"),
+            Why::Places { scope, .. } => metrics.limited(scope.kind.word(), "concurrency"),
             Why::StoreLost => {}
         }
     }
 
     /// What the ledger must know of the request before it is sent.
-    fn hold_context(&self, ask: &Ask<'_>, call: &Call, decision: &Decision) -> HoldContext {
+    pub(super) fn hold_context(&self, ask: &Ask<'_>, call: &Call, decision: &Decision) -> HoldContext {
         let first = decision.order.first().and_then(|candidate| ask.live.snapshot.route(candidate.route));
-        let name = |of: fn(&crate::routing::Route) -> &Arc<str>| {
-            first.map_or_else(|| "".into(), |route| Arc::clone(of(route)))
-        };
+        let name =
+            |of: fn(&Route) -> &Arc<str>| first.map_or_else(|| "".into(), |route| Arc::clone(of(route)));
         HoldContext {
             id: self.id.clone(),
             key: ask.caller.name().into(),

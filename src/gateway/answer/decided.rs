@@ -88,6 +88,11 @@ impl Asked {
         Self { asking, model, prompt_tokens, chain, held }
     }
 
+    /// The checkpoint that is asked for.
+    pub(super) fn model(&self) -> &str {
+        &self.model
+    }
+
     /// What was learnt of such requests.
     pub(super) fn learned(
         &self,
@@ -100,13 +105,20 @@ impl Asked {
     }
 
     /// Tells the price of each queue of our own what the request would cost elsewhere, and what work it would be there.
-    pub(super) fn weighed(&self, live: &Live, facts: &RequestFacts<'_>, decision: &Decision, now: Mono) {
+    pub(super) fn weighed(
+        &self,
+        live: &Live,
+        policy: &Policy,
+        facts: &RequestFacts<'_>,
+        decision: &Decision,
+        now: Mono,
+    ) {
         for (place, id) in facts.eligible.iter().enumerate() {
             let Some(route) = live.snapshot.route(*id).filter(|route| route.local) else { continue };
             let Some(health) = live.upstreams.health.get(usize::from(id.0)) else { continue };
             let held = self.held.get(place).copied().unwrap_or_default();
             let seen = health.outlook_at(now);
-            let demanded = Demanded::of(decision, self.prompt_tokens, held, &seen);
+            let demanded = Demanded::of(decision, limit(policy, facts), self.prompt_tokens, held, &seen);
             let Some(demanded) = demanded else { continue };
             let here = decision.order.first().is_some_and(|first| first.route == *id);
             live.upstreams.demand.queue_decided(&route.name, now, demanded, here);

@@ -79,7 +79,13 @@ impl Way {
         );
     }
 
-    fn log(&self, status: u16, outcome: &'static str, cost: Option<NanoUsd>, more: impl Fn(&mut Vec<u8>)) {
+    pub(super) fn log(
+        &self,
+        status: u16,
+        outcome: &'static str,
+        cost: Option<NanoUsd>,
+        more: impl Fn(&mut Vec<u8>),
+    ) {
         let (books, seen) = (&self.gateway.books, &self.seen);
         let now = books.clock.now();
         let total = now.mono.since(self.began.mono);

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::api::body::Call;
 use crate::api::face::Start;
+use crate::api::tokens::{Tally, Vocabulary};
 use crate::gateway::auth::Caller;
 use crate::gateway::failure::Failure;
 use crate::gateway::intake::Tags;
@@ -16,18 +17,20 @@ use crate::gateway::reply;
 use crate::relay::account::{Account, Answered, Ended, Who};
 use crate::relay::body::StreamBody;
 use crate::relay::faced::Faced;
+use crate::relay::kept::{self, Keeping};
 use crate::relay::meter::Meter;
 use crate::relay::native::{self, NativeMeter};
 use crate::relay::{Ear, RelayBody, whole};
 use crate::routing::Route;
 use crate::telemetry::InFlight;
-use crate::units::{Now, Usage};
+use crate::units::{Now, Reported, Usage};
 use crate::upstream::fallback::Served;
 use crate::upstream::trial::is_rescue_wanted;
 use crate::upstream::{Answer, Form, Lessons};
 
 use super::Way;
 use super::decided::Asked;
+use super::kept::Place;
 use super::rescue::Kit;
 
 /// What the last step needs of the steps before.
@@ -44,6 +47,8 @@ pub(super) struct Gathered<'w> {
     /// Since when it was waited for upstreams.
     pub(super) waits_from: Now,
     pub(super) in_flight: InFlight,
+    /// Where the answer is to be kept, if it is.
+    pub(super) place: Option<Place>,
 }
 
 impl Way {
@@ -53,8 +58,19 @@ impl Way {
         served: Served,
         lessons: Lessons,
     ) -> Result<Response<RelayBody>, Failure> {
-        let Gathered { live, policy_at, caller, call, tags, headers, asked, limit, waits_from, in_flight } =
-            gathered;
+        let Gathered {
+            live,
+            policy_at,
+            caller,
+            call,
+            tags,
+            headers,
+            asked,
+            limit,
+            waits_from,
+            in_flight,
+            place,
+        } = gathered;
         let snapshot = &live.snapshot;
         let id = served.candidate.route;
         let (Some(route), Some(policy)) = (snapshot.route(id), snapshot.policies.get(policy_at)) else {
@@ -68,15 +84,17 @@ impl Way {
             model: call.model.clone(),
             policy: Arc::clone(&policy.name),
             team: caller.team_arc(),
-            key: caller.key.map_or_else(|| "".into(), |(_, key)| Arc::clone(&key.name)),
+            key: caller.key.map_or_else(|| "".into(), |key| Arc::clone(&key.name)),
             endpoint: call.surface_name(),
             stream: call.stream,
             decision: self.seen.decision.take(),
         };
+        if !is_rescue_wanted(policy, &call) {
+            self.give_back(&call, asked.prompt_tokens, route);
+        }
         let attempts = served.attempts;
         let (by, answer) = answered(route, served, lessons, waits_from);
-        let key = caller.key.map(|(place, _)| place);
-        let series = live.series(&books.metrics, policy_at, key, caller.team(), id);
+        let series = live.series(&books.metrics, policy_at, caller.team_arc(), id);
         let (clock, metrics) = (Arc::clone(&books.clock), Arc::clone(&books.metrics));
         let mut account = Account::open(
             books,
@@ -87,14 +105,15 @@ impl Way {
             self.began.mono,
             (Arc::clone(&self.course), self.purse.take()),
         );
-        let prompt_tokens = call.prompt_tokens_estimated();
+        let vocabulary = Vocabulary::of(&route.checkpoint);
+        let prompt_tokens = call.prompt_tokens_estimated(vocabulary);
         let start = Start { request_id: self.id.as_str(), at_s: self.began.wall.as_second(), prompt_tokens };
         Ok(match answer {
             Answer::Whole(answer) => {
                 let reported = whole::reported(&answer, call.endpoint.writes());
                 let counted = Usage {
                     prompt: prompt_tokens,
-                    completion: answer.body.len() as u64 / 4,
+                    completion: said(&answer.body, reported.as_ref(), vocabulary),
                     ..Usage::default()
                 };
                 let counted =
@@ -119,6 +138,12 @@ impl Way {
                     }
                 };
                 let response = reply::answer(&answer.headers, false, cost, body);
+                // What was cut short for want of money is no answer to anybody else.
+                if let Some((place, cost)) = place.filter(|_| call.bound.is_none()).zip(cost)
+                    && let Some(said) = kept::kept(&answer)
+                {
+                    place.keeper(self, route)(said, cost);
+                }
                 account.note(reported.as_ref(), counted);
                 account.close(Ended::Well).await;
                 response
@@ -129,15 +154,20 @@ impl Way {
                     Form::Responses => (Ear::Native(NativeMeter::new(prompt_tokens)), None),
                     Form::Chat => {
                         let face = call.face.as_ref().map(|face| Box::new(Faced::new(face.writer(&start))));
-                        (Ear::Chat(Meter::new(call.include_usage, prompt_tokens)), face)
+                        (
+                            Ear::Chat(Meter::new(call.include_usage, prompt_tokens).counting_by(vocabulary)),
+                            face,
+                        )
                     }
                 };
+                let place = place.filter(|_| call.bound.is_none());
+                let keeping = place.map(|place| Box::new(Keeping::new(place.keeper(self, route))));
                 let rescue = is_rescue_wanted(policy, &call).then(|| {
                     let kit = Kit {
                         live: Arc::clone(live),
                         metrics,
                         policy_at,
-                        key,
+                        key: caller.key.cloned(),
                         call,
                         headers: headers.clone(),
                         tags,
@@ -152,11 +182,23 @@ impl Way {
                     kit.rescue()
                 });
                 let idle_timeout = policy.fallback.idle_timeout;
-                let body = StreamBody::new(*streamed, ear, face, account, clock, idle_timeout, rescue);
+                let body = StreamBody::new(*streamed, ear, face, account, clock, idle_timeout, rescue)
+                    .keeping(keeping)
+                    .begun();
                 reply::answer(&answer_headers, true, None, RelayBody::Stream(Box::new(body)))
             }
         })
     }
+}
+
+/// Tokens of a whole answer by our own count, where the report is none to go by.
+fn said(body: &[u8], reported: Option<&Reported>, vocabulary: Vocabulary) -> u64 {
+    if reported.is_some_and(|report| !report.odd && report.usage.completion > 0) {
+        return 0;
+    }
+    let mut tally = Tally::new();
+    tally.answer(body);
+    tally.tokens(vocabulary)
 }
 
 /// Who gave an answer that was waited for since `asked`, and the answer.

@@ -14,6 +14,7 @@ use crate::gateway::auth::Caller;
 use crate::gateway::intake::Tags;
 use crate::gateway::live::Live;
 use crate::gateway::steering::Steering;
+use crate::keys::Key;
 use crate::providers::fault::{Class, Fault};
 use crate::relay::Rescue;
 use crate::relay::rescue::{Broke, Continued, Rescued};
@@ -33,8 +34,8 @@ pub(super) struct Kit {
     pub(super) live: Arc<Live>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) policy_at: usize,
-    /// The caller's key, by its place.
-    pub(super) key: Option<usize>,
+    /// The caller's key.
+    pub(super) key: Option<Arc<Key>>,
     pub(super) call: Call,
     pub(super) headers: HeaderMap,
     pub(super) tags: Tags,
@@ -86,7 +87,7 @@ impl Kit {
             so_far,
             streamed: *streamed,
             answered,
-            series: live.series(&self.metrics, self.policy_at, self.key, self.caller().team(), to),
+            series: live.series(&self.metrics, self.policy_at, self.caller().team_arc(), to),
             may_echo: snapshot.provider_of(to).is_some_and(|provider| provider.continuation.may_echo()),
             resumed: format!("[{}]", self.told),
             next: self.rescue(),
@@ -150,7 +151,7 @@ impl Kit {
     }
 
     fn caller(&self) -> Caller<'_> {
-        Caller { key: self.key.and_then(|place| Some((place, self.live.snapshot.keys.get(place)?))) }
+        Caller { key: self.key.as_ref() }
     }
 
     /// Those of `eligible` who cannot go on: other checkpoints, who broke off, and whose dialect has no way to. An answer of

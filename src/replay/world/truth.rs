@@ -83,11 +83,7 @@ impl World<'_> {
         into.first_token.level = 1.0;
         into.first_token.doubt = [0.0; 3];
         into.error = error as f32;
-        into.pace = PaceOutlook {
-            seconds_per_token: (1.0 / writes) as f32,
-            spread: market.pace.noise_sigma as f32,
-            seen: true,
-        };
+        into.pace = PaceOutlook::of((1.0 / writes) as f32, market.pace.noise_sigma as f32);
         into.cache_hits = CacheShares([market.cache.map_or(0.0, |cache| cache.honoured) as f32; BUCKETS]);
         into.abandoned_billed = Abandoned(market.cancelled_prompt_billed as f32);
         into.heard = u32::MAX;
@@ -118,8 +114,7 @@ impl World<'_> {
             within: [step; STRUCK.len()],
         };
         into.error = 0.0;
-        into.pace =
-            PaceOutlook { seconds_per_token: (1.0 / node.stream_per_s) as f32, spread: 0.1, seen: true };
+        into.pace = PaceOutlook::of((1.0 / node.stream_per_s) as f32, 0.1);
         into.cache_hits = CacheShares([1.0; BUCKETS]);
         into.abandoned_billed = Abandoned(0.0);
         into.heard = u32::MAX;

@@ -21,7 +21,7 @@ const OPEN_FIRST: Duration = Duration::from_secs(2);
 const OPEN_LONGEST: Duration = Duration::from_mins(1);
 /// Half-life of an attempt's weight in the failure rate.
 const HALF_LIFE: Duration = Duration::from_secs(30);
-/// A trial that neither succeeded nor failed in this time is taken for lost, and another may try.
+/// A trial of which nothing was heard in this time is taken for lost, and another may try.
 const TRIAL_LONGEST: Duration = Duration::from_secs(30);
 
 /// What the breaker does with attempts.
@@ -64,7 +64,16 @@ pub struct Breaker {
     /// Set while open or half open: when it lets a trial through.
     open_until: Option<Mono>,
     open_for: Duration,
-    trial_until: Option<Mono>,
+    /// The trial under way, or that ended and decided nothing.
+    trial: Option<Trial>,
+}
+
+/// The attempt that decides for a half-open breaker.
+#[derive(Debug, Clone, Copy)]
+struct Trial {
+    began: Mono,
+    /// Others keep away until then.
+    until: Mono,
 }
 
 impl Default for Breaker {
@@ -79,7 +88,7 @@ impl Default for Breaker {
             weighed_at: Mono::default(),
             open_until: None,
             open_for: OPEN_FIRST,
-            trial_until: None,
+            trial: None,
         }
     }
 }
@@ -97,7 +106,7 @@ impl Breaker {
     /// Until when nobody should be sent here, as routing sees it; a running trial counts as open.
     pub fn closed_to_others_until(&self, now: Mono) -> Option<Mono> {
         let until = self.open_until?;
-        if now < until { Some(until) } else { self.trial_until.filter(|trial| now < *trial) }
+        if now < until { Some(until) } else { Some(self.trial?.until).filter(|trial| now < *trial) }
     }
 
     /// When it opened, and until when nobody should be sent here; `None` if somebody may.
@@ -110,7 +119,18 @@ impl Breaker {
     pub fn begin(&mut self, now: Mono) {
         self.row_begun = self.row_begun.saturating_add(1);
         if self.state(now) == State::HalfOpen {
-            self.trial_until = Some(now.plus(TRIAL_LONGEST));
+            self.trial = Some(Trial { began: now, until: now.plus(TRIAL_LONGEST) });
+        }
+    }
+
+    /// An attempt that began at `began` ended and tells nothing: its caller left, or was at fault itself, or the provider
+    /// refused for another reason than its health. If it was the trial, another may try: at once, or, where it ended in
+    /// silence, after as long as the breaker is open at first, so that a route that stays silent is not given one caller
+    /// after the other.
+    pub fn undecided(&mut self, now: Mono, began: Mono, in_silence: bool) {
+        let pause = if in_silence { OPEN_FIRST } else { Duration::ZERO };
+        if let Some(trial) = self.trial.as_mut().filter(|trial| trial.began == began) {
+            trial.until = trial.until.min(now.plus(pause));
         }
     }
 
@@ -126,7 +146,7 @@ impl Breaker {
             self.row = 0;
         }
         let was_open = self.open_until.take().is_some();
-        self.trial_until = None;
+        self.trial = None;
         if was_open {
             self.open_for = OPEN_FIRST;
             self.failed = 0.0;
@@ -172,7 +192,7 @@ impl Breaker {
     fn open(&mut self, now: Mono) {
         self.row = 0;
         self.open_until = Some(now.plus(self.open_for));
-        self.trial_until = None;
+        self.trial = None;
     }
 
     fn weigh(&mut self, now: Mono, failure: f32) {
@@ -224,6 +244,30 @@ mod tests {
             assert!(breaker.failed(now));
         }
         assert_eq!(waits, [2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn a_trial_that_tells_nothing_makes_room_for_another() {
+        let mut breaker = Breaker::default();
+        (0..3).for_each(|_| {
+            breaker.failed(at(0));
+        });
+        breaker.begin(at(2_000));
+        breaker.undecided(at(2_100), at(1_900), true);
+        assert_eq!(breaker.closed_to_others_until(at(2_100)), Some(at(32_000)), "another attempt ended");
+        breaker.undecided(at(2_200), at(2_000), true);
+        assert_eq!(breaker.closed_to_others_until(at(2_200)), Some(at(4_200)), "its caller left it silent");
+        assert_eq!(
+            (breaker.closed_to_others_until(at(4_200)), breaker.state(at(4_200))),
+            (None, State::HalfOpen)
+        );
+        breaker.begin(at(4_200));
+        breaker.undecided(at(4_300), at(4_200), false);
+        assert_eq!(breaker.closed_to_others_until(at(4_300)), None, "the provider said something");
+        breaker.begin(at(4_300));
+        assert!(breaker.succeeded(at(4_500), at(4_300)));
+        breaker.undecided(at(4_600), at(4_300), true);
+        assert_eq!(breaker.closed_to_others_until(at(4_600)), None);
     }
 
     #[test]

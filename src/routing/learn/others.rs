@@ -54,7 +54,7 @@ impl Cap {
 /// From when until when a route is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spell {
-    /// An answer since then proves it wrong.
+    /// An answer to what was asked since then proves it wrong.
     pub since: Mono,
     /// It ends by itself then.
     pub until: Mono,
@@ -131,20 +131,21 @@ impl Others {
         self.said.limited_until.filter(|until| now < *until)
     }
 
-    /// Until when a breaker of theirs keeps the route closed, unless it has answered us since that opened.
-    pub(super) fn open_until(&self, now: Mono, succeeded_at: Option<Mono>) -> Option<Mono> {
-        in_force(self.said.open, now, succeeded_at)
+    /// Until when a breaker of theirs keeps the route closed, unless it has answered what we asked after that opened:
+    /// `proved_from` is when the latest of our attempts began that it answered.
+    pub(super) fn open_until(&self, now: Mono, proved_from: Option<Mono>) -> Option<Mono> {
+        in_force(self.said.open, now, proved_from)
     }
 
     /// The same for a route that only the operator can mend.
-    pub(super) fn disabled_until(&self, now: Mono, succeeded_at: Option<Mono>) -> Option<Mono> {
-        in_force(self.said.disabled, now, succeeded_at)
+    pub(super) fn disabled_until(&self, now: Mono, proved_from: Option<Mono>) -> Option<Mono> {
+        in_force(self.said.disabled, now, proved_from)
     }
 }
 
-fn in_force(spell: Option<Spell>, now: Mono, succeeded_at: Option<Mono>) -> Option<Mono> {
+fn in_force(spell: Option<Spell>, now: Mono, proved_from: Option<Mono>) -> Option<Mono> {
     let spell = spell?;
-    (now < spell.until && succeeded_at.is_none_or(|at| at <= spell.since)).then_some(spell.until)
+    (now < spell.until && proved_from.is_none_or(|from| from <= spell.since)).then_some(spell.until)
 }
 
 fn is_same(one: Cap, other: Cap) -> bool {
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_since_proves_an_open_breaker_of_another_wrong() {
+    fn an_answer_to_what_was_asked_since_proves_an_open_breaker_of_another_wrong() {
         let open = Some(Spell { since: at(1_000), until: at(5_000) });
         let others = Others::of(std::iter::once((at(1_000), Standing { open, ..Standing::default() })));
         assert_eq!(others.open_until(at(2_000), None), Some(at(5_000)));

@@ -34,9 +34,7 @@ impl Pace {
     pub fn outlook(&self) -> PaceOutlook {
         match self.log {
             None => PaceOutlook::default(),
-            Some((mean, variance)) => {
-                PaceOutlook { seconds_per_token: mean.exp(), spread: variance.sqrt(), seen: true }
-            }
+            Some((mean, variance)) => PaceOutlook::of(mean.exp(), variance.sqrt()),
         }
     }
 }
@@ -50,21 +48,35 @@ pub struct PaceOutlook {
     pub spread: f32,
     /// Whether anything was seen; else it is assumed.
     pub seen: bool,
+    /// The logarithm of `seconds_per_token`.
+    log: f32,
 }
 
 impl Default for PaceOutlook {
     fn default() -> Self {
-        Self { seconds_per_token: SECONDS_PER_TOKEN_ASSUMED, spread: 0.3, seen: false }
+        let mut assumed = Self::of(SECONDS_PER_TOKEN_ASSUMED, 0.3);
+        assumed.seen = false;
+        assumed
     }
 }
 
 impl PaceOutlook {
+    /// One that was seen to take so many seconds for a token, with this spread of the logarithm.
+    pub fn of(seconds_per_token: f32, spread: f32) -> Self {
+        Self { seconds_per_token, spread, seen: true, log: seconds_per_token.ln() }
+    }
+
     /// Chance that an answer is written slower than `tokens_per_second`.
     pub fn slower_than(&self, tokens_per_second: f32) -> f32 {
-        if tokens_per_second <= 0.0 {
+        self.slower_than_log(tokens_per_second.ln())
+    }
+
+    /// The same, of a rate by its logarithm: whoever asks of many routes takes that once. No answer is slower than nothing.
+    pub fn slower_than_log(&self, log_rate: f32) -> f32 {
+        if log_rate.is_nan() || log_rate == f32::NEG_INFINITY {
             return 0.0;
         }
-        let z = (self.seconds_per_token.ln() + tokens_per_second.ln()) / self.spread.max(0.02);
+        let z = (self.log + log_rate) / self.spread.max(0.02);
         // The logistic curve stands in for the normal one.
         1.0 / (1.0 + (-1.702 * z).exp())
     }

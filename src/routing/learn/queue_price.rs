@@ -1,6 +1,8 @@
 //! The price of a second of our own hardware's prefill work (ν): it rises while the queue is longer than it should be. It is
 //! measured in what such a second saves: what the same requests cost elsewhere.
 
+use std::time::Duration;
+
 use crate::routing::decision::Decision;
 use crate::routing::outlook::RouteOutlook;
 use crate::units::Mono;
@@ -57,15 +59,23 @@ pub struct Demanded {
 
 impl Demanded {
     /// What a request with a prompt of so many tokens, decided as `decision` says, asks of an engine that should hold `held`
-    /// of the prompt and looks as `seen`. `None`: nobody whom it would cost anything may serve it, so that there is no measure.
+    /// of the prompt and looks as `seen`. `limit`: when its first token is late ([`crate::routing::choose::limit`]), which
+    /// without a promise is when it is given up. `None`: nobody whom it would cost anything may serve it, so that there is
+    /// no measure.
     #[expect(clippy::cast_precision_loss, reason = "token counts for an estimate")]
-    pub fn of(decision: &Decision, prompt_tokens: u64, held: Held, seen: &RouteOutlook) -> Option<Self> {
+    pub fn of(
+        decision: &Decision,
+        limit: Duration,
+        prompt_tokens: u64,
+        held: Held,
+        seen: &RouteOutlook,
+    ) -> Option<Self> {
         let hit = f64::from(seen.cache_hits.at(held.age_s));
         let uncached = prompt_tokens as f64 - hit * f64::from(held.tokens);
         Some(Self {
             cost_usd: decision.cheapest_usd()?,
             work_s: uncached.max(0.0) * f64::from(seen.first_token.token_s()),
-            limit_s: decision.limit.unwrap_or_default().as_secs_f64(),
+            limit_s: limit.as_secs_f64(),
         })
     }
 }
@@ -142,8 +152,6 @@ impl QueuePrice {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use crate::routing::{Candidate, RouteId};
 
     use super::*;
@@ -179,16 +187,21 @@ mod tests {
         seen.cache_hits.0.fill(0.5);
         let own = Candidate::costing(RouteId(0), 0.0);
         let [cheap, dear] = [(1, 2e-3), (2, 5e-3)].map(|(id, usd)| Candidate::costing(RouteId(id), usd));
-        let limit = Some(Duration::from_secs(3));
-        let decision =
-            Decision { order: [own, dear, cheap].into_iter().collect(), limit, ..Decision::default() };
+        let limit = Duration::from_secs(3);
+        // No promise was made.
+        let decision = Decision { order: [own, dear, cheap].into_iter().collect(), ..Decision::default() };
         let held = |tokens| Held { tokens, age_s: 1.0 };
-        let demanded = Demanded::of(&decision, 1_000, held(800), &seen).expect("others cost something");
+        let demanded =
+            Demanded::of(&decision, limit, 1_000, held(800), &seen).expect("others cost something");
         assert!((demanded.cost_usd - 2e-3).abs() < 1e-12 && (demanded.limit_s - 3.0).abs() < 1e-12);
         assert!((demanded.work_s - 600.0 * 2e-3).abs() < 1e-6, "half of 800 is expected: {demanded:?}");
-        let whole = Demanded::of(&decision, 1_000, held(4_000), &seen).expect("as before");
+        let whole = Demanded::of(&decision, limit, 1_000, held(4_000), &seen).expect("as before");
         assert!(whole.work_s.abs() < 1e-12, "nothing to read is no work, not less: {whole:?}");
         let alone = Decision { order: [own].into_iter().collect(), ..decision };
-        assert_eq!(Demanded::of(&alone, 1_000, held(0), &seen), None, "nowhere else, no measure");
+        // Those behind bear a queue for as long as they are not late, promise or none.
+        let mut price = QueuePrice::default();
+        price.decided(Mono(0), demanded, true);
+        assert!((price.behind(1.0).patience_s - (3.0 - 1.2)).abs() < 1e-6, "{:?}", price.behind(1.0));
+        assert_eq!(Demanded::of(&alone, limit, 1_000, held(0), &seen), None, "nowhere else, no measure");
     }
 }

@@ -86,6 +86,8 @@ pub struct RouteMind {
     introduced: u8,
     heard_at: Option<Mono>,
     succeeded_at: Option<Mono>,
+    /// When the latest of the attempts began that were answered: what an answer proves, it proves of that time.
+    proved_from: Option<Mono>,
     disabled_until: Option<Mono>,
     others: Others,
 }
@@ -156,7 +158,11 @@ impl RouteMind {
         self.heard = self.heard.saturating_add(1);
         self.heard_at = Some(now);
         self.succeeded_at = Some(now);
-        self.disabled_until = None;
+        self.proved_from = self.proved_from.max(Some(began));
+        // One that began before the operator's fault was found does not disprove it.
+        if self.disabled_until.is_some_and(|until| began >= until.minus(DISABLED_FOR)) {
+            self.disabled_until = None;
+        }
         self.running += 1;
         self.errors.counted(seconds(now), false);
         self.load.taken();
@@ -193,6 +199,10 @@ impl RouteMind {
     /// An attempt was abandoned before its first token: its caller left, or another route was quicker.
     pub fn abandoned(&mut self, now: Mono, id: AttemptId, queues: bool) {
         self.waited_in_vain(now, id, queues);
+        let began = self.waiting.iter().find(|waiting| waiting.id == id).map(|waiting| waiting.began);
+        if let Some(began) = began {
+            self.breaker.undecided(now, began, true);
+        }
         if let Some((reading, age_s)) = self.leave(now, id, queues) {
             // Silence that luck does not explain is a failure, whoever ended it.
             if age_s > SILENCE_FAILS * self.first_token.usual_s(reading.miss) {
@@ -217,7 +227,7 @@ impl RouteMind {
         }
         match failing {
             Failing::Not => {
-                self.take(id);
+                self.take_undecided(now, id);
                 Change::None
             }
             Failing::Silence => {
@@ -232,13 +242,13 @@ impl RouteMind {
             }
             Failing::Limited => {
                 // It may be that the cache would have failed, and that the provider counted so.
-                let uncached = self.take(id).map_or(0.0, |waiting| waiting.reading.miss);
+                let uncached = self.take_undecided(now, id).map_or(0.0, |waiting| waiting.reading.miss);
                 self.load.beside(self.others.rate(now));
                 self.load.refused(now, uncached, retry_after);
                 Change::None
             }
             Failing::Disabled => {
-                self.take(id);
+                self.take_undecided(now, id);
                 let newly = self.disabled_until.is_none_or(|until| until <= now);
                 self.disabled_until = Some(now.plus(DISABLED_FOR));
                 if newly { Change::Disabled } else { Change::None }
@@ -352,13 +362,20 @@ impl RouteMind {
             open_until: self
                 .breaker
                 .closed_to_others_until(now)
-                .max(self.others.open_until(now, self.succeeded_at)),
+                .max(self.others.open_until(now, self.proved_from)),
             limited_until: self.load.limited_until(now).max(self.others.limited_until(now)),
             disabled_until: self
                 .disabled_until
                 .filter(|until| now < *until)
-                .max(self.others.disabled_until(now, self.succeeded_at)),
+                .max(self.others.disabled_until(now, self.proved_from)),
         }
+    }
+
+    /// [`Self::take`] of one whose end says nothing of the breaker.
+    fn take_undecided(&mut self, now: Mono, id: AttemptId) -> Option<Waiting> {
+        let waiting = self.take(id)?;
+        self.breaker.undecided(now, waiting.began, false);
+        Some(waiting)
     }
 
     fn take(&mut self, id: AttemptId) -> Option<Waiting> {
@@ -374,73 +391,4 @@ fn seconds(now: Mono) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(ms: u64) -> Mono {
-        Mono(ms * 1_000_000)
-    }
-
-    #[test]
-    fn a_limit_is_no_failure() {
-        let mut mind = RouteMind::default();
-        for i in 0..5 {
-            mind.began(at(i), AttemptId(i), Reading::of(100.0));
-            mind.failed(at(i), AttemptId(i), Failing::Limited, Some(Duration::from_secs(7)), false);
-        }
-        let outlook = mind.outlook(at(10), false);
-        assert_eq!((outlook.open_until, outlook.limited_until), (None, Some(at(7_004))));
-        assert!(outlook.error < 0.01);
-    }
-
-    #[test]
-    fn an_operators_fault_disables_once_aloud_and_a_callers_leaves_no_trace() {
-        let mut mind = RouteMind::default();
-        let mut fail = |id, failing| mind.failed(at(0), AttemptId(id), failing, None, false);
-        assert_eq!(fail(1, Failing::Disabled), Change::Disabled);
-        assert_eq!(fail(2, Failing::Disabled), Change::None);
-        let mut other = RouteMind::default();
-        (0..10).for_each(|id| {
-            other.failed(at(0), AttemptId(id), Failing::Not, None, false);
-        });
-        assert_eq!(other.outlook(at(0), false), RouteMind::default().outlook(at(0), false));
-    }
-
-    #[test]
-    fn the_worse_of_our_own_and_others_evidence_counts() {
-        let mut mind = RouteMind::default();
-        mind.began(at(0), AttemptId(1), Reading::of(1_000.0));
-        let word = |rate, limited, open| Standing {
-            rate,
-            limited_until: Some(at(limited)),
-            open: Some(open),
-            ..Standing::default()
-        };
-        let spell = |since, until| Spell { since: at(since), until: at(until) };
-        let say = |mind: &mut RouteMind, word| mind.others_say(Others::of(std::iter::once((at(100), word))));
-        say(&mut mind, word(400.0, 9_000, spell(100, 2_000)));
-        let outlook = mind.outlook(at(100), false);
-        assert_eq!((outlook.limited_until, outlook.open_until), (Some(at(9_000)), Some(at(2_000))));
-        assert!((outlook.rate - 500.0).abs() < 1e-3, "{}", outlook.rate);
-        assert_eq!(mind.standing(at(100)), Standing { rate: 100.0, ..Standing::default() }, "no hearsay");
-        mind.failed(at(200), AttemptId(1), Failing::Limited, Some(Duration::from_secs(20)), false);
-        let outlook = mind.outlook(at(200), false);
-        assert_eq!(outlook.limited_until, Some(at(20_200)));
-        assert!((outlook.cap.unwrap() - 0.92 * 500.0).abs() < 1e-3, "what all asked for: {:?}", outlook.cap);
-        mind.answered(at(300), AttemptId(2), false, true);
-        assert_eq!(mind.outlook(at(300), false).open_until, None, "it has answered since");
-        say(&mut mind, word(0.0, 0, spell(400, 2_400)));
-        assert_eq!(mind.outlook(at(400), false).open_until, Some(at(2_400)), "opened again");
-    }
-
-    #[test]
-    fn what_is_abandoned_waits_no_more() {
-        let mut mind = RouteMind::default();
-        mind.began(at(0), AttemptId(1), Reading::of(500.0));
-        assert!(mind.outlook(at(0), true).queued_tokens > 499.0);
-        mind.began(at(1), AttemptId(2), Reading::of(500.0));
-        assert!(mind.outlook(at(2), true).queued_tokens > 900.0);
-        mind.abandoned(at(2), AttemptId(2), true);
-        assert!(mind.outlook(at(2), true).queued_tokens < 500.0);
-    }
-}
+mod tests;

@@ -192,6 +192,11 @@ impl Bank {
         Some(Ok(verdict.standing))
     }
 
+    /// The balances that a hold stands in, in the windows that the store's clock picked.
+    pub fn lines(&self, id: HoldId) -> Vec<Line> {
+        self.inner().account.holds.get(&id).map(account::Held::lines).unwrap_or_default()
+    }
+
     /// Charges a hold, once: `charged` in every balance that it stands in, and `tokens` in its rates of tokens. Redis hears of
     /// it from `run`. What is not held any more changes nothing: it was settled before, or another replica has taken it over
     /// and charges it.

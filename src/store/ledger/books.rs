@@ -254,6 +254,29 @@ impl Books {
     }
 }
 
+/// Sets a balance that is in the file to `nanos`.
+pub(super) fn raise(
+    connection: &Connection,
+    totals: &mut Totals,
+    id: i64,
+    nanos: i64,
+) -> rusqlite::Result<()> {
+    let mut canonical = Canonical::default();
+    connection.execute("UPDATE spent SET amount_nanos = ?2 WHERE id = ?1", [id, nanos])?;
+    let (old, new) = connection.query_row("SELECT * FROM spent WHERE id = ?", [id], |row| {
+        canonical.begin(SPENT, &[]);
+        for at in 0..7 {
+            canonical.value(row.get_ref(at)?);
+        }
+        Ok((Digest::from_le_bytes(row.get(7)?), canonical.digest()))
+    })?;
+    connection
+        .execute("UPDATE spent SET checksum = ?2 WHERE id = ?1", params![id, &new.to_le_bytes()[..]])?;
+    totals.spent.take(old);
+    totals.spent.add(new);
+    Ok(())
+}
+
 fn name(line: &Line) -> Name {
     (Arc::clone(&line.budget), line.scope.clone(), line.window.start)
 }

@@ -12,6 +12,8 @@ mod books;
 mod columns;
 mod error;
 mod queue;
+pub mod read;
+pub mod repair;
 mod retention;
 mod row;
 mod schema;
@@ -20,10 +22,10 @@ mod tests;
 mod totals;
 pub mod verify;
 mod wal;
+mod witness;
 mod writer;
 
-use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -38,11 +40,13 @@ use crate::ledger::{HoldEntry, Line, RequestRecord};
 use crate::units::{Clock, NanoUsd, SystemClock};
 
 pub use error::Error;
+pub use read::Reader;
 pub use verify::Verified;
 
 use books::{Books, Statements};
 use columns::HoldRow;
 use queue::{Op, Queue};
+use witness::Witness;
 use writer::{Shared, Writer};
 
 /// What a resolved write has lived through.
@@ -139,11 +143,12 @@ impl Ledger {
     /// reads: a moment, for a file of any size.
     pub fn open(path: &Path, options: LedgerOptions) -> Result<(Self, Recovered), Error> {
         let LedgerOptions { durability, queue_max, retention, charge_lost, clock } = options;
-        let lock = lock(path)?;
-        let connection = schema::writing(path, durability)?;
+        let witness = Witness::take(path)?;
+        let connection = schema::writing(path, durability, witness.knows_of_one())?;
         verify::at_start(&connection, path)?;
         let mut found = Vec::new();
         let mut books = Books::load(&connection, path, |hold| found.push(hold))?;
+        witness.compare(path, books.totals.commits)?;
         let recovered = if charge_lost {
             let lost: Vec<_> = found.into_iter().map(HoldEntry::lost).collect();
             charge(&connection, &mut books, &lost).map_err(|error| Error::of(&error, path))?;
@@ -171,8 +176,10 @@ impl Ledger {
             backlog: Vec::new(),
             gave_up: false,
             swept: None,
-            _lock: lock,
+            witness,
+            durability,
         };
+        writer.witness.note(writer.books.totals.commits, durability);
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || {
@@ -245,6 +252,17 @@ impl Ledger {
     pub async fn balances(&self, since: i64) -> Result<Vec<(Line, NanoUsd)>, Error> {
         let path = self.shared.shared.path.clone();
         self.run(move |connection| Ok(verify::balances_since(connection, &path, since))).await?
+    }
+
+    /// Whether a request that came after `since` (seconds since 1970) has a record under this hold.
+    pub async fn has_record(&self, hold: HoldId, since: i64) -> Result<bool, Error> {
+        let from = since.saturating_mul(1_000_000_000);
+        self.run(move |connection| {
+            connection
+                .prepare_cached("SELECT 1 FROM requests WHERE began_ns >= ? AND hold = ? LIMIT 1")?
+                .exists((from, &hold.0.to_be_bytes()[..]))
+        })
+        .await
     }
 
     /// Runs `work` on the writer's connection, in a transaction of its own: committed if it returns `Ok`. For small tables of
@@ -362,20 +380,6 @@ impl Drop for Closing {
     fn drop(&mut self) {
         self.0.queue.close();
         drop(self.0.queue.take(Duration::ZERO));
-    }
-}
-
-fn lock(path: &Path) -> Result<File, Error> {
-    let file = schema::lock_file(path);
-    let failed = |error: std::io::Error| Error::io(&file, &error);
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(failed)?;
-    }
-    let lock = File::options().create(true).append(true).open(&file).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(Error::Held(PathBuf::from(path))),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 

@@ -14,6 +14,10 @@ const APPLICATION: i64 = 0x746c_776c;
 /// The format that is written here.
 pub(super) const FORMAT: i64 = 1;
 
+/// How long the writer waits for someone else's lock; nobody else writes, but a reader who comes first after a crash reads the
+/// log under one.
+pub(super) const BUSY: Duration = Duration::from_secs(1);
+
 /// Each table's letter begins what its checksums are of.
 pub(super) const REQUESTS: u8 = b'r';
 pub(super) const ATTEMPTS: u8 = b'a';
@@ -67,10 +71,14 @@ pub(super) fn beside(path: &Path, end: &str) -> PathBuf {
     name.into()
 }
 
-/// Opens the ledger for its one writer, making it where there is none.
-pub(super) fn writing(path: &Path, durability: Durability) -> Result<Connection, Error> {
+/// Opens the ledger for its one writer, making it where there is none; `known`: there should be one.
+pub(super) fn writing(path: &Path, durability: Durability, known: bool) -> Result<Connection, Error> {
     // An empty file is not a new ledger but an old one that lost everything: new ones are made elsewhere and moved here whole.
     if !path.try_exists().map_err(|error| Error::io(path, &error))? {
+        if known {
+            let what = format!("it is gone; to begin anew remove {} too", lock_file(path).display());
+            return Err(Error::damaged(path, what));
+        }
         create(path)?;
     }
     wal::check(path)?;
@@ -96,7 +104,7 @@ pub(super) fn reading(path: &Path) -> Result<Connection, Error> {
 }
 
 fn set_up(connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(64);
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     debug_assert_eq!(mode, "wal");
@@ -113,7 +121,7 @@ fn set_up(connection: &Connection, durability: Durability) -> rusqlite::Result<(
 }
 
 /// A whole new ledger, under its name only once it is on the disk.
-fn create(path: &Path) -> Result<(), Error> {
+pub(super) fn create(path: &Path) -> Result<(), Error> {
     let io = |error: std::io::Error| Error::io(path, &error);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder {

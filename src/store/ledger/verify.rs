@@ -39,6 +39,14 @@ pub struct Verified {
     pub amount: NanoUsd,
 }
 
+/// Verifies the ledger at `path`, which a gateway may be writing.
+pub fn file(path: &Path) -> Result<Verified, Error> {
+    let connection = super::schema::reading(path)?;
+    // All of it as it is at one moment.
+    connection.execute_batch("BEGIN").map_err(|error| misread(&error, path))?;
+    whole(&connection, path)
+}
+
 /// Anything but a full or failing disk that keeps a ledger from being read is damage.
 pub(super) fn misread(error: &rusqlite::Error, path: &Path) -> Error {
     match (Error::of(error, path), error.sqlite_error_code()) {

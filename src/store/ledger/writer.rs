@@ -17,7 +17,8 @@ use crate::units::{Clock, Mono};
 use super::books::{Books, Statements};
 use super::error::{Error, is_failed_sync};
 use super::queue::{Op, Queue, Reply};
-use super::{Figures, retention, schema};
+use super::witness::Witness;
+use super::{Durability, Figures, retention, schema};
 
 /// Entries in one transaction at most: what one more adds to everybody's wait is little, and memory stays small.
 const BATCH_MAX: usize = 4096;
@@ -68,8 +69,8 @@ pub(super) struct Writer {
     /// Whether no more is tried.
     pub(super) gave_up: bool,
     pub(super) swept: Option<Mono>,
-    /// Dropped with the writer, and with it the right to write.
-    pub(super) _lock: std::fs::File,
+    pub(super) witness: Witness,
+    pub(super) durability: Durability,
 }
 
 impl Writer {
@@ -172,6 +173,7 @@ impl Writer {
         #[cfg(test)]
         super::tests::fault(&self.shared.path)?;
         self.connection.execute_batch("COMMIT")?;
+        self.witness.note(self.books.totals.commits, self.durability);
         self.shared.commits.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -259,15 +261,19 @@ impl Writer {
             Op::Run(closure) => {
                 let begun = self.connection.execute_batch("BEGIN IMMEDIATE");
                 let (ran, told) = closure(&self.connection);
-                let done = begun.and(ran).and_then(|()| self.connection.execute_batch("COMMIT"));
-                let error = done.err().map(|error| {
-                    let _ = self.connection.execute_batch("ROLLBACK");
-                    if is_failed_sync(&error) {
-                        self.failed(&error);
-                    }
-                    Error::of(&error, &self.shared.path)
+                let done = begun.and(ran).map_err(|error| (error, false)).and_then(|()| {
+                    let mut statements = Statements::new(&self.connection).map_err(|error| (error, true))?;
+                    self.books.finish(&mut statements, &self.connection).map_err(|error| (error, true))?;
+                    drop(statements);
+                    self.commit().map_err(|error| (error, true))
                 });
-                told(error);
+                told(done.err().map(|(error, ours)| {
+                    if ours {
+                        return (*self.failed(&error)).clone();
+                    }
+                    let _ = self.connection.execute_batch("ROLLBACK");
+                    Error::of(&error, &self.shared.path)
+                }));
             }
             Op::Sweep(reply) => {
                 let swept = self.sweep();
@@ -302,6 +308,7 @@ impl Writer {
         let now = self.clock.now();
         match retention::sweep(&self.connection, &mut self.books, now.wall, retention) {
             Ok(deleted) => {
+                self.witness.note(self.books.totals.commits, self.durability);
                 if deleted == 0 {
                     self.swept = Some(now.mono);
                 }
@@ -327,8 +334,11 @@ impl Writer {
         if self.gave_up {
             return;
         }
+        // Who reads is not waited for: what cannot be copied now can be later.
+        let _ = self.connection.busy_timeout(Duration::ZERO);
         let checkpoint =
             self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        let _ = self.connection.busy_timeout(schema::BUSY);
         match checkpoint {
             Err(error) if is_failed_sync(&error) => {
                 self.failed(&error);

@@ -15,7 +15,6 @@ use super::make::{counter, counters};
 #[derive(Debug)]
 pub(super) struct BudgetFamilies {
     denied: IntCounterVec,
-    rate_limited: IntCounterVec,
     unsettled: IntCounter,
     levels: Mutex<Vec<BudgetLevel>>,
 }
@@ -47,12 +46,6 @@ impl BudgetFamilies {
                 "tollway_budget_denied_total",
                 "Requests that a hard budget could not hold.",
                 &["scope", "name"],
-            ),
-            rate_limited: counters(
-                r,
-                "tollway_rate_limited_total",
-                "Requests over a limit of the caller's own.",
-                &["scope", "limit"],
             ),
             unsettled: counter(
                 r,
@@ -98,11 +91,6 @@ impl Metrics {
     /// A hard budget could not hold a request.
     pub fn budget_denied(&self, scope: &str, name: &str) {
         self.budgets.denied.with_label_values(&[scope, name]).inc();
-    }
-
-    /// A limit of the caller's own was reached: `requests`, `tokens` or `concurrency`.
-    pub fn rate_limited(&self, scope: &str, limit: &str) {
-        self.budgets.rate_limited.with_label_values(&[scope, limit]).inc();
     }
 
     /// A record could not be written when it was due.

@@ -76,6 +76,7 @@ impl Metrics {
             &self.costs.cost,
             &self.costs.cost_component,
             &self.costs.wasted,
+            &self.costs.saved,
             &self.decisions.shadow_cost,
             &self.hedges.probe_cost,
         ] {

@@ -10,7 +10,6 @@ use crate::units::PicoUsd;
 
 use super::{
     EXTENDS, HORIZON_S, Knows, OUTLOOK_AGES_US, OUTLOOK_LASTS_US, OUTLOOK_RESTS_US, Ours, Shown, hash, mono,
-    share_ppm,
 };
 
 /// How long a route that is left to its probe looks closed, at each look.
@@ -172,7 +171,7 @@ impl Ours<'_> {
         };
         #[expect(clippy::cast_possible_truncation, reason = "an estimate")]
         let whole = PicoUsd((mean_cost_usd * 1e12) as i128);
-        let hedge_room = self.hedged.bears(mono(now_us), whole, share_ppm(policy));
+        let hedge_room = self.hedged.bears(mono(now_us), whole, policy.hedging.share_ppm());
         let facts = RequestFacts {
             endpoint: Endpoint::Chat,
             eligible: &self.eligible[state.facts.model],

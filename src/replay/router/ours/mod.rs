@@ -194,12 +194,6 @@ impl<'a> Ours<'a> {
     }
 }
 
-/// What second attempts may cost under `policy`, in parts per million of its spend.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share from 0 to 1")]
-fn share_ppm(policy: &Policy) -> u32 {
-    (policy.hedging.max_extra_cost.clamp(0.0, 1.0) * 1e6) as u32
-}
-
 fn ids(world: &World<'_>) -> impl Iterator<Item = RouteId> + use<> {
     (0..u16::try_from(world.routes.len()).unwrap_or(u16::MAX)).map(RouteId)
 }
@@ -222,7 +216,8 @@ impl Router for Ours<'_> {
                 let at = self.eligible[state.facts.model].iter().position(|id| *id == node);
                 let held = at.and_then(|at| state.held.get(at)).copied().unwrap_or_default();
                 let seen = &self.outlooks[usize::from(node.0)];
-                if let Some(demanded) = Demanded::of(&self.decision, state.facts.prompt, held, seen) {
+                let limit = state.pursuit.limit();
+                if let Some(demanded) = Demanded::of(&self.decision, limit, state.facts.prompt, held, seen) {
                     let here = self.decision.order.first().is_some_and(|first| first.route == node);
                     self.queue.decided(mono(now_us), demanded, here);
                 }
@@ -257,7 +252,7 @@ impl Router for Ours<'_> {
         let first = state.pursuit.running().first().map(|running| running.candidate.route);
         let seen = first.map(|id| self.outlooks[..].outlook(0, id));
         let step = seen.map_or(Step::Wait, |seen| state.pursuit.silence(&self.decision, seen, mono(now_us)));
-        let share_ppm = self.policies.get(state.policy).map_or(0, share_ppm);
+        let share_ppm = self.policies.get(state.policy).map_or(0, |policy| policy.hedging.share_ppm());
         let next = match step {
             Step::Ask(candidate) => {
                 let (prompt, whole) =
