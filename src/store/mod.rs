@@ -11,6 +11,7 @@
 
 pub mod answers;
 pub mod bank;
+mod dial;
 pub mod keys;
 pub mod ledger;
 mod redis;

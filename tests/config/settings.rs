@@ -32,14 +32,16 @@ fn a_store_is_one_redis_or_none() {
     let store = |text: &str| good(text, &World(vec![("PW", "hunter2")])).settings.store;
     assert!(matches!(store(""), Store::Embedded));
     assert!(matches!(store("store: embedded"), Store::Embedded));
+    for text in ["redis+cluster://h:1,h:2", "redis+sentinel://:${PW}@h:1,h:2/main"] {
+        assert!(matches!(store(&format!("store: '{text}'")), Store::Redis(_)), "{text}");
+    }
     for scheme in ["redis", "rediss"] {
         let text = format!("store: '{scheme}://:${{PW}}@h:1/2'");
         let Store::Redis(url) = store(&text) else { panic!("{text}") };
         assert_eq!(url.expose_secret(), format!("{scheme}://:hunter2@h:1/2"));
         assert!(!format!("{:?}", good(&text, &World(vec![("PW", "hunter2")]))).contains("hunter2"), "r51");
     }
-    for text in
-        ["redis-sentinel://h", "redis+cluster://h:1,h:2", "redis://h/x", "rediss://h#insecure", "memory"]
+    for text in ["redis-sentinel://h", "redis+sentinel://h:1", "redis://h/x", "rediss://h#insecure", "memory"]
     {
         assert!(compiled(&format!("store: '{text}'"), &[], &nothing()).is_err(), "{text}");
     }

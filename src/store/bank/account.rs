@@ -1,7 +1,7 @@
 //! What this replica knows of its own money: what it holds, and what it has spent of each balance. Redis is told of it and
 //! may forget it; this and the ledger under it do not. Pure: time comes in.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::budget::book::THRESHOLDS;
@@ -16,12 +16,12 @@ use super::keys;
 #[derive(Debug, Clone)]
 pub(super) struct Stake {
     pub(super) key: Arc<str>,
-    /// The budget, and all balances that count for its limit; none for what was inherited.
-    pub(super) budget: Option<(Arc<Budget>, Vec<Arc<str>>)>,
+    /// The budget; none for what was inherited.
+    pub(super) budget: Option<Arc<Budget>>,
 }
 
 /// A hold that is open.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Held {
     pub(super) amount: i64,
     pub(super) stakes: Vec<Stake>,
@@ -31,6 +31,8 @@ pub(super) struct Held {
     /// It was admitted without Redis, which does not know of it.
     pub(super) alone: bool,
     pub(super) inherited: bool,
+    /// It counts for nothing that Redis keeps, which was never told of it.
+    pub(super) free: bool,
 }
 
 impl Held {
@@ -53,15 +55,7 @@ impl Held {
     pub(super) fn read(record: &str) -> Option<Self> {
         let mut lines = record.lines();
         let amount = lines.next()?.parse().ok()?;
-        let none = Vec::new();
-        let mut held = Self {
-            amount,
-            stakes: Vec::new(),
-            places: none,
-            tokens: Vec::new(),
-            alone: false,
-            inherited: false,
-        };
+        let mut held = Self { amount, ..Self::default() };
         for line in lines {
             match line.split_at_checked(1)? {
                 ("i", _) => held.inherited = true,
@@ -139,6 +133,8 @@ pub(super) struct Account {
     /// Places taken by open holds, of every bound that this process has ever taken one of.
     pub(super) places: HashMap<Arc<str>, u64>,
     pub(super) changes: Vec<Change>,
+    /// Holds of the dead that were charged here: Redis may not know it yet.
+    charged: HashSet<HoldId>,
     /// Rates while it is alone: the arrival time by this process's own clock, in microseconds.
     pub(super) rates: HashMap<Arc<str>, u64>,
 }
@@ -181,12 +177,7 @@ impl Account {
                     balance.alone += demand.hold.0;
                 }
             }
-            let all = if asked.span == 0 {
-                Vec::new()
-            } else {
-                asked.windows.iter().map(|(_, key)| key).cloned().collect()
-            };
-            stakes.push(Stake { key: Arc::clone(key), budget: Some((Arc::clone(&asked.budget), all)) });
+            stakes.push(Stake { key: Arc::clone(key), budget: Some(Arc::clone(&asked.budget)) });
         }
         let places: Vec<_> = ask.places.iter().map(|(_, key)| Arc::clone(key)).collect();
         for key in &places {
@@ -195,13 +186,17 @@ impl Account {
         let tokens = ask.rates.iter().filter(|(rate, _)| rate.unit == crate::budget::Unit::Tokens);
         let tokens = tokens.map(|(rate, key)| (Arc::clone(key), rate.per_minute, demand.tokens)).collect();
         let alone = sequence.is_none();
-        let held = Held { amount: demand.hold.0, stakes, places, tokens, alone, inherited: false };
+        let free = ask.budgets.is_empty() && ask.rates.is_empty() && ask.places.is_empty();
+        let held = Held { amount: demand.hold.0, stakes, places, tokens, alone, inherited: false, free };
         self.holds.insert(demand.id, held);
     }
 
     /// Charges a hold, once.
     pub(super) fn settle(&mut self, id: HoldId, charged: NanoUsd, tokens: u64) -> Settled {
         let Some(held) = self.holds.remove(&id) else { return Settled::default() };
+        if held.inherited {
+            self.charged.insert(id);
+        }
         let charged = charged.0.max(0);
         let mut settled = Settled { was_held: true, ..Settled::default() };
         for stake in &held.stakes {
@@ -219,7 +214,9 @@ impl Account {
         let more = |asked: u64| signed(tokens).saturating_sub(signed(asked));
         let rates = held.tokens.iter().map(|(key, minute, asked)| (Arc::clone(key), *minute, more(*asked)));
         let rates = rates.filter(|(.., more)| *more != 0).collect();
-        self.changes.push(Change::of(id, None, &held, rates));
+        if !held.free {
+            self.changes.push(Change::of(id, None, &held, rates));
+        }
         settled
     }
 
@@ -261,7 +258,9 @@ impl Account {
                 }
             }
         }
-        self.changes.push(Change::of(id, Some(to), &held, Vec::new()));
+        if !held.free {
+            self.changes.push(Change::of(id, Some(to), &held, Vec::new()));
+        }
     }
 
     /// Something was asked of Redis that nobody will hear the answer to: it is taken back.
@@ -281,6 +280,18 @@ impl Account {
             }
         }
         money
+    }
+
+    /// Takes a dead replica's hold over. False if it is here already, or charged.
+    pub(super) fn inherit(&mut self, id: HoldId, held: &Held) -> bool {
+        if !held.inherited || self.charged.contains(&id) || self.holds.contains_key(&id) {
+            return false;
+        }
+        for stake in &held.stakes {
+            let _ = self.balance(&stake.key);
+        }
+        self.holds.insert(id, held.clone());
+        true
     }
 
     /// Another replica has taken this hold over and charges it.

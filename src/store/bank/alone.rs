@@ -10,7 +10,7 @@ use crate::units::{NanoUsd, Now};
 
 use super::account::Account;
 use super::ask::{Ask, Level, cost, standing, why_places, why_rate};
-use super::{Bank, OnStoreLoss, State, lost};
+use super::{Bank, OnStoreLoss, State, lost, store_second};
 
 const MINUTE_US: u64 = 60_000_000;
 
@@ -23,7 +23,7 @@ impl Bank {
         if inner.state == State::Open || (hard && policy == OnStoreLoss::Refuse) {
             return Err(lost());
         }
-        let at = now.wall.as_microsecond().saturating_add(inner.ahead).div_euclid(1_000_000);
+        let at = store_second(now, inner.ahead);
         let ask = Ask::new(demand, at);
         let living = u64::from(inner.living.max(1));
         let account = &mut inner.account;
@@ -50,14 +50,14 @@ impl Bank {
             account.rates.insert(key.clone(), tat);
         }
         account.hold(demand, &ask, &levels, None);
-        Ok(standing)
+        Ok(standing_alone(account, &ask, now))
     }
 
     pub(super) fn grow_alone(&self, id: HoldId, extra: NanoUsd, now: Now) -> bool {
         let mut inner = self.inner();
         let Some(held) = inner.account.holds.get(&id).cloned() else { return false };
         let fits = held.stakes.iter().all(|stake| {
-            let hard = stake.budget.as_ref().is_none_or(|(budget, _)| budget.hard);
+            let hard = stake.budget.as_ref().is_none_or(|budget| budget.hard);
             let balance = inner.account.balances.get(&stake.key);
             match self.options.on_loss {
                 OnStoreLoss::Allow => true,
@@ -91,8 +91,7 @@ fn rates_alone(
     now: Now,
 ) -> Result<Standing, Refusal> {
     let here = now.mono.0 / 1_000;
-    let ahead = |key| i64::try_from(arrival(account, key, now) - here).unwrap_or(i64::MAX);
-    let standing = standing(ask.rates.iter().map(|(rate, key)| (&**rate, ahead(key))));
+    let standing = standing_alone(account, ask, now);
     for (rate, key) in &ask.rates {
         let cost = cost(rate, demand);
         let passed = arrival(account, key, now) + span(rate.per_minute, living, cost);
@@ -103,6 +102,11 @@ fn rates_alone(
         }
     }
     Ok(standing)
+}
+
+fn standing_alone(account: &Account, ask: &Ask, now: Now) -> Standing {
+    let ahead = |key| i64::try_from(arrival(account, key, now) - now.mono.0 / 1_000).unwrap_or(i64::MAX);
+    standing(ask.rates.iter().map(|(rate, key)| (&**rate, ahead(key))))
 }
 
 fn arrival(account: &Account, key: &std::sync::Arc<str>, now: Now) -> u64 {

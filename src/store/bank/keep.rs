@@ -16,13 +16,13 @@ use super::account::Held;
 use super::ask::{Answer, hold_id, hold_name};
 use super::keys;
 use super::link::{ANSWER_MAX, CONNECT_MAX, Error, Link, Script};
-use super::{Bank, OnStoreLoss, State};
+use super::{Bank, OnStoreLoss, State, store_second};
 
 /// Wait after a failure; doubles up to the longest, so that its return is seen within five seconds (R40).
 const WAIT_FIRST: Duration = Duration::from_millis(50);
 const WAIT_LONGEST: Duration = Duration::from_secs(1);
 /// How often the settings are looked at.
-const LOOKS_EVERY: Duration = Duration::from_secs(60);
+const LOOKS_EVERY: Duration = Duration::from_mins(1);
 /// Holds that are taken over at once.
 const INHERITED_MAX: usize = 500;
 /// Balances that are looked at in a beat, and of which slices are leased.
@@ -47,6 +47,7 @@ pub async fn run(bank: Arc<Bank>, inherited: mpsc::Sender<InheritedHold>, stop: 
         inherited,
         outbox: VecDeque::new(),
         failures: 0,
+        lamented: false,
         first: true,
         beat_at: None,
         looked_at: None,
@@ -67,6 +68,8 @@ struct Keeper<'a> {
     inherited: mpsc::Sender<InheritedHold>,
     outbox: VecDeque<InheritedHold>,
     failures: u32,
+    /// That Redis is away was logged.
+    lamented: bool,
     /// It has never joined in this life.
     first: bool,
     beat_at: Option<Mono>,
@@ -109,16 +112,22 @@ impl Keeper<'_> {
         }
     }
 
-    fn failed(&mut self, error: Error) -> Wait {
-        if self.failures == 0 {
-            let doing = match self.bank.options.on_loss {
-                OnStoreLoss::Refuse => "requests with a hard budget are refused until it does",
-                OnStoreLoss::LocalShare => "this replica spends on from the slices that it has leased",
-                OnStoreLoss::Allow => "requests are admitted without it, and counted when it does",
-            };
-            let (why, advice) = (error.word(), error.advice());
-            tracing::warn!(%error, why, advice, "Redis does not keep budgets: {doing}");
+    /// Logs that Redis is away, once until it is back.
+    fn lament(&mut self, error: &Error) {
+        if std::mem::replace(&mut self.lamented, true) {
+            return;
         }
+        let doing = match self.bank.options.on_loss {
+            OnStoreLoss::Refuse => "requests with a hard budget are refused until it does",
+            OnStoreLoss::LocalShare => "this replica spends on from the slices that it has leased",
+            OnStoreLoss::Allow => "requests are admitted without it, and counted when it does",
+        };
+        let (why, advice) = (error.word(), error.advice());
+        tracing::warn!(%error, why, advice, "Redis does not keep budgets: {doing}");
+    }
+
+    fn failed(&mut self, error: Error) -> Wait {
+        self.lament(&error);
         let wait = (WAIT_FIRST * 2_u32.saturating_pow(self.failures.min(8))).min(WAIT_LONGEST);
         self.failures = self.failures.saturating_add(1);
         let joined = self.bank.inner().joined;
@@ -127,7 +136,11 @@ impl Keeper<'_> {
     }
 
     async fn dial(&mut self) -> Result<(), Error> {
-        let link = Link::open(&self.bank.client).await?;
+        let lost = self.bank.inner().lost.clone();
+        if let Some(error) = lost {
+            self.lament(&error);
+        }
+        let link = Link::open(&self.bank.dial).await?;
         let mut inner = self.bank.inner();
         inner.link = Some(link);
         inner.turn(State::Joining);
@@ -139,10 +152,11 @@ impl Keeper<'_> {
         self.first = false;
         self.take_in(handed);
         if self.bank.inner().state == State::Open {
-            if std::mem::take(&mut self.failures) > 0 {
+            self.failures = 0;
+            if std::mem::take(&mut self.lamented) {
                 tracing::info!("Redis keeps budgets again");
             }
-            self.beat_at = None;
+            (self.beat_at, self.looked_at) = (None, None);
         }
         Ok(())
     }
@@ -226,7 +240,7 @@ impl Bank {
                 [self.options.lease, self.options.share_lasts].map(|span| span.as_micros().to_string()),
             );
             let mut slices = Vec::new();
-            let second = now.wall.as_microsecond().saturating_add(inner.ahead).div_euclid(1_000_000);
+            let second = store_second(now, inner.ahead);
             let share = i64::from(self.options.share.max(1));
             for (key, balance) in &inner.account.balances {
                 // Of a rolling budget no single balance tells what is left.
@@ -243,10 +257,11 @@ impl Bank {
             }
             (link, inner.joined, keys, arguments, slices)
         };
-        let answer = link.call::<Answer>(Script::Beat, &keys, &arguments, ANSWER_MAX).await;
-        let Some(answer) = self.heard(answer, joined, now) else { return Vec::new() };
+        let answer = link.call::<Answer>(Script::Beat, &keys, &arguments, self.options.patience).await;
+        let numbers = 3 + 3 * slices.len();
+        let Some(answer) = self.heard_ok(answer, joined, now, numbers) else { return Vec::new() };
         let mut inner = self.inner();
-        if inner.joined != joined || answer.word != "ok" {
+        if inner.joined != joined {
             return Vec::new();
         }
         let sequence = answer.numbers.get(1).copied().unwrap_or(0);
@@ -275,8 +290,8 @@ impl Bank {
         let theirs = keys::holds(dead);
         let read: Result<Vec<(String, String)>, Error> = link.plain(&["HGETALL", &theirs], CONNECT_MAX).await;
         let Ok(read) = read else { return nothing };
-        let held = read.iter().filter_map(|(_, record)| Held::read(record));
-        let touched = held.flat_map(|held| {
+        let theirs_held = read.iter().filter_map(|(_, record)| Held::read(record));
+        let touched = theirs_held.flat_map(|held| {
             let stakes: Vec<_> = held.stakes.into_iter().map(|stake| stake.key).collect();
             stakes.into_iter().chain(held.places)
         });
@@ -292,12 +307,11 @@ impl Bank {
         let moved = answer.texts.as_chunks::<2>().0.iter();
         let moved: Vec<_> =
             moved.filter_map(|[name, record]| Some((hold_id(name)?, Held::read(record)?))).collect();
-        let mut inner = self.inner();
-        for (id, held) in &moved {
-            for stake in &held.stakes {
-                let _ = inner.account.balance(&stake.key);
+        {
+            let mut inner = self.inner();
+            for (id, held) in &moved {
+                inner.account.inherit(*id, held);
             }
-            inner.account.holds.insert(*id, held.clone());
         }
         let all = answer.numbers.get(2).copied().unwrap_or(0);
         (moved, usize::try_from(all).unwrap_or(0) > INHERITED_MAX)
@@ -306,7 +320,7 @@ impl Bank {
     /// Which of the holds of a former life another replica has taken over, and charges. To be asked before the ledger charges
     /// what that life left open; from then on nobody takes any more of them for the time of a lease.
     pub async fn reclaim(&self, holds: &[HoldId]) -> Result<Vec<HoldId>, Error> {
-        let mut link = Link::open(&self.client).await?;
+        let mut link = Link::open(&self.dial).await?;
         let mut keys = Vec::from(self.first_keys());
         keys.push(keys::inherited(&self.options.replica));
         let mut arguments = Vec::from(self.head(&self.inner()));

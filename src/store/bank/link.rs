@@ -6,8 +6,9 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, Value};
+use redis::{ErrorKind, FromRedisValue, RedisError, ServerErrorKind, Value};
+
+use crate::store::dial::{Dial, Wire};
 
 /// Longest wait for a connection, with all that is asked on it first (R40).
 pub(super) const CONNECT_MAX: Duration = Duration::from_millis(250);
@@ -30,10 +31,17 @@ impl Script {
     const ALL: [Self; 7] =
         [Self::Admit, Self::Settle, Self::Grow, Self::Beat, Self::Join, Self::Inherit, Self::Reclaim];
 
-    const fn text(self) -> &'static str {
+    /// The whole text.
+    fn text(self) -> String {
+        const PRELUDE: &str = include_str!("lua/prelude.lua");
+        let clock = if cfg!(test) { include_str!("lua/test_clock.lua") } else { "" };
+        [PRELUDE, clock, self.own()].concat()
+    }
+
+    const fn own(self) -> &'static str {
         macro_rules! script {
             ($name:literal) => {
-                concat!(include_str!("lua/prelude.lua"), include_str!(concat!("lua/", $name, ".lua")))
+                include_str!(concat!("lua/", $name, ".lua"))
             };
         }
         match self {
@@ -47,6 +55,25 @@ impl Script {
         }
     }
 }
+
+/// Errors that Redis begins its answer with.
+const CODES: [&str; 15] = [
+    "READONLY",
+    "LOADING",
+    "MOVED",
+    "ASK",
+    "CLUSTERDOWN",
+    "MASTERDOWN",
+    "CROSSSLOT",
+    "BUSY",
+    "OOM",
+    "NOREPLICAS",
+    "MISCONF",
+    "WRONGTYPE",
+    "NOPERM",
+    "NOAUTH",
+    "NOSCRIPT",
+];
 
 /// Why Redis did not do as it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -68,23 +95,6 @@ impl Error {
         let Self::Redis(error) = self else {
             return if matches!(self, Self::Timeout) { "timeout" } else { "odd" };
         };
-        const CODES: [&str; 15] = [
-            "READONLY",
-            "LOADING",
-            "MOVED",
-            "ASK",
-            "CLUSTERDOWN",
-            "MASTERDOWN",
-            "CROSSSLOT",
-            "BUSY",
-            "OOM",
-            "NOREPLICAS",
-            "MISCONF",
-            "WRONGTYPE",
-            "NOPERM",
-            "NOAUTH",
-            "NOSCRIPT",
-        ];
         if error.is_timeout() {
             return "timeout";
         }
@@ -119,18 +129,15 @@ impl Error {
 /// A connection, and what the scripts are called on it.
 #[derive(Clone)]
 pub(super) struct Link {
-    connection: MultiplexedConnection,
+    connection: Wire,
     names: [Option<std::sync::Arc<str>>; Script::ALL.len()],
 }
 
 impl Link {
     /// Dials, and leaves the scripts there. Dropping the future leaves no connection.
-    pub(super) async fn open(client: &Client) -> Result<Self, Error> {
+    pub(super) async fn open(dial: &Dial) -> Result<Self, Error> {
         let opening = async {
-            let config = AsyncConnectionConfig::new()
-                .set_connection_timeout(Some(CONNECT_MAX))
-                .set_response_timeout(None);
-            let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+            let connection = dial.connect(CONNECT_MAX).await?;
             let mut link = Self { connection, names: [const { None }; _] };
             for (place, script) in Script::ALL.into_iter().enumerate() {
                 let load = redis::cmd("SCRIPT").arg("LOAD").arg(script.text()).to_owned();
@@ -173,7 +180,7 @@ impl Link {
                     answer => return answer,
                 }
             }
-            self.ask(&command("EVAL", script.text())).await
+            self.ask(&command("EVAL", &script.text())).await
         };
         tokio::time::timeout(limit, calling).await.unwrap_or(Err(Error::Timeout))
     }

@@ -19,9 +19,11 @@
 mod account;
 mod alone;
 mod ask;
+mod grow;
 mod keep;
 mod keys;
 mod link;
+mod options;
 mod settings;
 mod turns;
 mod write;
@@ -36,64 +38,17 @@ use tokio::sync::Notify;
 
 use crate::budget::{Budget, Demand, HoldId, Level, Refusal, Settled, Standing, Why};
 use crate::ledger::Line;
+use crate::store::dial::Dial;
 use crate::units::{Clock, Mono, NanoUsd, Now};
 
 use account::Account;
 use ask::{Answer, Ask};
-use link::{ANSWER_MAX, Link, Script};
+use link::{Link, Script};
 
 pub use keep::{InheritedHold, run};
 pub use link::Error;
+pub use options::{OnStoreLoss, Options};
 pub use settings::Finding;
-
-/// What happens to requests while Redis does not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnStoreLoss {
-    /// Whoever has a hard budget is refused (503 `store_unavailable`).
-    #[default]
-    Refuse,
-    /// Each replica spends on from a slice that it has leased beforehand, and never more.
-    LocalShare,
-    /// All are admitted, and told to Redis when it is back.
-    Allow,
-}
-
-/// How a bank is kept.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// `redis://…` or `rediss://…`.
-    pub url: String,
-    /// This replica's name, the same in every life of its ledger.
-    pub replica: String,
-    /// A replica that has been silent for so long is dead, and its holds are charged by another.
-    pub lease: Duration,
-    /// How often it says that it lives; well below the lease.
-    pub beat: Duration,
-    /// How long a new epoch waits for all replicas' word: two beats at least.
-    pub opens: Duration,
-    /// Without Redis.
-    pub on_loss: OnStoreLoss,
-    /// A slice is this part of a budget's limit, or a quarter of what is left if that is less.
-    pub share: u32,
-    /// How long a slice may be spent after it was last renewed; so long also lies idle what a dead replica has leased.
-    pub share_lasts: Duration,
-}
-
-impl Options {
-    /// The usual: a lease of 30 s, a beat a second, 3 s for a new epoch, slices of a twentieth for ten minutes.
-    pub fn new(url: &str, replica: &str) -> Self {
-        Self {
-            url: url.to_owned(),
-            replica: replica.to_owned(),
-            lease: Duration::from_secs(30),
-            beat: Duration::from_secs(1),
-            opens: Duration::from_secs(3),
-            on_loss: OnStoreLoss::default(),
-            share: 20,
-            share_lasts: Duration::from_secs(600),
-        }
-    }
-}
 
 /// How it stands between this replica and Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +66,7 @@ pub enum State {
 /// The shared bank.
 pub struct Bank {
     options: Options,
-    client: redis::Client,
+    dial: Dial,
     clock: Arc<dyn Clock>,
     inner: Mutex<Inner>,
     /// Something is to be written, or the link was given up.
@@ -148,7 +103,7 @@ impl Bank {
     /// A bank that knows of nothing yet, and dials nobody: `run` does.
     pub fn new(options: Options, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         use std::hash::BuildHasher;
-        let client = redis::Client::open(options.url.as_str())?;
+        let dial = Dial::new(&options.url)?;
         // Only has to differ from the process's other lives.
         let life = std::hash::RandomState::new().hash_one(std::process::id());
         let inner = Inner {
@@ -167,7 +122,7 @@ impl Bank {
             findings: Vec::new(),
         };
         let (news, turned) = (Notify::new(), Notify::new());
-        Ok(Self { options, client, clock, inner: Mutex::new(inner), news, turned })
+        Ok(Self { options, dial, clock, inner: Mutex::new(inner), news, turned })
     }
 
     /// Says what this replica has spent of a balance, by its own ledger. To be said before `run`.
@@ -179,19 +134,25 @@ impl Bank {
     ///
     /// Cancel safety: dropped, whatever was held is given back.
     pub async fn admit(&self, demand: &Demand, now: Now) -> Result<Standing, Refusal> {
+        if demand.budgets.is_empty() && demand.rates.is_empty() && demand.places.is_empty() {
+            let nothing = Ask::new(demand, 0);
+            self.inner().account.hold(demand, &nothing, &[], Some(0));
+            return Ok(Standing::default());
+        }
         let mut waited = false;
         // The second time with windows by the store's clock, or after a join.
         for _ in 0..3 {
             let turned = self.turned.notified();
             let state = self.inner().state;
             match state {
-                State::Open => match self.admit_there(demand, now).await {
-                    Some(verdict) => return verdict,
-                    None => continue,
-                },
+                State::Open => {
+                    if let Some(verdict) = self.admit_there(demand, now).await {
+                        return verdict;
+                    }
+                }
                 State::Joining if !waited => {
                     waited = true;
-                    let _ = tokio::time::timeout(ANSWER_MAX, turned).await;
+                    let _ = tokio::time::timeout(self.options.patience, turned).await;
                 }
                 _ => break,
             }
@@ -205,11 +166,10 @@ impl Bank {
             let inner = self.inner();
             (inner.link.clone()?, self.head(&inner), inner.joined, inner.ahead)
         };
-        let at = now.wall.as_microsecond().saturating_add(ahead).div_euclid(1_000_000);
-        let ask = Ask::new(demand, at);
+        let ask = Ask::new(demand, store_second(now, ahead));
         let (keys, arguments) = (ask.keys(self.first_keys()), ask.arguments(head, demand));
         let unheard = Unheard { bank: self, demand, ask: Some(&ask), joined };
-        let answer = link.call::<Answer>(Script::Admit, &keys, &arguments, ANSWER_MAX).await;
+        let answer = link.call::<Answer>(Script::Admit, &keys, &arguments, self.options.patience).await;
         unheard.heard();
         let answer = self.heard(answer, joined, now)?;
         if answer.word == "clock" {
@@ -252,41 +212,6 @@ impl Bank {
     pub fn shrink(&self, id: HoldId, to: NanoUsd) {
         self.inner().account.shrink(id, to);
         self.news.notify_one();
-    }
-
-    /// Holds `extra` more, all of it or nothing. Whether it is held.
-    pub async fn grow(&self, id: HoldId, extra: NanoUsd, now: Now) -> bool {
-        if self.inner().state == State::Open {
-            return self.grow_there(id, extra, now).await.unwrap_or(false);
-        }
-        self.grow_alone(id, extra, now)
-    }
-
-    async fn grow_there(&self, id: HoldId, extra: NanoUsd, now: Now) -> Option<bool> {
-        let (mut link, head, joined, held) = {
-            let inner = self.inner();
-            (inner.link.clone()?, self.head(&inner), inner.joined, inner.account.holds.get(&id)?.clone())
-        };
-        let budgets: Vec<_> =
-            held.stakes.iter().filter_map(|stake| Some((&stake.key, stake.budget.as_ref()?))).collect();
-        let mut keys: Vec<Arc<str>> = self.first_keys().into_iter().map(Arc::from).collect();
-        let mut arguments = Vec::from(head);
-        arguments.extend([ask::hold_name(id), extra.0.max(0).to_string(), budgets.len().to_string()]);
-        for (key, (budget, all)) in &budgets {
-            let others = all.iter().filter(|other| *other != *key);
-            let before = keys.len();
-            keys.extend(std::iter::once(*key).chain(others).cloned());
-            let hard = u8::from(budget.hard).to_string();
-            arguments.extend([budget.limit.0.to_string(), hard, (keys.len() - before).to_string()]);
-        }
-        let answer = link.call::<Answer>(Script::Grow, &keys, &arguments, ANSWER_MAX).await;
-        let answer = self.heard(answer, joined, now)?;
-        let mut inner = self.inner();
-        if answer.word != "ok" || inner.joined != joined {
-            return None;
-        }
-        inner.account.grow(id, NanoUsd(extra.0.max(0)), false);
-        Some(true)
     }
 
     /// How it stands with Redis, and the last thing that went wrong.
@@ -360,13 +285,35 @@ impl Bank {
                 None
             }
             "ok" => {
+                let sequence = answer.numbers.get(1).copied();
                 if inner.joined == joined {
-                    inner.sequence = answer.numbers.get(1).copied().unwrap_or(0).max(inner.sequence);
+                    inner.sequence = sequence.unwrap_or(0).max(inner.sequence);
                 }
-                Some(answer)
+                drop(inner);
+                if sequence.is_none() {
+                    self.give_up(joined, Error::Odd);
+                }
+                sequence.map(|_| answer)
             }
             _ => Some(answer),
         }
+    }
+
+    /// The same where only `ok` with so many numbers will do.
+    fn heard_ok(
+        &self,
+        answer: Result<Answer, Error>,
+        joined: u64,
+        now: Now,
+        numbers: usize,
+    ) -> Option<Answer> {
+        let answer = self.heard(answer, joined, now)?;
+        if answer.word == "ok" && answer.numbers.len() == numbers {
+            return Some(answer);
+        }
+        // Half an answer: nobody knows what was done.
+        self.give_up(joined, Error::Odd);
+        None
     }
 
     /// Gives the link up on which something went wrong.
@@ -412,6 +359,11 @@ impl std::fmt::Debug for Bank {
         // The client's own words would hold the password.
         f.debug_struct("Bank").field("replica", &self.options.replica).finish_non_exhaustive()
     }
+}
+
+/// The second that the store's clock shows, which is `ahead` microseconds ahead.
+fn store_second(now: Now, ahead: i64) -> i64 {
+    now.wall.as_microsecond().saturating_add(ahead).div_euclid(1_000_000)
 }
 
 fn lost() -> Refusal {

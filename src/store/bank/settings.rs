@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use redis::{FromRedisValue, Value};
+
 use super::link::{ANSWER_MAX, Link};
 
 /// Something that is not as it should be.
@@ -19,20 +21,31 @@ pub struct Finding {
 pub(super) async fn check(link: &mut Link) -> Vec<Finding> {
     let mut said = HashMap::new();
     for section in ["server", "memory", "persistence", "replication"] {
-        if let Ok(text) = link.plain::<String>(&["INFO", section], ANSWER_MAX).await {
+        let info = link.plain::<Value>(&["INFO", section], ANSWER_MAX).await;
+        if let Some(text) = info.ok().and_then(|value| texts(value).pop()) {
             let pairs = text.lines().filter_map(|line| line.trim_end().split_once(':'));
             said.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
         }
     }
     // Services that keep CONFIG to themselves still tell most of it by INFO.
-    for name in ["maxmemory-policy", "maxmemory", "appendonly", "save", "min-replicas-to-write"] {
-        if let Ok(pair) = link.plain::<Vec<String>>(&["CONFIG", "GET", name], ANSWER_MAX).await
-            && let [name, value] = &pair[..]
-        {
-            said.insert(name.clone(), value.clone());
+    for name in ["maxmemory-policy", "appendonly", "min-replicas-to-write"] {
+        let pair = link.plain::<Value>(&["CONFIG", "GET", name], ANSWER_MAX).await;
+        if let Some(value) = pair.ok().and_then(|value| texts(value).pop()) {
+            said.insert(name.to_owned(), value);
         }
     }
     judge(&said)
+}
+
+/// The texts of an answer in order; of a cluster's the last is that of one of its nodes.
+fn texts(value: Value) -> Vec<String> {
+    match value {
+        Value::Array(parts) => parts.into_iter().flat_map(texts).collect(),
+        Value::Map(pairs) => {
+            pairs.into_iter().flat_map(|(name, value)| [name, value]).flat_map(texts).collect()
+        }
+        other => String::from_redis_value(other).into_iter().collect(),
+    }
 }
 
 fn judge(said: &HashMap<String, String>) -> Vec<Finding> {
@@ -65,7 +78,7 @@ fn judge(said: &HashMap<String, String>) -> Vec<Finding> {
     }
     let version = get(&["redis_version"]).unwrap_or_default();
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
-    if major.is_none_or(|major| major < 6) {
+    if major.is_some_and(|major| major < 6) {
         find("version", true, format!("Redis {version} is older than 6.0, with which nothing was tested"));
     }
     findings

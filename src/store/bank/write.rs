@@ -10,13 +10,14 @@ use crate::budget::HoldId;
 use super::account::{Balance, Change, Held};
 use super::ask::{Answer, hold_id, hold_name};
 use super::keys;
-use super::link::{ANSWER_MAX, Error, Link, Script};
+use super::link::{Error, Link, Script};
 use super::{Bank, State};
 
 /// Changes that are told at once.
 const CHANGES_MAX: usize = 128;
-/// Longest wait while all is written anew: no request waits for that.
+/// Longest wait while all is written anew, and more for each thing that is: no request waits for that.
 const JOIN_MAX: Duration = Duration::from_secs(1);
+const JOIN_EACH: Duration = Duration::from_micros(100);
 
 impl Bank {
     /// Tells what has changed; returns whether there is more.
@@ -59,8 +60,9 @@ impl Bank {
             }
             (link, inner.joined, keys, arguments, totals)
         };
-        let answer = link.call::<Answer>(Script::Settle, &keys, &arguments, ANSWER_MAX).await;
-        let Some(answer) = self.heard(answer, joined, self.clock.now()) else { return false };
+        let answer = link.call::<Answer>(Script::Settle, &keys, &arguments, self.options.patience).await;
+        let numbers = 2 + 2 * totals.len();
+        let Some(answer) = self.heard_ok(answer, joined, self.clock.now(), numbers) else { return false };
         let mut inner = self.inner();
         let levels = answer.numbers.get(2..).unwrap_or_default().as_chunks::<2>().0;
         for (key, [spent, held]) in totals.iter().zip(levels) {
@@ -99,8 +101,7 @@ impl Bank {
                     inner.account.places.entry(Arc::clone(key)).or_insert(0);
                 }
                 // What a former life was to charge for a dead replica is still to be charged; its own holds its ledger has.
-                if held.inherited {
-                    inner.account.holds.insert(id, held.clone());
+                if inner.account.inherit(id, &held) {
                     handed.push((id, held));
                 }
             }
@@ -110,7 +111,9 @@ impl Bank {
             (keys, arguments, Written { handed, ..written })
         };
         let asked = self.clock.now();
-        let answer = link.call::<Answer>(Script::Join, &keys, &arguments, JOIN_MAX).await?;
+        let things = u32::try_from(keys.len() + written.holds.len()).unwrap_or(u32::MAX);
+        let limit = JOIN_MAX + JOIN_EACH.saturating_mul(things);
+        let answer = link.call::<Answer>(Script::Join, &keys, &arguments, limit).await?;
         let ("ok", [now, sequence, epoch, opens]) = (&*answer.word, &answer.numbers[..]) else {
             return Err(Error::Odd);
         };
@@ -147,7 +150,7 @@ impl Bank {
         Ok(written.handed)
     }
 
-    /// What a former life left in Redis, and which of this one's holds others have taken over.
+    /// What a former life left in Redis, what was taken over for the dead, and which of this one's holds others have taken over.
     async fn left_behind(
         &self,
         link: &mut Link,
@@ -157,13 +160,12 @@ impl Bank {
         let gone: Result<Vec<String>, Error> =
             link.plain(&["HKEYS", &keys::inherited(replica)], JOIN_MAX).await;
         let gone = or_wrong_type(gone)?.iter().filter_map(|name| hold_id(name)).collect();
-        if !first {
-            return Ok((Vec::new(), gone));
-        }
         let left: Result<Vec<(String, String)>, Error> =
             link.plain(&["HGETALL", &keys::holds(replica)], JOIN_MAX).await;
         let left = or_wrong_type(left)?;
         let left = left.iter().filter_map(|(name, record)| Some((hold_id(name)?, Held::read(record)?)));
+        // Of this life's own all is known. What was taken over may have come without its answer.
+        let left = left.filter(|(_, held)| first || held.inherited);
         Ok((left.collect(), gone))
     }
 
@@ -180,17 +182,18 @@ impl Bank {
         let mut keys: Vec<Arc<str>> = self.first_keys().into_iter().map(Arc::from).collect();
         let mut arguments = Vec::from(head);
         arguments.extend([self.options.opens.as_micros().to_string(), u8::from(doubted).to_string()]);
-        let counts = [account.balances.len(), account.places.len(), account.holds.len()];
+        let holds = account.holds.values().filter(|held| !held.free).count();
+        let counts = [account.balances.len(), account.places.len(), holds];
         arguments.extend(counts.map(|count| count.to_string()));
         let money = account.held();
         let mut alone = Vec::new();
         for (key, balance) in &account.balances {
             keys.push(Arc::clone(key));
-            let held = money.get(&**key).copied().unwrap_or(0);
+            let on_hold = money.get(&**key).copied().unwrap_or(0);
             let slice = slice_left(balance);
             let lasts = balance.slice_until.since(now).as_micros();
             let slice = if lasts == 0 { 0 } else { slice };
-            arguments.extend([balance.spent, held, slice].map(|amount| amount.to_string()));
+            arguments.extend([balance.spent, on_hold, slice].map(|amount| amount.to_string()));
             arguments.extend([lasts.to_string(), balance.forgotten.to_string()]);
             alone.push((Arc::clone(key), balance.alone));
         }
@@ -198,7 +201,7 @@ impl Bank {
             keys.push(Arc::clone(key));
             arguments.push(taken.to_string());
         }
-        for (id, held) in &account.holds {
+        for (id, held) in account.holds.iter().filter(|(_, held)| !held.free) {
             arguments.extend([hold_name(*id), held.record()]);
         }
         let holds = account.holds.keys().copied().collect();

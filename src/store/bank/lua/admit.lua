@@ -7,6 +7,8 @@ local now = clock()
 local no = barred(now)
 if no then return no end
 local id, amount = ARGV[5], tonumber(ARGV[6])
+-- A client of a cluster may ask twice where a node has gone: nobody knows then which answer is read.
+if redis.call('HEXISTS', holds, id) == 1 then return { 'again', { now } } end
 local budgets, rates, places = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local seconds = math.floor(now / 1000000)
 local told, record, writes, noes = {}, {}, {}, {}
@@ -101,7 +103,7 @@ for _, write in ipairs(writes) do
     end
     redis.call('EXPIREAT', key, write[3])
   elseif kind == 'r' then
-    redis.call('SET', key, string.format('%.3f', write[3]), 'PX', int(math.max(write[3] - now, 0) / 1000 + 1000))
+    redis.call('SET', key, string.format('%.3f', write[3]), 'PX', int(math.max(write[3] - now, 0) / 1000 + 10000))
   else
     redis.call('HINCRBY', key, me, 1)
     redis.call('EXPIRE', key, 86400)

@@ -1,5 +1,5 @@
 -- Makes a hold larger, or leaves it as it is.
--- KEYS from 3: for each budget the balance that the hold stands in, then others that count for the same limit.
+-- KEYS from 3: for each budget the balances that count for its limit.
 -- ARGV from 5: the hold's id, how much more it shall hold, the number of budgets; for each its limit, whether it is hard, and the number
 -- of its keys.
 local now = clock()

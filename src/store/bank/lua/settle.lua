@@ -33,7 +33,7 @@ for _ = 1, tonumber(ARGV[5]) do
     if there and (tat > now or more > 0) then
       tat = tat + more * 60000000 / minute
       if tat > now then
-        redis.call('SET', key, string.format('%.3f', tat), 'PX', int((tat - now) / 1000 + 1000))
+        redis.call('SET', key, string.format('%.3f', tat), 'PX', int((tat - now) / 1000 + 10000))
       else
         redis.call('DEL', key)
       end
