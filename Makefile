@@ -60,11 +60,13 @@ replay-live: ## five minutes of a replayed market against the running gateway, b
 	cargo test --locked --release --no-default-features --test reallife five_minutes -- --ignored --nocapture
 
 # FUZZ_SECONDS=600 for each target; a finding lies under fuzz/artifacts and is run again by `cargo +nightly fuzz run TARGET FILE`.
-fuzz: ## hostile bytes for the readers of JSON and of event streams (needs a nightly toolchain and cargo-fuzz)
+# What was found lies under fuzz/found; `cargo +nightly fuzz cmin` and a length limit make a corpus of it that is worth keeping.
+FUZZ_TARGETS ?= sse json stream messages responses
+fuzz: ## hostile bytes for the readers of JSON, of event streams and of other shapes (needs a nightly toolchain and cargo-fuzz)
 	@command -v cargo-fuzz >/dev/null || { echo "error: cargo-fuzz is missing: cargo install --locked cargo-fuzz" >&2; exit 1; }
-	@for target in sse json stream; do \
+	@for target in $(FUZZ_TARGETS); do \
 	  mkdir -p fuzz/found/$$target; \
-	  cargo +nightly fuzz run --sanitizer none $$target fuzz/found/$$target fuzz/corpus/$$target -- \
+	  cargo +nightly fuzz run --sanitizer none --codegen-units 16 $$target fuzz/found/$$target fuzz/corpus/$$target -- \
 	    -max_total_time=$${FUZZ_SECONDS:-60} -timeout=5 -rss_limit_mb=2048; \
 	done
 

@@ -122,6 +122,7 @@ const PURE: &[&str] = &[
     "src/units/money.rs",
     "src/units/tokens.rs",
     "src/api/prefix.rs",
+    "src/api/tokens.rs",
     "src/api/body/",
     "src/api/chat/",
     "src/api/responses/",

@@ -82,7 +82,7 @@ impl Report {
                 }
                 writeln!(
                     out,
-                    "| {:.2} |",
+                    "| {:.3} |",
                     self.wait(scenario, target).map_or(0.0, |wait| wait.median / 1e3)
                 )?;
             }

@@ -1,5 +1,7 @@
 //! What is asked, and how often.
 
+use std::time::Duration;
+
 /// One kind of request.
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
@@ -7,8 +9,8 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// Size of the request's body in bytes, about.
     pub(crate) request_bytes: usize,
-    /// Whether the answer is a stream.
-    pub(crate) stream: bool,
+    /// How the answer comes, if it is a stream.
+    pub(crate) stream: Option<Streaming>,
     /// Connections that ask at the same time, one request each.
     pub(crate) connections: usize,
     /// Requests of one turn.
@@ -17,40 +19,55 @@ pub(crate) struct Scenario {
     pub(crate) units: usize,
 }
 
-/// Chunks in a stream.
-pub(crate) const CHUNKS: usize = 200;
+/// How a stream comes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Streaming {
+    /// Chunks before its end.
+    pub(crate) chunks: usize,
+    /// Between two of them; nothing: as fast as they are taken.
+    pub(crate) pace: Option<Duration>,
+}
+
+/// Slow enough that each chunk is read and written by itself, as tokens are.
+const PACE: Duration = Duration::from_millis(4);
+const CHUNKS: usize = 200;
+const CHUNKS_FLOODED: usize = 5000;
 
 const KB: usize = 1 << 10;
 
 impl Scenario {
     /// All that CPU is measured for.
-    pub(crate) fn all() -> [Self; 4] {
+    pub(crate) fn all() -> [Self; 6] {
         let whole = |name, request_bytes, requests| Self {
             name,
             request_bytes,
-            stream: false,
+            stream: None,
             connections: 8,
             requests,
             units: 1,
+        };
+        let streamed = |name, chunks, pace, connections, requests| Self {
+            name,
+            request_bytes: KB,
+            stream: Some(Streaming { chunks, pace }),
+            connections,
+            requests,
+            units: chunks,
         };
         [
             whole("1 KB in, 1 KB out", KB, 8000),
             whole("256 KB in, 1 KB out", 256 * KB, 1600),
             whole("1 KB in, 256 KB out", KB, 1600),
-            Self {
-                name: "chunk of a stream",
-                request_bytes: KB,
-                stream: true,
-                connections: 32,
-                requests: 64,
-                units: CHUNKS,
-            },
+            streamed("stream of one token", 1, None, 1, 1000),
+            streamed("chunk of a stream", CHUNKS, Some(PACE), 32, 64),
+            streamed("chunk of a flooded stream", CHUNKS_FLOODED, None, 8, 32),
         ]
     }
 
     /// A stream that stands still after its first chunk.
     pub(crate) fn idle() -> Self {
-        Self { name: "idle stream", request_bytes: KB, stream: true, connections: 1, requests: 1, units: 1 }
+        let stream = Some(Streaming { chunks: 2, pace: Some(Duration::MAX) });
+        Self { name: "idle stream", request_bytes: KB, stream, connections: 1, requests: 1, units: 1 }
     }
 
     /// The model that is asked for.
@@ -61,7 +78,7 @@ impl Scenario {
     /// The request's body: a conversation in messages of up to 4 KB, with a line break every so often, as prompts have.
     pub(crate) fn body(&self) -> String {
         let mut body = format!("{{\"model\":\"{}\",", self.model());
-        if self.stream {
+        if self.stream.is_some() {
             body.push_str("\"stream\":true,\"stream_options\":{\"include_usage\":true},");
         }
         body.push_str("\"max_tokens\":256,\"temperature\":0.7,\"messages\":[{\"role\":\"system\",\"content\":\"Be brief.\"}");

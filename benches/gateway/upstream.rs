@@ -2,10 +2,9 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, stream};
 use http::{Request, Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Either, Full, StreamBody};
@@ -15,10 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
 use super::Error;
-use super::scenario::{CHUNKS, Scenario, prose};
-
-/// Between two chunks of a stream, so that each is read and written by itself, as tokens are.
-const PACE: Duration = Duration::from_millis(4);
+use super::scenario::{Scenario, Streaming, prose};
 
 /// Serves until the process is ended.
 pub(crate) fn run(address: SocketAddr) -> Result<(), Error> {
@@ -45,12 +41,16 @@ async fn serve(address: SocketAddr) -> Result<(), Error> {
     }
 }
 
+/// The end of the name of the model whose answer is large.
+const LARGE: &[u8] = b"256-KB-out\"";
+
 struct Answers {
     small: Bytes,
     large: Bytes,
     chunk: Bytes,
     last: Bytes,
-    models: [Vec<u8>; 3],
+    /// What each scenario's model is called, and how it streams.
+    models: Vec<(Vec<u8>, Option<Streaming>)>,
 }
 
 type Pieces = std::pin::Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>;
@@ -76,7 +76,7 @@ impl Answers {
         let usage = chunk(
             "\"choices\":[],\"usage\":{\"prompt_tokens\":220,\"completion_tokens\":200,\"total_tokens\":420}",
         );
-        let [_, _, large, streamed] = Scenario::all();
+        let scenarios = Scenario::all().into_iter().chain([Scenario::idle()]);
         Self {
             small: whole(640),
             large: whole(256 << 10),
@@ -85,7 +85,7 @@ impl Answers {
             )
             .into(),
             last: format!("{finish}{usage}data: [DONE]\n\n").into(),
-            models: [large, streamed, Scenario::idle()].map(|scenario| scenario.model().into_bytes()),
+            models: scenarios.map(|scenario| (quoted(&scenario), scenario.stream)).collect(),
         }
     }
 
@@ -99,21 +99,15 @@ impl Answers {
         }
         let start = &start[..start.len().min(128)];
         let wants = |model: &[u8]| start.windows(model.len()).any(|window| window == model);
-        let [large, streamed, idle] = self.models.each_ref().map(|model| wants(model));
-        let (kind, body) = if streamed {
-            ("text/event-stream", Either::Right(StreamBody::new(self.stream())))
-        } else if idle {
-            let first = stream::once(async { Ok(Frame::data(self.chunk.clone())) });
-            (
-                "text/event-stream",
-                Either::Right(StreamBody::new(Box::pin(first.chain(stream::pending())) as Pieces)),
-            )
+        let stream = self.models.iter().find(|(model, _)| wants(model)).and_then(|(_, stream)| *stream);
+        let (kind, body) = if let Some(stream) = stream {
+            ("text/event-stream", Either::Right(StreamBody::new(self.stream(stream))))
         } else {
-            let answer = if large { &self.large } else { &self.small };
+            let answer = if wants(LARGE) { &self.large } else { &self.small };
             ("application/json", Either::Left(Full::new(answer.clone())))
         };
         let mut response = Response::new(body);
-        if streamed || idle {
+        if stream.is_some() {
             // nginx would hold a stream back without it.
             response.headers_mut().insert("x-accel-buffering", header::HeaderValue::from_static("no"));
         }
@@ -121,16 +115,22 @@ impl Answers {
         Ok(response)
     }
 
-    fn stream(&'static self) -> Pieces {
+    fn stream(&'static self, streaming: Streaming) -> Pieces {
+        let Streaming { chunks, pace } = streaming;
         Box::pin(stream::unfold(0, move |sent| async move {
-            if sent > CHUNKS {
+            if sent > chunks {
                 return None;
             }
-            if sent > 0 {
-                tokio::time::sleep(PACE).await;
+            if let Some(pace) = pace.filter(|_| sent > 0) {
+                tokio::time::sleep(pace).await;
             }
-            let piece = if sent == CHUNKS { &self.last } else { &self.chunk };
+            let piece = if sent == chunks { &self.last } else { &self.chunk };
             Some((Ok(Frame::data(piece.clone())), sent + 1))
         }))
     }
+}
+
+/// The model as a request's body has it, which no other model's name begins with.
+fn quoted(scenario: &Scenario) -> Vec<u8> {
+    format!("\"{}\"", scenario.model()).into_bytes()
 }

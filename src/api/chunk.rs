@@ -18,7 +18,8 @@ pub struct Chunk {
     pub finished: u64,
     /// Span of the first non-null finish reason, quotes included.
     pub finish: Option<Span>,
-    /// Whether a finish reason means a fault (`error`, `insufficient_system_resource`) or a choice carries an error.
+    /// Whether a finish reason means a fault (`error`, `insufficient_system_resource`), a choice carries an error, or Huawei's
+    /// `error_code` stands where `choices` were due, which no client reads.
     pub finish_is_fault: bool,
     /// Span of a `usage` that is an object.
     pub usage: Option<Span>,
@@ -42,6 +43,8 @@ pub struct Chunk {
     pub text: Option<Span>,
     /// The same of its reasoning.
     pub reasoning: Option<Span>,
+    /// Span of the last choice's tool calls.
+    pub tools: Option<Span>,
     /// Where the delta's `role` stands, from its key to its value's end.
     pub role: Option<Span>,
     /// Whether a choice says what is no plain text: a tool call, a refusal, sound, log probabilities.
@@ -51,6 +54,7 @@ pub struct Chunk {
 /// Reads the object that `text` is; white space may stand around it.
 pub fn read(text: &[u8]) -> Result<Chunk, Fault> {
     let mut chunk = Chunk::default();
+    let mut has_error_code = false;
     let mut scanner = Scanner::new(text, PROVIDER_DEPTH_MAX);
     let mut members = scanner.enter_object()?;
     while let Some(key) = members.next(&mut scanner)? {
@@ -67,6 +71,10 @@ pub fn read(text: &[u8]) -> Result<Chunk, Fault> {
                 let span = scanner.value()?;
                 chunk.error = (!matches!(&text[span.clone()], b"null" | b"false" | b"\"\"")).then_some(span);
             }
+            b"error_code" => {
+                let is_text = scanner.kind()? == Kind::String;
+                has_error_code = scanner.value()?.len() > 2 && is_text;
+            }
             b"id" => chunk.id = Some(scanner.value()?),
             b"created" => chunk.created = Some(scanner.value()?),
             b"model" => chunk.model = Some(scanner.value()?),
@@ -78,6 +86,7 @@ pub fn read(text: &[u8]) -> Result<Chunk, Fault> {
         }
     }
     scanner.finish()?;
+    chunk.finish_is_fault |= has_error_code && chunk.choices.is_none();
     Ok(chunk)
 }
 
@@ -174,10 +183,13 @@ impl Chunk {
                         self.reasoning.get_or_insert(said);
                     }
                 }
-                b"refusal" | b"tool_calls" | b"function_call" | b"audio" => {
+                name @ (b"refusal" | b"tool_calls" | b"function_call" | b"audio") => {
                     let (said, _) = some_text(scanner)?;
                     self.has_content |= said.is_some();
                     self.beyond_text |= said.is_some();
+                    if name != b"audio" {
+                        self.tools = said;
+                    }
                 }
                 b"role" => {
                     let value = scanner.value()?;
@@ -263,6 +275,8 @@ mod tests {
         assert!(read(br#"{"error":"Unauthorized"}"#).unwrap().error.is_some());
         assert!(read(br#"{"error":null,"choices":[]}"#).unwrap().error.is_none());
         assert!(read(br#"{"choices":[{"finish_reason":"error"}]}"#).unwrap().finish_is_fault);
+        assert!(read(br#"{"error_code":"APIG.0203","error_msg":"x"}"#).unwrap().finish_is_fault);
+        assert!(!read(br#"{"choices":[],"error_code":"0"}"#).unwrap().finish_is_fault);
         assert!(
             read(br#"{"choices":[{"finish_reason":"insufficient_system_resource"}]}"#)
                 .unwrap()

@@ -14,5 +14,6 @@ pub mod responses;
 pub mod scan;
 pub mod splice;
 pub mod sse;
+pub mod tokens;
 pub mod usage;
 pub mod wishes;

@@ -41,6 +41,8 @@ type Name = (Arc<str>, Scope);
 struct Account {
     /// As it was last asked for; none yet for one that was only loaded.
     budget: Option<Arc<Budget>>,
+    /// Whether it is shown though nothing was spent of it.
+    known: bool,
     windows: SmallVec<[Balance; 2]>,
 }
 
@@ -56,7 +58,7 @@ struct Balance {
 struct Hold {
     amount: i64,
     tokens: u64,
-    lines: SmallVec<[(Name, Window); 4]>,
+    lines: SmallVec<[(Arc<Budget>, Window); 4]>,
     rates: SmallVec<[Arc<Rate>; 4]>,
     places: SmallVec<[Scope; 4]>,
 }
@@ -129,12 +131,12 @@ impl Book {
         }
         let mut lines = SmallVec::new();
         for budget in &demand.budgets {
-            let (name, window) = (name(budget), budget.calendar.window(now.wall));
-            let account = self.accounts.entry(name.clone()).or_default();
+            let window = budget.calendar.window(now.wall);
+            let account = self.accounts.entry(name(budget)).or_default();
             account.budget = Some(Arc::clone(budget));
             let balance = account.balance(window);
             balance.held = balance.held.saturating_add(demand.hold.0);
-            lines.push((name, window));
+            lines.push((Arc::clone(budget), window));
         }
         let standing = self.standing(demand, clock);
         self.holds.insert(
@@ -161,8 +163,8 @@ impl Book {
             return;
         }
         hold.amount -= back;
-        for (name, window) in &hold.lines {
-            if let Some(account) = self.accounts.get_mut(name) {
+        for (budget, window) in &hold.lines {
+            if let Some(account) = self.accounts.get_mut(&name(budget)) {
                 account.balance(*window).held -= back;
             }
         }
@@ -171,16 +173,15 @@ impl Book {
     /// Holds `extra` more, all of it or nothing. Whether it is held.
     pub fn grow(&mut self, id: HoldId, extra: NanoUsd, now: Now) -> bool {
         let Some(hold) = self.holds.get_mut(&id) else { return false };
-        let fits = hold.lines.iter().all(|(name, _)| {
-            let Some(account) = self.accounts.get(name) else { return true };
-            let Some(budget) = account.budget.as_deref().filter(|budget| budget.hard) else { return true };
+        let fits = hold.lines.iter().filter(|(budget, _)| budget.hard).all(|(budget, _)| {
+            let Some(account) = self.accounts.get(&name(budget)) else { return true };
             let (spent, held) = account.counting(budget, now);
             spent.saturating_add(held).saturating_add(extra.0) <= budget.limit.0
         });
         if fits {
             hold.amount = hold.amount.saturating_add(extra.0);
-            for (name, window) in &hold.lines {
-                if let Some(account) = self.accounts.get_mut(name) {
+            for (budget, window) in &hold.lines {
+                if let Some(account) = self.accounts.get_mut(&name(budget)) {
                     let balance = account.balance(*window);
                     balance.held = balance.held.saturating_add(extra.0);
                 }
@@ -194,21 +195,18 @@ impl Book {
     pub fn settle(&mut self, id: HoldId, charged: NanoUsd, tokens: u64, now: Now) -> Settled {
         let Some(hold) = self.holds.remove(&id) else { return Settled::default() };
         let mut crossed = SmallVec::new();
-        for (name, window) in &hold.lines {
-            let Some(account) = self.accounts.get_mut(name) else { continue };
-            let budget = account.budget.clone();
-            let before = budget.as_deref().map(|budget| account.counting(budget, now).0);
+        for (budget, window) in &hold.lines {
+            let Some(account) = self.accounts.get_mut(&name(budget)) else { continue };
+            let before = account.counting(budget, now).0;
             let balance = account.balance(*window);
             balance.held -= hold.amount;
             balance.spent = balance.spent.saturating_add(charged.0.max(0));
-            if let (Some(budget), Some(before)) = (budget, before) {
-                let after = account.counting(&budget, now).0;
-                let passed = THRESHOLDS.into_iter().rev().find(|percent| {
-                    let at = i128::from(budget.limit.0) * i128::from(*percent);
-                    i128::from(before) * 100 < at && at <= i128::from(after) * 100
-                });
-                crossed.extend(passed.map(|percent| Crossed { budget, percent }));
-            }
+            let after = account.counting(budget, now).0;
+            let passed = THRESHOLDS.into_iter().rev().find(|percent| {
+                let at = i128::from(budget.limit.0) * i128::from(*percent);
+                i128::from(before) * 100 < at && at <= i128::from(after) * 100
+            });
+            crossed.extend(passed.map(|percent| Crossed { budget: Arc::clone(budget), percent }));
         }
         for rate in hold.rates.iter().filter(|rate| rate.unit == Unit::Tokens) {
             if let Some(tat) = self.rates.get_mut(&(rate.scope.clone(), rate.unit)) {
@@ -235,7 +233,15 @@ impl Book {
 
     /// A budget that is shown among the levels from now on, whether anything was spent of it or not.
     pub fn know(&mut self, budget: &Arc<Budget>) {
-        self.accounts.entry(name(budget)).or_default().budget = Some(Arc::clone(budget));
+        let account = self.accounts.entry(name(budget)).or_default();
+        (account.budget, account.known) = (Some(Arc::clone(budget)), true);
+    }
+
+    /// Those and no others are shown though nothing was spent of them.
+    pub fn know_only(&mut self, budgets: &[Arc<Budget>]) {
+        self.accounts.values_mut().for_each(|account| account.known = false);
+        budgets.iter().for_each(|budget| self.know(budget));
+        self.accounts.retain(|_, account| account.known || !account.windows.is_empty());
     }
 
     /// Every budget that was asked for as it stands.
@@ -324,7 +330,7 @@ impl Book {
             account.windows.retain(|one| {
                 one.held != 0 || now.wall.as_second() < budget.calendar.counts_until(one.window)
             });
-            !account.windows.is_empty()
+            account.known || !account.windows.is_empty()
         });
         self.rates.retain(|_, tat| *tat > clock);
         self.known = self.accounts.len();

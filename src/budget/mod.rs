@@ -7,6 +7,7 @@
 
 pub mod book;
 pub mod demand;
+pub mod limits;
 pub mod line;
 pub mod rate;
 pub mod scope;
@@ -14,6 +15,7 @@ pub mod window;
 
 pub use book::{Book, Crossed, Level, Settled};
 pub use demand::{Demand, HoldId, Refusal, Standing, Why};
+pub use limits::{Allowance, Grant, Limits};
 pub use line::{Budget, Concurrency, WhenSpent};
 pub use rate::{Rate, Unit};
 pub use scope::{Scope, ScopeKind};

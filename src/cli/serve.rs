@@ -375,11 +375,17 @@ fn bind(address: SocketAddr, settings: &ListenerSettings) -> Result<TcpListener,
     listener::bind(address, settings).map_err(|error| Stopped::Listen { address, error })
 }
 
+/// The least time that a caller has to take something of its answer.
+const STALL_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+
 fn listener_settings(settings: &Settings) -> ListenerSettings {
     let defaults = ListenerSettings::default();
     let head_bytes_max = usize::try_from(settings.limits.header_bytes_max).unwrap_or(usize::MAX);
     ListenerSettings {
         drain_timeout: settings.limits.drain,
+        // Nobody takes an answer in no time.
+        write_stall_timeout: settings.limits.stall_timeout.max(STALL_TIMEOUT_MIN),
+        send_buffer_bytes: Some(u32::try_from(settings.limits.send_buffer_bytes).unwrap_or(u32::MAX)),
         head: HeadLimits { head_bytes_max, ..defaults.head },
         ..defaults
     }

@@ -3,6 +3,7 @@
 //! `load` reads the files, `watch` notices their changes and swaps the snapshot; a configuration that does not compile
 //! leaves the old snapshot in place.
 
+pub mod budgets;
 pub mod compile;
 pub mod document;
 pub mod environment;

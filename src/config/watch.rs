@@ -187,6 +187,8 @@ fn keep_what_needs_a_restart(new: &mut Snapshot, old: &Snapshot) {
     keep("limits.in_flight_max", new.limits.in_flight_max != old.limits.in_flight_max);
     keep("limits.header_bytes_max", new.limits.header_bytes_max != old.limits.header_bytes_max);
     keep("limits.drain", new.limits.drain != old.limits.drain);
+    keep("limits.stall_timeout", new.limits.stall_timeout != old.limits.stall_timeout);
+    keep("limits.send_buffer_bytes", new.limits.send_buffer_bytes != old.limits.send_buffer_bytes);
     keep("log", new.log != old.log);
     keep("local_engine", new.local_engine != old.local_engine);
     new.listen = old.listen;
@@ -197,6 +199,8 @@ fn keep_what_needs_a_restart(new: &mut Snapshot, old: &Snapshot) {
     new.limits.in_flight_max = old.limits.in_flight_max;
     new.limits.header_bytes_max = old.limits.header_bytes_max;
     new.limits.drain = old.limits.drain;
+    new.limits.stall_timeout = old.limits.stall_timeout;
+    new.limits.send_buffer_bytes = old.limits.send_buffer_bytes;
     new.log.clone_from(&old.log);
     new.local_engine.clone_from(&old.local_engine);
 }

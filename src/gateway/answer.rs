@@ -3,6 +3,7 @@
 mod admitted;
 mod counted;
 mod decided;
+mod demand;
 mod ended;
 mod kept;
 mod relayed;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use http::{HeaderMap, header, request};
 use jiff::Timestamp;
 
+use crate::budget::Limits;
 use crate::config::{Auth, Settings};
-use crate::keys::{Found, Key, Limits, Table};
+use crate::keys::{Found, Key, Table};
 use crate::routing::{Endpoint, RequestFacts};
 
 use super::listener::ConnInfo;

@@ -185,11 +185,13 @@ pub fn stated(snapshot: &Snapshot) -> Vec<StatedKey> {
         let stated = Key {
             name: Arc::clone(&key.name),
             team: Arc::clone(&key.team),
+            user: key.user.clone(),
+            organisation: key.organisation.clone(),
             models: key.models.clone(),
             tags: key.tags.clone(),
-            ..Key::default()
+            limits: key.limits.clone(),
         };
-        (Bytes32(key.hash), Arc::new(stated), None)
+        (Bytes32(key.hash), Arc::new(stated), key.expires)
     };
     snapshot.keys.iter().map(one).collect()
 }

@@ -97,6 +97,9 @@ impl Gateway {
         let link_local: LinkLocalHosts = Arc::new(ArcSwap::from_pointee(HashSet::new()));
         let decisions = Arc::new(Decisions::default());
         decisions.under(Arc::clone(&snapshot));
+        if let Some(treasury) = &treasury {
+            treasury.know(&snapshot.fixed_budgets());
+        }
         let lasting = Lasting {
             client: connect::client(local_socket, Arc::clone(&link_local)),
             link_local,
@@ -133,6 +136,9 @@ impl Gateway {
 
     /// Puts `snapshot` in force. Requests under way end under the one they began with.
     pub fn replace(&self, snapshot: Arc<Snapshot>) {
+        if let Some(treasury) = &self.treasury {
+            treasury.know(&snapshot.fixed_budgets());
+        }
         self.decisions.under(Arc::clone(&snapshot));
         self.keys.under(&snapshot);
         self.live.store(Arc::new(Live::new(snapshot, &self.lasting, &self.books)));

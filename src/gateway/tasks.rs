@@ -2,10 +2,10 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +22,31 @@ pub struct Tasks {
 struct Panics {
     count: AtomicU64,
     on_panic: Option<OnPanic>,
+}
+
+pin_project_lite::pin_project! {
+    /// A task whose panic ends it alone. No async block, which would have room for the task twice.
+    struct Caught<F> {
+        #[pin]
+        task: F,
+        name: &'static str,
+        panics: Arc<Panics>,
+    }
+}
+
+impl<F: Future> Future for Caught<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        match catch_unwind(AssertUnwindSafe(|| this.task.poll(cx))) {
+            Ok(polled) => polled.map(drop),
+            Err(payload) => {
+                this.panics.record(this.name, payload.as_ref());
+                Poll::Ready(())
+            }
+        }
+    }
 }
 
 impl Tasks {
@@ -49,18 +74,7 @@ impl Tasks {
     where
         F: Future + Send + 'static,
     {
-        let panics = Arc::clone(&self.panics);
-        self.tracker.spawn(async move {
-            let mut task = pin!(task);
-            std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
-                Ok(polled) => polled.map(drop),
-                Err(payload) => {
-                    panics.record(name, payload.as_ref());
-                    Poll::Ready(())
-                }
-            })
-            .await;
-        });
+        self.tracker.spawn(Caught { task, name, panics: Arc::clone(&self.panics) });
     }
 
     /// How many tasks of this group run.

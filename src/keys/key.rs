@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::budget::{Budget, Concurrency, Rate, Scope, ScopeKind, Unit, WhenSpent};
+use crate::budget::{Allowance, Grant, Limits, ScopeKind};
 use crate::routing::Glob;
 
 use super::ask::Fault;
@@ -27,38 +27,15 @@ pub struct Key {
     pub limits: Limits,
 }
 
-/// What a key's requests count for: made once, when the key is loaded, so that a `Demand` takes them by their handle.
-#[derive(Debug, Clone, Default)]
-pub struct Limits {
-    /// Its own budget.
-    pub budgets: Vec<Arc<Budget>>,
-    /// Its own rates.
-    pub rates: Vec<Arc<Rate>>,
-    /// Its own bound on requests at once.
-    pub places: Vec<Arc<Concurrency>>,
-}
-
 impl Key {
     /// The key that a record is of. An error if the record was not made by this program.
     pub fn of(record: &Record) -> Result<Self, Fault> {
-        let scope = Scope { kind: ScopeKind::Key, name: Arc::clone(&record.name) };
-        let mut limits = Limits::default();
+        let mut grant =
+            Grant { rpm: record.rpm, tpm: record.tpm, concurrency: record.concurrency, ..Grant::default() };
         if let Some(budget) = &record.budget {
             let (limit, calendar) = budget.meaning()?;
-            limits.budgets.push(Arc::new(Budget {
-                id: format!("key/{}", record.name).into(),
-                scope: scope.clone(),
-                limit,
-                calendar,
-                hard: true,
-                when_spent: WhenSpent::Reject,
-            }));
+            grant.allowances.push(Allowance::hard(limit, calendar));
         }
-        let rate = |unit, per_minute: u64| Arc::new(Rate { scope: scope.clone(), unit, per_minute });
-        limits.rates.extend(record.rpm.map(|rpm| rate(Unit::Requests, rpm)));
-        limits.rates.extend(record.tpm.map(|tpm| rate(Unit::Tokens, tpm)));
-        let place = |max| Arc::new(Concurrency { scope: scope.clone(), max });
-        limits.places.extend(record.concurrency.map(place));
         Ok(Self {
             name: Arc::clone(&record.name),
             team: Arc::clone(&record.team),
@@ -66,7 +43,7 @@ impl Key {
             organisation: record.organisation.clone(),
             models: record.models.iter().map(|glob| Glob(Arc::clone(glob))).collect(),
             tags: record.tags.iter().map(|(name, value)| (Arc::clone(name), Arc::clone(value))).collect(),
-            limits,
+            limits: Limits::of(ScopeKind::Key, &record.name, &grant),
         })
     }
 }

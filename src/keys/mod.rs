@@ -12,7 +12,7 @@ pub mod table;
 pub mod usage;
 
 pub use ask::{Ask, Fault, Overlap};
-pub use key::{Key, Limits};
+pub use key::Key;
 pub use record::{Allowance, Made, Record, Shown, State, Stored};
 pub use secret::{Bytes32, KeyText, Pepper};
 pub use table::{Found, Table};

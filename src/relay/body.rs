@@ -91,6 +91,8 @@ pub struct StreamBody {
     face: Option<Box<Faced>>,
     account: Option<Account>,
     out: VecDeque<Bytes>,
+    /// The frame that is being read, of which neighbouring parts go on as one.
+    frame: Bytes,
     clock: Arc<dyn Clock>,
     idle_timeout: Duration,
     heard_at: Mono,
@@ -143,6 +145,7 @@ impl StreamBody {
             face,
             account: Some(account),
             out: VecDeque::new(),
+            frame: Bytes::new(),
             heard_at: clock.now().mono,
             clock,
             idle_timeout,
@@ -174,11 +177,14 @@ impl StreamBody {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
+            self.take_events();
             if let Some(settling) = self.settling.as_mut() {
                 ready!(Pin::new(settling).poll(cx));
                 self.settling = None;
             }
             if let Some(bytes) = self.out.pop_front() {
+                // What waits for the next frame must not hold this one's memory.
+                self.frame = Bytes::new();
                 return Poll::Ready(Some(bytes));
             }
             let upstream = match &mut self.source {
@@ -190,27 +196,28 @@ impl StreamBody {
                 }
                 Source::Upstream(upstream) => upstream,
             };
-            match self.events.next_event() {
-                Ok(Some(event)) => {
-                    self.take(&event);
-                    continue;
-                }
-                Ok(None) => {}
-                Err(_) => {
-                    self.broken("an event was too long", Out::new());
-                    continue;
-                }
-            }
             match Pin::new(upstream).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.heard_at = self.clock.now().mono;
                     if let Ok(bytes) = frame.into_data() {
+                        self.frame = bytes.clone();
                         self.events.push(bytes);
                     }
                 }
                 Poll::Ready(Some(Err(_))) => self.cut("the provider's connection broke"),
                 Poll::Ready(None) => self.upstream_ended(),
                 Poll::Pending => ready!(self.poll_idle(cx)),
+            }
+        }
+    }
+
+    /// Takes all events that are here.
+    fn take_events(&mut self) {
+        while matches!(self.source, Source::Upstream(_)) {
+            match self.events.next_event() {
+                Ok(Some(event)) => self.take(&event),
+                Ok(None) => return,
+                Err(_) => self.broken("an event was too long", Out::new()),
             }
         }
     }
@@ -301,7 +308,13 @@ impl StreamBody {
     /// Sends `out`, in the words of the caller's face if it has one; with a bill, the stream has ended with it.
     fn tell(&mut self, out: Out, ended: Option<Bill>) -> Result<(), Untold> {
         let Some(face) = self.face.as_mut() else {
-            self.out.extend(out.into_iter().filter(|bytes| !bytes.is_empty()));
+            for bytes in out.into_iter().filter(|bytes| !bytes.is_empty()) {
+                let joined = self.out.back().and_then(|before| joined(&self.frame, before, &bytes));
+                match (self.out.back_mut(), joined) {
+                    (Some(before), Some(joined)) => *before = joined,
+                    _ => self.out.push_back(bytes),
+                }
+            }
             return Ok(());
         };
         let mut told = Vec::new();
@@ -417,7 +430,35 @@ impl Drop for StreamBody {
     }
 }
 
+/// Two parts of `frame` as one, if the second follows the first.
+fn joined(frame: &Bytes, first: &Bytes, second: &Bytes) -> Option<Bytes> {
+    let within = |part: &Bytes| {
+        let start = part.as_ptr().addr().checked_sub(frame.as_ptr().addr())?;
+        (start + part.len() <= frame.len()).then_some(start..start + part.len())
+    };
+    let (first, second) = (within(first)?, within(second)?);
+    (first.end == second.start).then(|| frame.slice(first.start..second.end))
+}
+
 /// What an answer comes to, by its account.
 fn bill(account: Option<&Account>) -> impl Fn(Option<&Reported>, Usage) -> Bill {
     move |report, counted| account.map_or_else(Bill::default, |account| account.bill(report, counted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_in_a_frame_are_joined_and_others_are_not() {
+        let frame = Bytes::from(b"abcdef".to_vec());
+        let (ab, cd, ef) = (frame.slice(..2), frame.slice(2..4), frame.slice(4..));
+        assert_eq!(joined(&frame, &ab, &cd), Some(frame.slice(..4)));
+        assert_eq!(joined(&frame, &joined(&frame, &ab, &cd).unwrap(), &ef), Some(frame.clone()));
+        assert_eq!(joined(&frame, &ab, &ef), None);
+        assert_eq!(joined(&frame, &cd, &ab), None);
+        assert_eq!(joined(&frame, &ab, &Bytes::from(b"cd".to_vec())), None);
+        assert_eq!(joined(&Bytes::new(), &ab, &cd), None);
+        assert_eq!(joined(&frame.slice(2..), &ab, &cd), None);
+    }
 }

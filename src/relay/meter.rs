@@ -11,6 +11,7 @@ use crate::api::chunk::{self, Chunk};
 use crate::api::continued::SoFar;
 use crate::api::scan;
 use crate::api::sse::Event;
+use crate::api::tokens::{Tally, Vocabulary};
 use crate::api::usage;
 use crate::units::{Reported, Usage};
 
@@ -24,6 +25,8 @@ pub type Out = SmallVec<[Bytes; 4]>;
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
 pub(super) const NO_FINISH: &str = "the provider's stream ended before its answer did";
+/// How far a short text's estimate may be off: of rare words and signs it makes more than they are.
+const SLACK_TOKENS: u64 = 32;
 
 /// Where a stream stands after an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +47,9 @@ pub struct Meter {
     seen: u64,
     finished: u64,
     content_events: u64,
+    /// What was said, in so far as it tells how many tokens it was.
+    tally: Tally,
+    vocabulary: Vocabulary,
     reported: Option<Reported>,
     /// The usage chunk, held until the stream's end so that the last one counts and only one is sent.
     usage_chunk: Option<Out>,
@@ -74,11 +80,18 @@ impl Meter {
             seen: 0,
             finished: 0,
             content_events: 0,
+            tally: Tally::new(),
+            vocabulary: Vocabulary::Unknown,
             reported: None,
             usage_chunk: None,
             head: None,
             kept: None,
         }
+    }
+
+    /// The same, for a stream whose tokens are known to be of that vocabulary.
+    pub fn counting_by(self, vocabulary: Vocabulary) -> Self {
+        Self { vocabulary, ..self }
     }
 
     /// Keeps what is said from now on, so that another route can go on where this one breaks off.
@@ -103,8 +116,8 @@ impl Meter {
         kept.seam = Some(Seam::new(identity, so_far, may_echo, resumed));
         let before = std::mem::replace(&mut kept.tokens_before, so_far.tokens);
         let to_read = self.prompt_tokens + so_far.tokens.saturating_sub(before);
-        let (kept, head) = (self.kept.take(), self.head.take());
-        *self = Self { head, kept, ..Self::new(self.usage_asked, to_read) };
+        let (kept, head, vocabulary) = (self.kept.take(), self.head.take(), self.vocabulary);
+        *self = Self { vocabulary, head, kept, ..Self::new(self.usage_asked, to_read) };
     }
 
     /// Whether every choice seen has had its finish reason.
@@ -132,11 +145,6 @@ impl Meter {
     /// What the provider reported so far.
     pub const fn reported(&self) -> Option<&Reported> {
         self.reported.as_ref()
-    }
-
-    /// How many events carried content: about one token each.
-    pub const fn content_events(&self) -> u64 {
-        self.content_events
     }
 
     /// Takes one event. `bill` says what a report, or else a count, comes to.
@@ -229,6 +237,13 @@ impl Meter {
             kept.transcript.hear(data, chunk);
         }
         self.content_events += u64::from(chunk.has_content);
+        let text = chunk.content.as_ref().or(chunk.text.as_ref());
+        for said in chunk.reasoning.as_ref().into_iter().chain(text) {
+            self.tally.value(&data[said.clone()]);
+        }
+        if let Some(tools) = &chunk.tools {
+            self.tally.arguments(&data[tools.clone()]);
+        }
         let finished_before = self.is_finished();
         self.seen |= chunk.seen;
         self.finished |= chunk.finished;
@@ -267,7 +282,15 @@ impl Meter {
 
     /// Our own count, for a stream without a report.
     pub fn counted(&self) -> Usage {
-        Usage { prompt: self.prompt_tokens, completion: self.content_events, ..Usage::default() }
+        Usage { prompt: self.prompt_tokens, completion: self.said(), ..Usage::default() }
+    }
+
+    /// Most providers send a token an event, and then the events are the tokens. Some put several into one: where the text is
+    /// clearly longer than that, it is what counts.
+    fn said(&self) -> u64 {
+        let by_text = self.tally.tokens(self.vocabulary);
+        let clearly_more = by_text > SLACK_TOKENS + self.content_events + self.content_events / 4;
+        if clearly_more { by_text } else { self.content_events }
     }
 
     fn usage_at_end(&mut self, bill: impl Fn(Option<&Reported>, Usage) -> Bill, out: &mut Out) {
@@ -356,6 +379,25 @@ mod tests {
         let (out, flow, _) = relayed(&[TEXT, FINISH, END].concat(), true);
         assert_eq!(flow, Flow::Ended);
         assert!(out.contains("\"completion_tokens\":1") && out.contains("\"estimated\":true"), "{out}");
+    }
+
+    #[test]
+    fn r31_several_tokens_in_one_event_are_counted_by_their_text() {
+        let said = |pieces: &[&str]| {
+            let events = pieces.iter().map(|piece| {
+                let piece = serde_json::to_string(piece).unwrap();
+                format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":{piece}}}}}]}}\n\n")
+            });
+            let (_, _, meter) = relayed(&events.collect::<String>(), true);
+            meter.counted().completion
+        };
+        let sentence = "The tide turns twice a day, and nobody asks the clock.\n";
+        let words: Vec<&str> = sentence.split_inclusive(' ').collect();
+        assert_eq!(said(&words.repeat(20)), 11 * 20, "a word an event");
+        let one_an_event = said(&[sentence; 20]);
+        // 14 tokens each: eleven words, a comma, a full stop, a line end.
+        assert!((270..=290).contains(&one_an_event), "{one_an_event}");
+        assert_eq!(said(&["tok-7", " \u{1f30a}"]), 2, "a short text goes by its events");
     }
 
     #[test]

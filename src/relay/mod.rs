@@ -11,6 +11,8 @@ pub mod native;
 mod parts;
 pub mod rescue;
 mod seam;
+#[cfg(test)]
+mod tests;
 mod transcript;
 pub mod whole;
 

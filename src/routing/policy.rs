@@ -154,13 +154,6 @@ pub enum Mode {
     Shadow,
 }
 
-/// A budget that the ledger enforces; routing only carries it along.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Budgeted {
-    /// Name of the budget's scope.
-    pub scope: Arc<str>,
-}
-
 /// Answers kept for equal requests; routing itself does not look at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cache {
@@ -216,6 +209,8 @@ pub struct Policy {
     pub allow_unpriced: bool,
     /// Bound put on the answer when the caller gives none, in tokens, for pricing alone.
     pub output_tokens_assumed: u64,
+    /// Bound put on each answer whose caller gave none, in tokens; routing itself does not look at it.
+    pub output_tokens_max: Option<u64>,
     /// How old a price may be before it is warned of; routing itself does not look at it.
     pub price_age_max: Option<Duration>,
 }
@@ -241,6 +236,7 @@ impl Policy {
             cache: None,
             allow_unpriced: false,
             output_tokens_assumed: 500,
+            output_tokens_max: None,
         }
     }
 }

@@ -66,7 +66,9 @@ impl Treasury {
             bank.load(&line, spent);
         }
         let bank = Arc::new(bank);
-        let treasury = Arc::new(Self { bank: Bank::Shared(Arc::clone(&bank)), ledger, metrics, clock });
+        let bank_of = Bank::Shared(Arc::clone(&bank));
+        let treasury =
+            Arc::new(Self { bank: bank_of, ledger, metrics, clock, stated: std::sync::Mutex::default() });
         let heirs = Heirs { treasury: Arc::clone(&treasury), bank, unsettled };
         Ok((treasury, heirs))
     }

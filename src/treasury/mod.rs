@@ -5,20 +5,22 @@
 
 mod fleet;
 mod purse;
+mod shown;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::budget::{Book, Budget, Demand, HoldId, Level, Refusal, Settled, Standing};
+use crate::budget::{Book, Budget, Demand, HoldId, Level, Refusal, Scope, Settled, Standing};
 use crate::ledger::{HoldContext, HoldEntry, Line, RequestRecord};
 use crate::store::bank;
 use crate::store::ledger::{self, Ledger};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::BudgetLevel;
 use crate::units::{Clock, NanoUsd, Now};
 
 pub use fleet::Heirs;
 pub use purse::{Closing, Purse, Settling};
+pub use shown::shown_name;
 
 /// Why a request may not spend. Nothing was taken of anything.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +39,8 @@ pub struct Treasury {
     ledger: Ledger,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
+    /// What the configuration names.
+    stated: Mutex<HashSet<(Arc<str>, Scope)>>,
 }
 
 /// Who says yes or no.
@@ -58,7 +62,7 @@ impl Treasury {
         for (line, spent) in ledger.balances(since(&*clock)).await? {
             book.load(&line.budget, &line.scope, line.window, spent);
         }
-        Ok(Self { bank: Bank::Own(Mutex::new(book)), ledger, metrics, clock })
+        Ok(Self { bank: Bank::Own(Mutex::new(book)), ledger, metrics, clock, stated: Mutex::default() })
     }
 
     /// Holds what `demand` asks for, all of it or nothing. The hold is durable once this returns.
@@ -103,15 +107,16 @@ impl Treasury {
         self.write(record, Vec::new())
     }
 
-    /// Budgets that are shown from now on, whether anything was spent of them or not.
-    pub fn know<'b>(&self, budgets: impl IntoIterator<Item = &'b Arc<Budget>>) {
+    /// The budgets that the configuration states, in place of those that it stated before: they are shown before anything is
+    /// spent of them.
+    pub fn know(&self, budgets: &[Arc<Budget>]) {
         let now = self.clock.now();
-        for budget in budgets {
-            match &self.bank {
-                Bank::Own(book) => locked(book).know(budget),
-                Bank::Shared(bank) => bank.know(budget, now),
-            }
+        match &self.bank {
+            Bank::Own(book) => locked(book).know_only(budgets),
+            Bank::Shared(bank) => budgets.iter().for_each(|budget| bank.know(budget, now)),
         }
+        let stated = budgets.iter().map(|budget| (Arc::clone(&budget.id), budget.scope.clone())).collect();
+        *self.stated.lock().unwrap_or_else(PoisonError::into_inner) = stated;
     }
 
     /// Every budget as it stands.
@@ -125,16 +130,9 @@ impl Treasury {
 
     /// Sets the metrics of budgets to what is so now.
     pub fn tell(&self) {
-        let shown = self.levels().into_iter().map(|level| BudgetLevel {
-            scope: level.budget.scope.kind.word(),
-            name: level.budget.scope.name.to_string(),
-            period: level.budget.calendar.period.to_string(),
-            limit: level.budget.limit,
-            spent: level.spent,
-            held: level.held,
-            ends: level.ends,
-        });
-        self.metrics.budget_levels(shown.collect());
+        let stated = self.stated.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_stated = |budget: &Budget| stated.contains(&(Arc::clone(&budget.id), budget.scope.clone()));
+        self.metrics.budget_levels(shown::shown(self.levels(), is_stated));
     }
 
     /// The ledger.

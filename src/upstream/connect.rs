@@ -6,27 +6,31 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::Uri;
 use http_body::{Body, Frame, SizeHint};
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::client::legacy::{Client as Pool, connect::dns};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tower::Service;
 
 use crate::api::splice::Pieces;
 use crate::providers::is_link_local;
+
+use super::coalesce::Coalescer;
 
 /// The host under which the local engine's socket is known here; `.invalid` can never be a real one (RFC 2606).
 pub const LOCAL_HOST: &str = "local-engine.invalid";
@@ -36,6 +40,17 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle connections are given up before the usual 60 s of the servers at the other end.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 const IDLE_PER_HOST_MAX: usize = 512;
+/// What is read ahead of a caller: by the kernel, which doubles the number for its own needs and would go to megabytes by itself ...
+const RECEIVE_BUFFER_BYTES: usize = 128 << 10;
+/// ... by hyper, of whose buffers up to three are held for a caller that does not read. An answer's head must fit into one: 8 KiB
+/// are what nginx grants by default ...
+const HTTP1_BUFFER_BYTES: usize = 8 << 10;
+/// ... and of an HTTP/2 stream.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+/// Streams share a connection's window: slow readers of some must not keep the others from theirs, so it bounds nothing.
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 30;
+/// What is read at a time at most: hyper asks for 8 KB, and for more while an answer fills what it asks for.
+const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// The pool of connections all attempts share.
 pub type Client = Pool<Connector, RequestBody>;
@@ -49,6 +64,7 @@ pub fn client(local_socket: Option<Arc<Path>>, link_local_allowed: LinkLocalHost
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    http.set_recv_buffer_size(Some(RECEIVE_BUFFER_BYTES));
     let https = HttpsConnectorBuilder::new()
         .with_tls_config(tls())
         .https_or_http()
@@ -60,7 +76,9 @@ pub fn client(local_socket: Option<Arc<Path>>, link_local_allowed: LinkLocalHost
         .timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
-        .http2_adaptive_window(true)
+        .http1_max_buf_size(HTTP1_BUFFER_BYTES)
+        .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .build(connector)
 }
 
@@ -108,50 +126,95 @@ impl Service<Uri> for Connector {
             let socket = self.local_socket.clone();
             return Box::pin(async move {
                 let path = socket.ok_or_else(|| io::Error::other("the local engine is off"))?;
-                Ok(Stream::Local(TokioIo::new(UnixStream::connect(path).await?)))
+                Ok(Stream::new(Inner::Local(TokioIo::new(UnixStream::connect(path).await?))))
             });
         }
         let dial = self.https.call(uri);
-        Box::pin(async move { Ok(Stream::Remote(Box::new(dial.await?))) })
+        Box::pin(async move {
+            Ok(Stream::new(match dial.await? {
+                MaybeHttpsStream::Http(plain) => Inner::Plain(plain),
+                encrypted @ MaybeHttpsStream::Https(_) => Inner::Encrypted(Box::new(encrypted)),
+            }))
+        })
     }
 }
 
 /// A connection to either.
-pub enum Stream {
-    /// To a provider.
-    Remote(Box<<HttpsConnector<HttpConnector<Resolver>> as Service<Uri>>::Response>),
+pub struct Stream {
+    inner: Inner,
+    coalescer: Coalescer,
+}
+
+type Remote = TokioIo<TcpStream>;
+
+enum Inner {
+    /// To a provider, in the clear.
+    Plain(Remote),
+    /// To a provider. It is large.
+    Encrypted(Box<MaybeHttpsStream<Remote>>),
     /// To the local engine.
     Local(TokioIo<UnixStream>),
 }
 
+/// Calls `$method` on whatever the stream is.
+macro_rules! on {
+    ($stream:expr, $method:ident, $($argument:expr),*) => {
+        match &mut $stream.get_mut().inner {
+            Inner::Plain(stream) => Pin::new(stream).$method($($argument),*),
+            Inner::Encrypted(stream) => Pin::new(stream.as_mut()).$method($($argument),*),
+            Inner::Local(stream) => Pin::new(stream).$method($($argument),*),
+        }
+    };
+}
+
+impl Stream {
+    const fn new(inner: Inner) -> Self {
+        Self { inner, coalescer: Coalescer::new() }
+    }
+}
+
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        match self {
-            Self::Remote(stream) => stream.connected(),
-            Self::Local(_) => Connected::new(),
+        match &self.inner {
+            Inner::Plain(stream) => stream.connected(),
+            Inner::Encrypted(stream) => stream.connected(),
+            Inner::Local(_) => Connected::new(),
         }
     }
 }
 
-impl hyper::rt::Read for Stream {
+impl Read for Stream {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buf: hyper::rt::ReadBufCursor<'_>,
+        mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Remote(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
-            Self::Local(stream) => Pin::new(stream).poll_read(cx, buf),
+        if self.coalescer.is_off() {
+            return on!(self, poll_read, cx, buf);
+        }
+        #[expect(
+            clippy::large_stack_arrays,
+            reason = "of a thread's stack, and touched only as far as a read fills it"
+        )]
+        let mut space = [MaybeUninit::uninit(); READ_BYTES_MAX];
+        let room = buf.remaining().saturating_sub(self.coalescer.held()).min(READ_BYTES_MAX);
+        loop {
+            let mut own = ReadBuf::uninit(&mut space[..room]);
+            ready!(on!(self.as_mut(), poll_read, cx, own.unfilled()))?;
+            let read = own.filled();
+            let before = buf.remaining();
+            self.coalescer.pass(read, &mut |bytes| buf.put_slice(bytes));
+            // A read that brought no more than the beginning of a chunk is none yet.
+            if read.is_empty() || buf.remaining() < before {
+                return Poll::Ready(Ok(()));
+            }
         }
     }
 }
 
-impl hyper::rt::Write for Stream {
+impl Write for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Remote(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
-            Self::Local(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        on!(self, poll_write, cx, buf)
     }
 
     fn poll_write_vectored(
@@ -159,31 +222,23 @@ impl hyper::rt::Write for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Remote(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
-            Self::Local(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
+        on!(self, poll_write_vectored, cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Remote(stream) => stream.is_write_vectored(),
-            Self::Local(stream) => stream.is_write_vectored(),
+        match &self.inner {
+            Inner::Plain(stream) => stream.is_write_vectored(),
+            Inner::Encrypted(stream) => stream.is_write_vectored(),
+            Inner::Local(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Remote(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
-            Self::Local(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        on!(self, poll_flush, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Remote(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
-            Self::Local(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        on!(self, poll_shutdown, cx)
     }
 }
 
@@ -219,10 +274,10 @@ impl Service<Name> for Resolver {
     }
 }
 
-/// A request body in pieces whose whole length is known.
+/// A request body in pieces whose whole length is known. Small itself: a connection has room for 32 of its like.
 #[derive(Debug)]
 pub struct RequestBody {
-    pieces: smallvec::IntoIter<[Bytes; 8]>,
+    pieces: std::vec::IntoIter<Bytes>,
     bytes_left: u64,
 }
 
@@ -230,7 +285,7 @@ impl RequestBody {
     /// The body made of `pieces`.
     pub fn new(pieces: Pieces) -> Self {
         let bytes_left = pieces.iter().map(|piece| piece.len() as u64).sum();
-        Self { pieces: pieces.into_iter(), bytes_left }
+        Self { pieces: pieces.into_vec().into_iter(), bytes_left }
     }
 }
 

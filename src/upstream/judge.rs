@@ -94,7 +94,9 @@ pub(super) fn is_content(kind: Kind, form: Form, data: &Bytes) -> Result<bool, B
 
 /// A fault that came under status 200.
 pub(super) fn inside(kind: Kind, body: &Bytes, otherwise: &str) -> Failed {
-    let has_error = chunk::read(body).is_ok_and(|chunk| chunk.error.is_some());
+    // A fault without choices is an error in a shape of its provider's own.
+    let has_error = chunk::read(body)
+        .is_ok_and(|chunk| chunk.error.is_some() || (chunk.finish_is_fault && chunk.choices.is_none()));
     if has_error { told(kind, body) } else { Failed::of(Class::Malformed, otherwise) }
 }
 

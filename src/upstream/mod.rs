@@ -1,13 +1,14 @@
 //! A decision in, an answer out: whom to ask next, beside whom, and what is learnt from it. Time-outs and extra attempts live
 //! here, once, for every provider.
 //!
-//! `fallback` drives the steps of `routing::pursuit` and keeps the `story`, `trial` makes one attempt and counts it, `attempt` is the bare exchange,
-//! `judge` says what is an answer.
+//! `fallback` drives the steps of `routing::pursuit` and keeps the `story`, `trial` makes one attempt and counts it, `attempt` is the bare exchange
+//! over what `connect` dials, with the chunks of one read merged by `coalesce`; `judge` says what is an answer.
 //! `health` keeps what is learnt of routes, `demand` what is learnt of requests (with `sizes` and `spend`), `prefix` which
 //! prompts were served where, `stays` where conversations are that callers name; `probe` asks routes that nothing was heard of.
 
 pub mod answer;
 pub mod attempt;
+mod coalesce;
 pub mod connect;
 pub mod demand;
 pub mod error;

@@ -10,6 +10,7 @@ use http::HeaderMap;
 use http_body_util::BodyExt as _;
 
 use crate::api::body::Call;
+use crate::api::tokens::Vocabulary;
 use crate::providers::fault::Weight;
 use crate::routing::cost::{self, ExpectedTokens};
 use crate::routing::learn::breaker::State;
@@ -103,7 +104,7 @@ impl Upstreams {
         let target = provider.and_then(|at| self.targets.get(at)?.as_ref());
         let (Some(target), Some(health)) = (target, self.health.get(place)) else { return };
         #[expect(clippy::cast_precision_loss, reason = "a few dozen")]
-        let prompt_tokens = call.prompt_tokens_estimated() as f64;
+        let prompt_tokens = call.prompt_tokens_estimated(Vocabulary::Unknown) as f64;
         let trial = Trial {
             route,
             target,
@@ -142,7 +143,11 @@ impl Upstreams {
     }
 
     fn cost_of_probe(&self, route: &Route, call: &Call) -> PicoUsd {
-        let tokens = ExpectedTokens { uncached: call.prompt_tokens_estimated(), cached: 0, output: 1 };
+        let tokens = ExpectedTokens {
+            uncached: call.prompt_tokens_estimated(Vocabulary::Unknown),
+            cached: 0,
+            output: 1,
+        };
         let at = self.clock.now().wall;
         route.price.as_ref().map_or(PicoUsd::ZERO, |card| {
             cost::expected(card, card.rates(tokens.uncached, at), tokens).total()
@@ -238,6 +243,7 @@ mod tests {
     fn a_probe_is_a_small_call() {
         let call = PROBE.as_ref().expect("it is well formed");
         assert!(call.stream && call.output_tokens_max == Some(1));
-        assert!((50..80).contains(&call.prompt_tokens_estimated()), "{}", call.prompt_tokens_estimated());
+        let tokens = call.prompt_tokens_estimated(Vocabulary::Unknown);
+        assert!((35..80).contains(&tokens), "{tokens}");
     }
 }

@@ -334,6 +334,7 @@ impl PolicyCase {
             cache: None,
             allow_unpriced: self.allow_unpriced,
             output_tokens_assumed: 500,
+            output_tokens_max: None,
             price_age_max: None,
         }
     }

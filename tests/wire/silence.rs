@@ -174,3 +174,122 @@ async fn r12_a_thousand_silent_connections_are_gone_by_the_deadline() {
     // 35 s of the default limits, and the linger of those that were answered.
     assert!(begun.elapsed() < Duration::from_secs(35) / 20 + Duration::from_secs(2), "{:?}", begun.elapsed());
 }
+
+/// The seven ways to keep a listener waiting, HTTP/2's own among them, and by when each has to be over in default time.
+fn silences() -> [(&'static str, Vec<u8>, u64); 7] {
+    let settings_then = [PREFACE, SETTINGS].concat();
+    let half_a_head = [settings_then.as_slice(), &[0, 0, 1, 1, 0, 0, 0, 0, 1, 0x82]].concat();
+    [
+        ("nothing", Vec::new(), 10),
+        ("one byte", b"G".to_vec(), 30),
+        ("half a preface", PREFACE[..12].to_vec(), 30),
+        ("half a head", b"GET / HTTP/1.1\r\nHost: a\r\nX-Half: a he".to_vec(), 30),
+        ("half a body", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf a body".to_vec(), 10),
+        ("HTTP/2 without a request", settings_then, 30),
+        ("half an HTTP/2 head", half_a_head, 30),
+    ]
+}
+
+/// Good requests one after the other, over HTTP/1 and HTTP/2 in turn, until `over`; how long each took, the quickest first.
+async fn good(server: &Server, over: &std::sync::atomic::AtomicBool) -> Vec<Duration> {
+    use http_body_util::{BodyExt, Empty};
+    let stream = TcpStream::connect(server.address).await.expect("a connection");
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut http2, connection) =
+        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io)
+            .await
+            .expect("HTTP/2");
+    #[expect(clippy::disallowed_methods, reason = "the test itself is no part of the gateway")]
+    let connection = tokio::spawn(connection);
+    let mut took = Vec::new();
+    while !over.load(std::sync::atomic::Ordering::Relaxed) {
+        let begun = Instant::now();
+        if took.len() % 2 == 0 {
+            let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+            assert_eq!(
+                answers(&crate::peer::exchange(server.address, request).await),
+                [(200, "/".to_owned())]
+            );
+        } else {
+            let request =
+                http::Request::get("http://a/").body(Empty::<bytes::Bytes>::new()).expect("a request");
+            let response = http2.send_request(request).await.expect("an answer");
+            assert_eq!(response.status(), 200);
+            response.collect().await.expect("a whole answer");
+        }
+        took.push(begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    connection.abort();
+    took.sort_unstable();
+    took
+}
+
+/// `each` clients of every kind at once. `scale`: how much longer the default limits are than the server's.
+#[expect(clippy::print_stdout, reason = "figures, for who asks to see them")]
+async fn many_silences(settings: ListenerSettings, each: usize, scale: u32) {
+    let server = start(settings);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let for_a_while = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    let (before, ()) = tokio::join!(good(&server, &over), for_a_while);
+    over.store(false, std::sync::atomic::Ordering::Relaxed);
+    let flood = async {
+        let mut all = tokio::task::JoinSet::new();
+        for (what, words, by) in silences() {
+            for _ in 0..each {
+                // One by one: that clients come all at once is another matter.
+                let mut stream = TcpStream::connect(server.address).await.expect("a connection");
+                let begun = Instant::now();
+                stream.write_all(&words).await.expect("room");
+                tokio::task::yield_now().await;
+                all.spawn(async move {
+                    // Whether it is told why, and whether that still arrives, is not the matter here.
+                    let end = tokio::time::timeout(LONG * 3, stream.read_to_end(&mut Vec::new())).await;
+                    let _ = end.expect("the connection ends");
+                    (what, begun.elapsed(), by)
+                });
+            }
+        }
+        let all = all.join_all().await;
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        all
+    };
+    let (during, ended) = tokio::join!(good(&server, &over), flood);
+    for (what, after, by) in &ended {
+        // Five seconds more is the promise; the rest is for a machine that is busy.
+        let limit = Duration::from_secs(by + 5) / scale + Duration::from_secs(2);
+        assert!(*after < limit, "{what}: over after {after:?}, which should be {limit:?} at most");
+    }
+    let at = |all: &[Duration], share: usize| all[(all.len() * share / 100).min(all.len() - 1)];
+    let last = ended.iter().map(|(_, after, _)| *after).max().expect("clients");
+    println!(
+        "{} silent clients, the last one gone after {last:?}; good requests: {} before, p50 {:?}, p99 {:?}; {} meanwhile, p50 {:?}, p99 {:?}",
+        ended.len(),
+        before.len(),
+        at(&before, 50),
+        at(&before, 99),
+        during.len(),
+        at(&during, 50),
+        at(&during, 99),
+    );
+    // Shorter limits end more of them at once, on the two cores that the good ones need too.
+    let share = if scale == 1 { 99 } else { 90 };
+    let limit = at(&before, share) * 2 + Duration::from_millis(50);
+    assert!(at(&during, share) < limit, "p{share} {:?}, not {limit:?}", at(&during, share));
+    assert!(during.len() > 20, "others are served meanwhile: {}", during.len());
+    assert_eq!(server.tasks.panics(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r12_three_hundred_of_each_silence_end_in_time_while_good_requests_are_served() {
+    many_silences(hasty(), 300, 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes the default limits in full: 35 seconds"]
+async fn r12_three_hundred_of_each_silence_at_the_default_limits() {
+    many_silences(ListenerSettings::default(), 300, 1).await;
+}

@@ -5,6 +5,7 @@ mod needs;
 mod prompt;
 mod reading;
 mod tags;
+mod tokens;
 mod values;
 
 use std::sync::Arc;
@@ -173,11 +174,6 @@ impl Call {
     /// The endpoint's name as its caller knows it, for records.
     pub fn surface_name(&self) -> &'static str {
         self.face.as_ref().map_or_else(|| self.endpoint.name(), |face| face.name())
-    }
-
-    /// The prompt's length in tokens, estimated from its bytes: four to a token, and never zero.
-    pub fn prompt_tokens_estimated(&self) -> u64 {
-        self.prompt_bytes / 4 + 1
     }
 }
 

@@ -212,6 +212,8 @@ fn limits(reader: &Reader<'_>, document: &TollwayDocument) -> Limits {
         in_flight_max: typed.and_then(|limits| limits.in_flight_max.as_ref()).map_or(10_000, small),
         request_timeout: span(|limits| limits.request_timeout.as_ref(), 600),
         drain: span(|limits| limits.drain.as_ref(), 30),
+        stall_timeout: span(|limits| limits.stall_timeout.as_ref(), 300),
+        send_buffer_bytes: size(|limits| limits.send_buffer_bytes.as_ref(), 128 << 10),
     }
 }
 

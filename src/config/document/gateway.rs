@@ -3,6 +3,7 @@
 use crate::config::read::{At, Pairs};
 use crate::config::record::{choice, record};
 
+use super::budget::{AllowanceDocument, GrantDocument, OneOrSeveral, TeamDocument};
 use super::values::{
     Count, Currency, Day, Days, FilePath, Flag, Listen, ModelName, Moment, Name, Pattern, Price, Rate,
     Secret, Size, Span, TagValue, Text, Usd, Window,
@@ -40,6 +41,12 @@ record! {
         aliases: Pairs<Vec<At<ModelName>>>,
         /// Keys of callers.
         keys: Vec<At<KeyDocument>>,
+        /// Teams: what each belongs to, and what its keys may take together. A team that is not named here has no limits.
+        teams: Pairs<TeamDocument>,
+        /// What all keys of a user may take together.
+        users: Pairs<GrantDocument>,
+        /// What all teams of an organisation may take together.
+        organisations: Pairs<GrantDocument>,
         /// Bounds on requests.
         limits: LimitsDocument,
         /// Lets pages of other origins call from a browser. Default: none may.
@@ -392,6 +399,20 @@ record! {
         key_sha256: Text,
         /// Whose it is. Default: `default`.
         team: Name,
+        /// The person or service that has it.
+        user: Name,
+        /// What it belongs to. Default: its team's.
+        organisation: Name,
+        /// The first day (UTC) or moment at which it no longer lets anybody in. Default: never.
+        expires: Moment,
+        /// Money that its requests may cost: one budget, or a list of several.
+        budget: OneOrSeveral<AllowanceDocument>,
+        /// Requests a minute.
+        rpm: Count,
+        /// Prompt and answer tokens a minute.
+        tpm: Count,
+        /// Requests at once.
+        concurrency: Count,
         /// Models that it may ask for. Default: all.
         models: Vec<At<Pattern>>,
         /// Tags that each of its requests carries.
@@ -427,6 +448,10 @@ record! {
         request_timeout: Span,
         /// How long running requests may go on after SIGTERM. Default 30s.
         drain: Span,
+        /// How long a caller may take nothing of its answer. Default 300s.
+        stall_timeout: Span,
+        /// What the kernel keeps unsent for one caller; it doubles the number for its own needs. Default 128KiB.
+        send_buffer_bytes: Size,
     }
 }
 

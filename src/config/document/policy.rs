@@ -4,9 +4,10 @@ use crate::config::node::{Node, Value};
 use crate::config::read::{At, Decode, Pairs, Reader};
 use crate::config::record::{choice, record};
 
+use super::budget::{BudgetDocument, OneOrSeveral};
 use super::gateway::RetentionWord;
 use super::values::{
-    Count, Flag, HedgeMoment, Name, Pattern, Price, Share, Span, Speed, TagValue, Usd, Word as _,
+    Count, Flag, HedgeMoment, Name, Pattern, Price, Share, Span, Speed, TagValue, Word as _,
 };
 
 record! {
@@ -42,8 +43,8 @@ record! {
         probe: OnOff,
         /// Whether its decisions are carried out, or only recorded beside those that are. Default: live.
         mode: ModeWord,
-        /// Money that these requests may cost.
-        budget: BudgetDocument,
+        /// Money that these requests may cost: one budget, or a list of several, of which each must hold a request.
+        budget: OneOrSeveral<BudgetDocument>,
         /// Keeps answers.
         cache: CacheDocument,
         /// Whether answers that are no streams are asked of providers as streams and put together here, so that time-outs
@@ -53,6 +54,9 @@ record! {
         allow_unpriced: Flag,
         /// Answer length that expected costs assume where a caller sets none, in tokens. Default 512.
         output_tokens_assumed: Count,
+        /// Longest answer where a caller sets no bound, in tokens: it is put into the request. Without it such a request holds
+        /// as much of a budget as the longest answer of any route would cost.
+        output_tokens_max: Count,
         /// What is asked of the prices that it decides by.
         prices: PricesDocument,
     }
@@ -230,58 +234,6 @@ choice! {
         Live = "live",
         /// It decides nothing: what it would have decided is recorded beside what was done.
         Shadow = "shadow",
-    }
-}
-
-record! {
-    /// Money that the policy's requests may cost.
-    pub struct BudgetDocument {
-        /// How much, in USD.
-        usd: Usd,
-        /// For how long.
-        per: PeriodWord,
-        /// For whom it is counted.
-        scope: ScopeWord,
-        /// What happens when it is spent.
-        when_spent: WhenSpentWord,
-    }
-}
-
-choice! {
-    /// A budget's time.
-    pub enum PeriodWord {
-        /// An hour.
-        Hour = "hour",
-        /// A day.
-        Day = "day",
-        /// A week.
-        Week = "week",
-        /// A month.
-        Month = "month",
-    }
-}
-
-choice! {
-    /// For whom a budget is counted.
-    pub enum ScopeWord {
-        /// Each key.
-        Key = "key",
-        /// Each team.
-        Team = "team",
-        /// All requests of the policy together.
-        Policy = "policy",
-    }
-}
-
-choice! {
-    /// What happens when a budget is spent.
-    pub enum WhenSpentWord {
-        /// Requests are refused.
-        Reject = "reject",
-        /// Only the cheapest route serves.
-        CheapestOnly = "cheapest-only",
-        /// Only this machine serves.
-        LocalOnly = "local-only",
     }
 }
 

@@ -131,6 +131,8 @@ words! {
             Err(_) => Err("an amount in USD, such as `3.10`".to_owned()),
         }
     };
+    /// A time zone's name.
+    Zone(Arc<str>) = { "type": "string", "examples": ["UTC", "Europe/Berlin"] }, |text| Ok(text.into());
     /// A share between 0 and 1.
     Share(f32) = { "type": ["number", "string"], "minimum": 0, "maximum": 1, "pattern": "^[0-9.]+$|\\$\\{" }, |text| match text.parse::<f32>() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),

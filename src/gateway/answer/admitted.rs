@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::body::Call;
+use crate::api::tokens::Vocabulary;
 use crate::budget::{Demand, Refusal, WhenSpent, Why};
 use crate::gateway::auth::Caller;
 use crate::gateway::failure::Failure;
@@ -19,6 +20,7 @@ use crate::units::NanoUsd;
 use crate::upstream::trial::is_rescue_wanted;
 
 use super::Way;
+use super::demand::Payer;
 
 /// The shortest answer that a request is admitted for where its budget cannot hold all it asked for, in tokens.
 const ANSWER_TOKENS_MIN: u64 = 64;
@@ -36,6 +38,17 @@ pub(super) struct Ask<'w> {
     pub(super) policy: &'w Policy,
     pub(super) tags: &'w [(&'w str, &'w str)],
     pub(super) limit: Duration,
+}
+
+impl Ask<'_> {
+    /// What the caller's key or team belongs to; empty if that is nothing.
+    fn organisation(&self) -> &str {
+        let of_team = || self.live.snapshot.groups.teams.get(self.caller.team())?.organisation.as_deref();
+        match self.caller.organisation() {
+            "" => of_team().unwrap_or_default(),
+            own => own,
+        }
+    }
 }
 
 /// What follows for a request from what its budgets hold.
@@ -65,7 +78,7 @@ struct Cost<'l> {
 }
 
 impl<'l> Cost<'l> {
-    fn of(ask: &Ask<'l>, call: &Call, decision: &Decision, facts: &RequestFacts<'_>, now: Timestamp) -> Self {
+    fn of(ask: &Ask<'l>, call: &Call, decision: &Decision, estimated: u64, now: Timestamp) -> Self {
         let routes = || {
             let later = decision.excluded.iter().filter(|one| one.why.is_for_now()).map(|one| one.route);
             let all = decision.order.iter().map(|candidate| candidate.route).chain(later);
@@ -73,7 +86,8 @@ impl<'l> Cost<'l> {
         };
         let resumes = is_rescue_wanted(ask.policy, call);
         let room = routes().filter_map(|route| route.context_tokens).max();
-        let (prompt, output) = lengths(call, facts.prompt_tokens, room);
+        let room = longest(ask.policy.output_tokens_max, room);
+        let (prompt, output) = lengths(call, estimated, room);
         let attempts = ask.policy.fallback.attempts;
         Self {
             cards: routes().filter_map(|route| route.price.as_ref()).collect(),
@@ -94,15 +108,15 @@ impl<'l> Cost<'l> {
     fn within(&mut self, left: NanoUsd) -> Option<u64> {
         let cards = self.cards.iter().copied();
         let output = self.bounds.output_within(left, cards, self.from, self.until)?.min(self.bounds.output);
+        let least = ANSWER_TOKENS_MIN.min(self.bounds.output);
         self.bounds.output = output;
-        (output >= ANSWER_TOKENS_MIN.min(self.bounds.output)).then_some(output)
+        (output >= least).then_some(output)
     }
 }
 
 /// The most tokens that prompt and answer may have. No byte of a prompt makes more than one token, and what is `estimated` is
 /// hardly ever a quarter short. `room` is the longest context of any route.
 fn lengths(call: &Call, estimated: u64, room: Option<u64>) -> (u64, u64) {
-    let estimated = estimated.max(call.prompt_tokens_estimated());
     let prompt = (estimated + estimated / 4).min(call.prompt_bytes) + PROMPT_TOKENS_AROUND;
     if !call.endpoint.writes() {
         return (prompt, 0);
@@ -156,10 +170,19 @@ impl Way {
         softened: &[Arc<str>],
         terms: &mut Terms,
     ) -> Result<(), Unheld> {
+        terms.output_max = ask.policy.output_tokens_max.filter(|_| call.output_tokens_max.is_none());
+        terms.output_max = terms.output_max.map(|max| max.saturating_mul(call.choices));
         let Some(treasury) = self.gateway.treasury() else { return Ok(()) };
         let now = self.gateway.books.clock.now();
-        let mut cost = Cost::of(ask, call, decision, facts, now.wall);
         let mut demand = self.demand(ask, softened);
+        let mut estimated = facts.prompt_tokens;
+        if !demand.budgets.is_empty() {
+            // What was learnt of such prompts is good on average; this one is looked at.
+            let first = decision.order.first().and_then(|first| ask.live.snapshot.route(first.route));
+            let vocabulary = Vocabulary::of(first.map_or("", |route| &route.checkpoint));
+            estimated = estimated.max(call.prompt_tokens_estimated(vocabulary));
+        }
+        let mut cost = Cost::of(ask, call, decision, estimated, now.wall);
         let context = self.hold_context(ask, call, decision);
         loop {
             demand.hold = cost.ceiling();
@@ -215,7 +238,9 @@ impl Way {
     fn count_refusal(&self, refusal: &Refusal) {
         let metrics = &self.gateway.books.metrics;
         match &refusal.why {
-            Why::Budget { budget, .. } => metrics.budget_denied(budget.scope.kind.word(), &budget.scope.name),
+            Why::Budget { budget, .. } => {
+                metrics.budget_denied(budget.scope.kind.word(), &crate::treasury::shown_name(budget, false));
+            }
             Why::Rate { scope, unit, .. } => {
                 let limit = match unit {
                     crate::budget::Unit::Requests => "requests",
@@ -236,9 +261,9 @@ impl Way {
         HoldContext {
             id: self.id.clone(),
             key: ask.caller.name().into(),
-            user: "".into(),
+            user: ask.caller.user().into(),
             team: ask.caller.team_arc(),
-            organisation: "".into(),
+            organisation: ask.organisation().into(),
             policy: Arc::clone(&ask.policy.name),
             tags: ask.tags.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
             model: call.model.clone(),
@@ -251,17 +276,24 @@ impl Way {
         }
     }
 
-    /// Everything that the request counts for; the budgets `softened` are counted past their limit.
     fn demand(&self, ask: &Ask<'_>, softened: &[Arc<str>]) -> Demand {
-        let _ = (ask.policy_at, softened);
-        Demand {
-            id: self.gateway.hold_id(),
-            hold: NanoUsd::ZERO,
-            tokens: 0,
-            budgets: Vec::new(),
-            rates: Vec::new(),
-            places: Vec::new(),
-        }
+        let payer = Payer {
+            key: ask.caller.name(),
+            user: ask.caller.user(),
+            team: ask.caller.team(),
+            organisation: ask.organisation(),
+            own: ask.caller.limits(),
+            tags: ask.tags,
+        };
+        payer.demand(&ask.live.snapshot, ask.policy_at, softened, self.gateway.hold_id())
+    }
+}
+
+/// How long an answer is at most whose caller does not say: as long as the policy lets it be, or as there is room.
+fn longest(of_policy: Option<u64>, room: Option<u64>) -> Option<u64> {
+    match (of_policy, room) {
+        (Some(max), Some(room)) => Some(max.min(room)),
+        (max, room) => max.or(room),
     }
 }
 

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Response, header};
 use crate::api::body::Call;
 use crate::api::canon;
 use crate::api::face::Start;
+use crate::api::tokens::Vocabulary;
 use crate::gateway::auth::Caller;
 use crate::gateway::reply;
 use crate::ledger::HoldContext;
@@ -117,7 +118,7 @@ impl Way {
     }
 
     fn told(&self, answer: &KeptAnswer, call: &Call) -> Option<Response<RelayBody>> {
-        let prompt_tokens = call.prompt_tokens_estimated();
+        let prompt_tokens = call.prompt_tokens_estimated(Vocabulary::of(&answer.checkpoint));
         let start = Start { request_id: self.id.as_str(), at_s: self.began.wall.as_second(), prompt_tokens };
         let (none, said) = (HeaderMap::new(), answer.said.clone());
         if call.stream {

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::api::body::Call;
 use crate::api::face::Start;
+use crate::api::tokens::{Tally, Vocabulary};
 use crate::gateway::auth::Caller;
 use crate::gateway::failure::Failure;
 use crate::gateway::intake::Tags;
@@ -22,7 +23,7 @@ use crate::relay::native::{self, NativeMeter};
 use crate::relay::{Ear, RelayBody, whole};
 use crate::routing::Route;
 use crate::telemetry::InFlight;
-use crate::units::{Now, Usage};
+use crate::units::{Now, Reported, Usage};
 use crate::upstream::fallback::Served;
 use crate::upstream::trial::is_rescue_wanted;
 use crate::upstream::{Answer, Form, Lessons};
@@ -104,14 +105,15 @@ impl Way {
             self.began.mono,
             (Arc::clone(&self.course), self.purse.take()),
         );
-        let prompt_tokens = call.prompt_tokens_estimated();
+        let vocabulary = Vocabulary::of(&route.checkpoint);
+        let prompt_tokens = call.prompt_tokens_estimated(vocabulary);
         let start = Start { request_id: self.id.as_str(), at_s: self.began.wall.as_second(), prompt_tokens };
         Ok(match answer {
             Answer::Whole(answer) => {
                 let reported = whole::reported(&answer, call.endpoint.writes());
                 let counted = Usage {
                     prompt: prompt_tokens,
-                    completion: answer.body.len() as u64 / 4,
+                    completion: said(&answer.body, reported.as_ref(), vocabulary),
                     ..Usage::default()
                 };
                 let counted =
@@ -152,7 +154,10 @@ impl Way {
                     Form::Responses => (Ear::Native(NativeMeter::new(prompt_tokens)), None),
                     Form::Chat => {
                         let face = call.face.as_ref().map(|face| Box::new(Faced::new(face.writer(&start))));
-                        (Ear::Chat(Meter::new(call.include_usage, prompt_tokens)), face)
+                        (
+                            Ear::Chat(Meter::new(call.include_usage, prompt_tokens).counting_by(vocabulary)),
+                            face,
+                        )
                     }
                 };
                 let place = place.filter(|_| call.bound.is_none());
@@ -184,6 +189,16 @@ impl Way {
             }
         })
     }
+}
+
+/// Tokens of a whole answer by our own count, where the report is none to go by.
+fn said(body: &[u8], reported: Option<&Reported>, vocabulary: Vocabulary) -> u64 {
+    if reported.is_some_and(|report| !report.odd && report.usage.completion > 0) {
+        return 0;
+    }
+    let mut tally = Tally::new();
+    tally.answer(body);
+    tally.tokens(vocabulary)
 }
 
 /// Who gave an answer that was waited for since `asked`, and the answer.

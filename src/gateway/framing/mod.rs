@@ -26,4 +26,4 @@ pub use guard::{GuardedIo, Patience};
 pub use head::HeadLimits;
 pub use http2::refusal_of;
 pub use refusal::{BodyFault, Refusal};
-pub use shared::{ConnectionState, InFlight};
+pub use shared::{ConnectionState, InFlight, Taking};

@@ -1,7 +1,7 @@
 //! What the guard, the service and the driver of one connection tell each other.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -20,7 +20,14 @@ pub struct ConnectionState {
     /// The number of the request whose body has not come whole; 0 if there is none.
     body_open: AtomicU64,
     write_is_blocked: AtomicBool,
+    /// HTTP/2 streams with an answer under way, some of which may be over. Short locks, never across an await.
+    taking: Mutex<Vec<Weak<AtomicU64>>>,
 }
+
+/// Streams whose marks are kept before those that are over are looked for.
+const TAKING_MAX: usize = 512;
+/// What stands in a mark while nothing waits for the client.
+const NOTHING_WAITS: u64 = u64::MAX;
 
 impl ConnectionState {
     /// For a connection that begins now.
@@ -33,6 +40,7 @@ impl ConnectionState {
             fault: OnceLock::new(),
             body_open: AtomicU64::new(0),
             write_is_blocked: AtomicBool::new(false),
+            taking: Mutex::default(),
         })
     }
 
@@ -71,6 +79,31 @@ impl ConnectionState {
         InFlight(Arc::clone(self))
     }
 
+    /// A mark for the answer of an HTTP/2 stream, which its client has yet to take.
+    fn taking(self: &Arc<Self>) -> Taking {
+        let since_ns = Arc::new(AtomicU64::new(self.now_ns()));
+        let mut all = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= TAKING_MAX {
+            all.retain(|one| one.strong_count() > 0);
+        }
+        all.push(Arc::downgrade(&since_ns));
+        drop(all);
+        Taking { since_ns, connection: Arc::clone(self) }
+    }
+
+    /// Since when the client of some HTTP/2 stream has taken nothing of what waits for it; the longest.
+    pub fn untaken_since(&self) -> Option<Instant> {
+        let mut all = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|one| one.strong_count() > 0);
+        let waiting = all.iter().filter_map(Weak::upgrade).map(|since| since.load(Ordering::Relaxed));
+        let longest = waiting.filter(|since| *since != NOTHING_WAITS).min()?;
+        Some(self.born + Duration::from_nanos(longest))
+    }
+
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(NOTHING_WAITS - 1)
+    }
+
     pub(super) fn set_refused(&self, nth: u64, refusal: Refusal) {
         // The guard refuses once and is deaf from then on.
         let _ = self.refused.set((nth, refusal));
@@ -89,6 +122,25 @@ impl ConnectionState {
     }
 }
 
+/// What a client has yet to take of an HTTP/2 stream, whose window may stay shut while the connection is alive and well.
+#[derive(Debug)]
+pub struct Taking {
+    since_ns: Arc<AtomicU64>,
+    connection: Arc<ConnectionState>,
+}
+
+impl Taking {
+    /// A piece waits to be taken.
+    pub fn waits(&self) {
+        self.since_ns.store(self.connection.now_ns(), Ordering::Relaxed);
+    }
+
+    /// All was taken, and more is wanted.
+    pub fn wants(&self) {
+        self.since_ns.store(NOTHING_WAITS, Ordering::Relaxed);
+    }
+}
+
 /// An open request: from its head to the end of its answer.
 #[derive(Debug)]
 pub struct InFlight(Arc<ConnectionState>);
@@ -97,6 +149,11 @@ impl InFlight {
     /// The connection it is on.
     pub fn connection(&self) -> &ConnectionState {
         &self.0
+    }
+
+    /// A mark for its answer, on HTTP/2.
+    pub fn taking(&self) -> Taking {
+        self.0.taking()
     }
 }
 

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::service::{Service as HyperService, service_fn};
 
 use super::{ConnInfo, Protocol, Service, Shared};
-use crate::gateway::framing::{ConnectionState, InFlight, Refusal, RequestBody, refusal_of};
+use crate::gateway::framing::{ConnectionState, InFlight, Refusal, RequestBody, Taking, refusal_of};
 
 /// What hyper calls for each HTTP/1 request of a connection.
 pub(super) fn http1<S, R>(
@@ -78,7 +78,8 @@ where
         let pace = shared.settings.body_pace;
         Ok(shared.service.answer(request.map(|body| RequestBody::new(body, pace)), from))
     };
-    async move {
+    // Boxed, because hyper keeps the room for it as long as the connection lives, and a stream may stand idle for minutes.
+    Box::pin(async move {
         let mut response = match answer {
             Ok(answer) => answer.await,
             Err(refused) => refused,
@@ -86,8 +87,9 @@ where
         if nth.is_some_and(|nth| in_flight.connection().is_last(nth)) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(response.map(|inner| AnswerBody { inner, in_flight, protocol: from.protocol }))
-    }
+        let taking = (from.protocol == Protocol::Http2).then(|| in_flight.taking());
+        Ok(response.map(|inner| AnswerBody { inner, in_flight, taking }))
+    })
 }
 
 pin_project_lite::pin_project! {
@@ -97,7 +99,8 @@ pin_project_lite::pin_project! {
         #[pin]
         inner: B,
         in_flight: InFlight,
-        protocol: Protocol,
+        // HTTP/2 only.
+        taking: Option<Taking>,
     }
 }
 
@@ -112,10 +115,18 @@ impl<B: Body> Body for AnswerBody<B> {
         let this = self.project();
         // hyper would go on to fill its buffer, which is as large as the largest head. It has unsent bytes whenever this
         // is so, and polls again once the socket has taken them.
-        if *this.protocol == Protocol::Http1 && this.in_flight.connection().is_write_blocked() {
-            return Poll::Pending;
+        let Some(taking) = this.taking else {
+            if this.in_flight.connection().is_write_blocked() {
+                return Poll::Pending;
+            }
+            return this.inner.poll_frame(cx);
+        };
+        taking.wants();
+        let frame = this.inner.poll_frame(cx);
+        if frame.is_ready() {
+            taking.waits();
         }
-        this.inner.poll_frame(cx)
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -105,11 +105,12 @@ where
         GuardedIo::http1(io, start, shared.settings.head, patience(&shared.settings), Arc::clone(&state));
     let service = answer::http1(Arc::clone(shared), from, state);
     let mut connection = shared.http1.serve_connection(TokioIo::new(guarded), service);
-    let ended = drive(&mut connection, |it| Pin::new(it).graceful_shutdown(), |_| false, shared).await;
+    let ended = drive(&mut connection, |it| Pin::new(it).graceful_shutdown(), |_| Wish::GoOn, shared).await;
     if ended {
         // hyper's buffers and the service go before the lingering begins.
-        let guarded = connection.into_parts().io.into_inner();
-        guarded.close().await;
+        let closing = connection.into_parts().io.into_inner().close();
+        // Boxed, so that no connection has room for this before its end.
+        Box::pin(closing).await;
     }
 }
 
@@ -124,27 +125,47 @@ where
     let service = answer::http2(Arc::clone(shared), from, Arc::clone(&state));
     let mut connection = shared.http2.serve_connection(TokioIo::new(guarded), service);
 
-    let limit = shared.settings.idle_timeout;
-    let mut timer = pin!(tokio::time::sleep(limit));
-    let is_idle = |cx: &mut Context<'_>| {
+    let (idle, stall) = (shared.settings.idle_timeout, shared.settings.write_stall_timeout);
+    let mut timer = pin!(tokio::time::sleep(idle.min(stall)));
+    let mut finishing_since = None;
+    let wish = |cx: &mut Context<'_>| {
+        let mut wish = Wish::GoOn;
         while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            match state.quiet_since() {
-                Some(since) if now >= since + limit => return true,
-                since => timer.as_mut().reset(since.unwrap_or(now) + limit),
+            let untaken = state.untaken_since().unwrap_or(now) + stall;
+            // Who has let it become idle, and takes nothing of what is left, keeps it from ending.
+            let left = finishing_since.unwrap_or(now) + stall;
+            if now >= untaken.min(left) {
+                return Wish::Cut;
             }
+            let mut quiet = state.quiet_since().unwrap_or(now) + idle;
+            if now >= quiet {
+                (finishing_since, wish) = (finishing_since.or(Some(now)), Wish::Finish);
+                quiet = now + idle;
+            }
+            timer.as_mut().reset(untaken.min(left).min(quiet));
         }
-        false
+        wish
     };
-    drive(&mut connection, |it| Pin::new(it).graceful_shutdown(), is_idle, shared).await;
+    drive(&mut connection, |it| Pin::new(it).graceful_shutdown(), wish, shared).await;
 }
 
-/// Polls `connection` to its end, and has it `finish` once the listener drains or `wants_end` says so. False if it was
+/// What a connection's own watch wants.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    GoOn,
+    /// No more requests; those under way may end.
+    Finish,
+    /// The end, now.
+    Cut,
+}
+
+/// Polls `connection` to its end, and has it `finish` once the listener drains or `wish` says so. False if it was
 /// cut instead.
 async fn drive<C, S, R>(
     connection: &mut C,
     finish: impl Fn(&mut C),
-    mut wants_end: impl FnMut(&mut Context<'_>) -> bool,
+    mut wish: impl FnMut(&mut Context<'_>) -> Wish,
     shared: &Shared<S, R>,
 ) -> bool
 where
@@ -163,7 +184,11 @@ where
         if shared.is_past(Phase::Cut) {
             return Poll::Ready(false);
         }
-        if !is_finishing && (shared.is_past(Phase::Draining) || wants_end(cx)) {
+        let wish = wish(cx);
+        if wish == Wish::Cut {
+            return Poll::Ready(false);
+        }
+        if !is_finishing && (shared.is_past(Phase::Draining) || wish == Wish::Finish) {
             is_finishing = true;
             finish(connection);
         }

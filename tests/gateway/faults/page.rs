@@ -22,13 +22,23 @@ fn table(cases: &[Case], seen: &BTreeMap<usize, Seen>, streamed: bool, setting: 
             alike.entry(&seen[&case.number]).or_default().push(case.kind);
         }
         for (seen, kinds) in &alike {
-            let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
-            let whose = if alike.len() == 1 { String::new() } else { format!(" ({})", names.join(", ")) };
+            let whose = if alike.len() == 1 { String::new() } else { format!(" ({})", whose(kinds)) };
             let Seen { told, asked, cost, took } = seen;
             writeln!(page, "| {}{whose} | {told} | {asked} | {cost} | {took} |", fault.name()).unwrap();
         }
     }
     page
+}
+
+/// The dialects of a row, or those that it leaves out where that is shorter.
+fn whose(kinds: &[Kind]) -> String {
+    let names = |kinds: &mut dyn Iterator<Item = Kind>| kinds.map(Kind::name).collect::<Vec<_>>().join(", ");
+    let mut others = Kind::ALL.into_iter().filter(|kind| !kinds.contains(kind));
+    if kinds.len() * 2 > Kind::ALL.len() {
+        format!("all but {}", names(&mut others))
+    } else {
+        names(&mut kinds.iter().copied())
+    }
 }
 
 /// The page holds what was seen; with `UPDATE=1` it becomes so.

@@ -129,6 +129,11 @@ impl Fault {
         if self == Self::Flapping { 6 } else { 1 }
     }
 
+    /// Whether most of its time is waiting, in which a slow machine is no slower.
+    pub(super) fn waits(self) -> bool {
+        matches!(self, Self::HangBeforeHead | Self::HangBeforeToken | Self::Stall)
+    }
+
     /// How long a request that meets it takes, in words and at least.
     pub(super) fn recovery(self, streamed: bool, setting: Setting) -> (&'static str, Duration) {
         let waits = Duration::from_millis(TOKENS * 1000 / 30);
@@ -152,24 +157,20 @@ impl Fault {
             if streamed { answer.cut_after_events(behind, how) } else { answer.cut_after_bytes(half, how) }
         };
         match self {
-            Self::Refused | Self::NextFailsToo | Self::Status500 => {
-                Reply::error(500, "server_error", "The server had an error")
-            }
+            Self::Refused | Self::NextFailsToo | Self::Status500 => kind.trouble(500),
             // Nothing that can be read of a handshake is a request.
             Self::Tls => Reply::nothing(Break::Close),
             Self::ResetBeforeHead => Reply::nothing(Break::Reset),
-            Self::LimitedWithTime => {
-                Reply::error(429, "rate_limit_exceeded", "slow down").header("retry-after", "30")
-            }
-            Self::Limited => Reply::error(429, "rate_limit_exceeded", "slow down"),
-            Self::Status503 => Reply::error(503, "overloaded", "busy"),
+            Self::LimitedWithTime => kind.trouble(429).header("retry-after", "30"),
+            Self::Limited => kind.trouble(429),
+            Self::Status503 => kind.trouble(503),
             Self::Html502 => Reply::html(502),
             Self::Html200 => Reply::html(200),
             Self::HangBeforeHead => Reply::nothing(Break::Stall),
             Self::HangBeforeToken => answer.cut_after_bytes(0, Break::Stall),
             Self::SlowToken => answer.after_head(Duration::from_millis(300)),
             Self::ErrorInside => {
-                let error = r#"{"error":{"message":"upstream died","code":502}}"#;
+                let (error, _) = kind.fault_under_200(false);
                 if streamed { Reply::events([error]) } else { Reply::json(200, error) }
             }
             Self::Garbage => {
@@ -181,14 +182,14 @@ impl Fault {
             Self::Cut => cut(Break::Close),
             Self::Reset => cut(Break::Reset),
             Self::Stall => cut(Break::Stall),
-            Self::ErrorMidway => Fate::Error.befall(answer, behind),
+            Self::ErrorMidway => error_midway(kind, &answer, behind),
             Self::GarbageMidway => Fate::Garbage.befall(answer, behind),
             Self::NoFinish => without_finish(&answer, behind),
             Self::NoDone => {
                 let events = tollway_test_support::data_ends(&answer.body()).len();
                 answer.cut_after_events(events - 1, Break::Close)
             }
-            Self::TooLong => too_long(kind),
+            Self::TooLong => kind.overflow(),
             Self::ContentFilter => filtered(&answer, behind, streamed),
             Self::Flapping if index.is_multiple_of(2) => Reply::error(500, "server_error", "down"),
             Self::Flapping => answer,
@@ -208,17 +209,13 @@ fn without_finish(answer: &Reply, behind: usize) -> Reply {
     Reply::stream([body.slice(..end), "data: [DONE]\n\n".into()])
 }
 
-fn too_long(kind: Kind) -> Reply {
-    Reply::fixture(match kind {
-        Kind::OpenAi => {
-            let error = r#"{"error":{"message":"This model's maximum context length is 131072 tokens. However, you requested 150000 tokens","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#;
-            return Reply::json(400, error);
-        }
-        Kind::OpenRouter => "openrouter_400_context",
-        Kind::Together => "together_403_overflow",
-        Kind::Fireworks => "fireworks_400_prompt_too_long",
-        Kind::DeepSeek => "deepseek_400_overflow",
-    })
+/// Three pieces, then the provider's own word for having failed.
+fn error_midway(kind: Kind, answer: &Reply, behind: usize) -> Reply {
+    let body = answer.body();
+    let end = tollway_test_support::data_ends(&body)[behind - 1];
+    let (error, is_done) = kind.fault_under_200(true);
+    let done = if is_done { "data: [DONE]\n\n" } else { "" };
+    Reply::stream([body.slice(..end), format!("data: {error}\n\n{done}").into()])
 }
 
 /// The answer as a filter ends it: three pieces, and its own finish reason.

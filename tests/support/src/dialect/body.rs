@@ -31,12 +31,22 @@ impl Dialect {
                 let calls = if calls.is_empty() { r#","tool_calls":[]"# } else { &calls };
                 format!(r#""content":{text}{calls},"reasoning":{thought}"#)
             }
-            Kind::Fireworks | Kind::DeepSeek => {
+            Kind::DashScope => {
+                // Never null there.
+                let thought = if self.reasoning == 0 { quoted("") } else { thought };
                 format!(r#""content":{text},"reasoning_content":{thought}{calls}"#)
             }
+            Kind::Sglang | Kind::ModelArts | Kind::Vllm if calls.is_empty() => {
+                format!(r#""content":{text},"reasoning_content":{thought},"tool_calls":null"#)
+            }
+            _ => format!(r#""content":{text},"reasoning_content":{thought}{calls}"#),
         };
         let extra = match self.kind {
-            Kind::OpenAi | Kind::DeepSeek => r#","logprobs":null"#.to_owned(),
+            Kind::OpenAi | Kind::DeepSeek | Kind::DashScope | Kind::Hunyuan => {
+                r#","logprobs":null"#.to_owned()
+            }
+            Kind::ModelArts | Kind::Vllm => r#","logprobs":null,"stop_reason":null"#.to_owned(),
+            Kind::Sglang => r#","logprobs":null,"matched_stop":null"#.to_owned(),
             Kind::OpenRouter => format!(r#","logprobs":null,"native_finish_reason":{finish}"#),
             Kind::Together => r#","logprobs":null,"seed":1"#.to_owned(),
             Kind::Fireworks => r#","raw_output":null"#.to_owned(),
@@ -53,7 +63,7 @@ impl Dialect {
                 .header("fireworks-cached-prompt-tokens", &usage.cached.to_string()),
             // Both have been seen to hold a connection open with blanks while the answer is made.
             Kind::OpenRouter | Kind::DeepSeek => reply.padded(1).one_packet(),
-            Kind::OpenAi | Kind::Together => reply,
+            _ => reply,
         }
     }
 
@@ -97,7 +107,8 @@ impl Dialect {
             Kind::OpenAi | Kind::DeepSeek => r#","system_fingerprint":"fp_fake""#,
             Kind::OpenRouter => r#","provider":"Harbourlight""#,
             Kind::Together => r#","prompt":[],"metadata":{"weight_version":"default"}"#,
-            Kind::Fireworks => "",
+            Kind::DashScope => r#","system_fingerprint":null"#,
+            Kind::Fireworks | Kind::Hunyuan | Kind::ModelArts | Kind::Vllm | Kind::Sglang => "",
         };
         let start =
             format!(r#"{{"id":"{id}","object":"{object}","created":1790000000,"model":{model}{extra}"#);
@@ -114,7 +125,22 @@ pub(super) fn usage_json(dialect: &Dialect, usage: &Usage) -> String {
     let cache = format!(r#""prompt_tokens_details":{{"cached_tokens":{cached}}}"#);
     let thought = format!(r#""completion_tokens_details":{{"reasoning_tokens":{reasoning}}}"#);
     let rest = match dialect.kind {
-        Kind::OpenAi => format!("{cache},{thought}"),
+        Kind::OpenAi | Kind::Hunyuan => format!("{cache},{thought}"),
+        Kind::DashScope => {
+            let cache =
+                format!(r#""prompt_tokens_details":{{"cached_tokens":{cached},"text_tokens":{prompt}}}"#);
+            let said = completion - reasoning;
+            format!(
+                r#"{cache},"completion_tokens_details":{{"reasoning_tokens":{reasoning},"text_tokens":{said}}}"#
+            )
+        }
+        // An engine says nothing of a cache that gave nothing, and nothing at all of thoughts.
+        Kind::ModelArts | Kind::Vllm if *cached == 0 => r#""prompt_tokens_details":null"#.to_owned(),
+        Kind::ModelArts | Kind::Vllm => cache,
+        Kind::Sglang if *cached == 0 => {
+            format!(r#""prompt_tokens_details":null,"reasoning_tokens":{reasoning}"#)
+        }
+        Kind::Sglang => format!(r#"{cache},"reasoning_tokens":{reasoning}"#),
         Kind::OpenRouter => {
             let cost = dialect.price.map_or(String::new(), |price| {
                 format!(r#""cost":{},"is_byok":false,"#, decimal(price.cost_pico(usage), 12))

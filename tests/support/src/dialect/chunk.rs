@@ -57,8 +57,9 @@ impl<'a> Writer<'a> {
         match kind {
             Kind::OpenRouter => events.push(self.chunk(&Delta::Empty, finish, Tail::Usage)),
             Kind::Together => events.push(self.usage_chunk()),
-            Kind::OpenAi | Kind::Fireworks if self.ask.include_usage => events.push(self.usage_chunk()),
-            Kind::OpenAi | Kind::Fireworks | Kind::DeepSeek => {}
+            Kind::DeepSeek => {}
+            _ if self.ask.include_usage => events.push(self.usage_chunk()),
+            _ => {}
         }
         events.push("[DONE]".to_owned());
         events.into_iter().map(|data| format!("data: {data}\n\n")).collect()
@@ -68,9 +69,18 @@ impl<'a> Writer<'a> {
         let finish = finish.map_or("null".to_owned(), quoted);
         let delta_json = self.delta(delta);
         let choice = match self.dialect.kind {
-            Kind::OpenAi | Kind::DeepSeek => {
+            Kind::OpenAi | Kind::DeepSeek | Kind::Hunyuan => {
                 format!(r#"{{"index":0,"delta":{{{delta_json}}},"logprobs":null,"finish_reason":{finish}}}"#)
             }
+            Kind::DashScope => {
+                format!(r#"{{"delta":{{{delta_json}}},"finish_reason":{finish},"index":0,"logprobs":null}}"#)
+            }
+            Kind::ModelArts | Kind::Vllm => format!(
+                r#"{{"index":0,"delta":{{{delta_json}}},"logprobs":null,"finish_reason":{finish},"stop_reason":null}}"#
+            ),
+            Kind::Sglang => format!(
+                r#"{{"index":0,"delta":{{{delta_json}}},"logprobs":null,"finish_reason":{finish},"matched_stop":null}}"#
+            ),
             Kind::OpenRouter => format!(
                 r#"{{"index":0,"delta":{{{delta_json}}},"finish_reason":{finish},"native_finish_reason":{finish}}}"#
             ),
@@ -104,7 +114,12 @@ impl<'a> Writer<'a> {
                 format!(r#"{start},"model":{model},"provider":"Harbourlight","choices":[{choices}]{tail}}}"#)
             }
             Kind::Together => format!(r#"{start},"choices":[{choices}],"model":{model}{tail}}}"#),
-            Kind::Fireworks => format!(r#"{start},"model":{model},"choices":[{choices}]{tail}}}"#),
+            Kind::DashScope => format!(
+                r#"{{"choices":[{choices}],"object":"chat.completion.chunk"{tail},"created":1790000000,"system_fingerprint":null,"model":{model},"id":"{id}"}}"#
+            ),
+            Kind::Fireworks | Kind::Hunyuan | Kind::ModelArts | Kind::Vllm | Kind::Sglang => {
+                format!(r#"{start},"model":{model},"choices":[{choices}]{tail}}}"#)
+            }
         }
     }
 
@@ -112,8 +127,10 @@ impl<'a> Writer<'a> {
         let null = match (self.dialect.kind, tail) {
             // Together's first chunk has no such key; OpenRouter and DeepSeek never send a null.
             (Kind::Together, Tail::First) | (Kind::OpenRouter | Kind::DeepSeek, _) => "",
-            (Kind::OpenAi, _) if !self.ask.include_usage => "",
-            (Kind::OpenAi | Kind::Together | Kind::Fireworks, _) => r#","usage":null"#,
+            (Kind::OpenAi | Kind::Hunyuan, _) if !self.ask.include_usage => "",
+            // An engine's chunks have the key only where it has a value; SGLang's always do.
+            (Kind::ModelArts | Kind::Vllm, _) => "",
+            _ => r#","usage":null"#,
         };
         match tail {
             Tail::First | Tail::Plain => null.to_owned(),
@@ -130,6 +147,10 @@ impl<'a> Writer<'a> {
             ),
             Delta::ToolArguments(piece) if self.dialect.kind == Kind::Together => format!(
                 r#""tool_calls":[{{"id":null,"index":0,"type":"function","function":{{"name":null,"arguments":{}}}}}]"#,
+                quoted(piece)
+            ),
+            Delta::ToolArguments(piece) if self.dialect.kind == Kind::DashScope => format!(
+                r#""tool_calls":[{{"index":0,"id":"","type":"function","function":{{"arguments":{}}}}}]"#,
                 quoted(piece)
             ),
             Delta::ToolArguments(piece) => {
@@ -162,13 +183,24 @@ impl<'a> Writer<'a> {
                 format!(r#""content":null,"reasoning_content":{}"#, thought.unwrap_or_default())
             }
             (Kind::DeepSeek, _) => format!(r#""content":{text},"reasoning_content":null"#),
-            (Kind::OpenAi | Kind::Fireworks, Delta::Reasoning(_)) => {
-                format!(r#""reasoning_content":{}"#, thought.unwrap_or_default())
+            (Kind::DashScope, Delta::Role) => {
+                r#""content":"","reasoning_content":null,"role":"assistant""#.to_owned()
             }
-            (Kind::OpenAi | Kind::Fireworks, Delta::Text(_)) => format!(r#""content":{text}"#),
+            (Kind::DashScope, _) => {
+                format!(r#""content":{text},"reasoning_content":{}"#, thought.unwrap_or(quoted("")))
+            }
+            (Kind::Sglang, Delta::Role) => r#""role":"assistant","content":"""#.to_owned(),
+            (Kind::Sglang, _) => {
+                let text = if let Delta::Text(text) = delta { quoted(text) } else { "null".to_owned() };
+                let thought = thought.unwrap_or("null".to_owned());
+                format!(r#""role":null,"content":{text},"reasoning_content":{thought}"#)
+            }
+            (_, Delta::Reasoning(_)) => format!(r#""reasoning_content":{}"#, thought.unwrap_or_default()),
+            (_, Delta::Text(_)) => format!(r#""content":{text}"#),
             (Kind::OpenAi, Delta::Role) => r#""role":"assistant","content":"","refusal":null"#.to_owned(),
             (Kind::Fireworks, Delta::Role) => r#""role":"assistant""#.to_owned(),
-            (Kind::OpenAi | Kind::Fireworks, _) => String::new(),
+            (_, Delta::Role) => r#""role":"assistant","content":"""#.to_owned(),
+            _ => String::new(),
         };
         [plain, inner].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(",")
     }
@@ -184,10 +216,11 @@ enum Tail {
 
 pub(super) fn id(kind: Kind, index: usize) -> String {
     match kind {
-        Kind::OpenAi | Kind::Fireworks => format!("chatcmpl-fake{index:08}"),
+        Kind::Sglang => format!("fake{index:028}"),
         Kind::OpenRouter => format!("gen-1790000000-fake{index:08}"),
         Kind::Together => format!("fake{index:08}-2abCdE"),
         Kind::DeepSeek => format!("00000000-0000-4000-8000-fake{index:08}"),
+        _ => format!("chatcmpl-fake{index:08}"),
     }
 }
 

@@ -42,9 +42,6 @@ impl Dialect {
     pub(super) fn model_list(&self) -> Reply {
         let price = self.price.map(|price| (price.input, price.cached_input, price.output));
         let row = |id: &String| match self.kind {
-            Kind::OpenAi | Kind::Fireworks => {
-                json!({"id": id, "object": "model", "created": 1_790_000_000, "owned_by": self.kind.name()})
-            }
             // No `created` here.
             Kind::DeepSeek => json!({"id": id, "object": "model", "owned_by": "deepseek"}),
             Kind::OpenRouter => {
@@ -65,12 +62,15 @@ impl Dialect {
                 json!({"id": id, "object": "model", "created": 1_790_000_000, "type": "chat", "running": true,
                        "context_length": 131_072, "pricing": pricing})
             }
+            _ => {
+                json!({"id": id, "object": "model", "created": 1_790_000_000, "owned_by": self.kind.name()})
+            }
         };
         let rows: Vec<_> = self.models.iter().map(row).collect();
         let body = match self.kind {
             Kind::Together => json!(rows),
             Kind::OpenRouter => json!({"data": rows, "total_count": rows.len(), "links": {"next": null}}),
-            Kind::OpenAi | Kind::Fireworks | Kind::DeepSeek => json!({"object": "list", "data": rows}),
+            _ => json!({"object": "list", "data": rows}),
         };
         Reply::json(200, body.to_string())
     }

@@ -11,6 +11,7 @@ mod chunk;
 mod lists;
 mod refuse;
 mod responses;
+mod trouble;
 
 use crate::{Pause, Price, Received, Reply, Usage, reply::Framing};
 
@@ -32,12 +33,32 @@ pub enum Kind {
     Fireworks,
     /// DeepSeek: keep-alive comments, nulls, usage on the finish chunk.
     DeepSeek,
+    /// Alibaba: an empty `reasoning_content` in every delta, an empty `id` in the later ones of a tool call.
+    DashScope,
+    /// Tencent: OpenAI's shapes, and `reasoning_content`.
+    Hunyuan,
+    /// Huawei: an engine's answers, and a gateway's refusals under `error_code`.
+    ModelArts,
+    /// vLLM: refusals that are an object of their own, without `error` around them.
+    Vllm,
+    /// SGLang: the same, and `usage: null` in every chunk.
+    Sglang,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::OpenAi, Self::OpenRouter, Self::Together, Self::Fireworks, Self::DeepSeek];
+    pub const ALL: [Self; 10] = [
+        Self::OpenAi,
+        Self::OpenRouter,
+        Self::Together,
+        Self::Fireworks,
+        Self::DeepSeek,
+        Self::DashScope,
+        Self::Hunyuan,
+        Self::ModelArts,
+        Self::Vllm,
+        Self::Sglang,
+    ];
 
     /// Its name in a configuration.
     pub fn name(self) -> &'static str {
@@ -47,6 +68,11 @@ impl Kind {
             Self::Together => "together",
             Self::Fireworks => "fireworks",
             Self::DeepSeek => "deepseek",
+            Self::DashScope => "dashscope",
+            Self::Hunyuan => "hunyuan",
+            Self::ModelArts => "modelarts",
+            Self::Vllm => "vllm",
+            Self::Sglang => "sglang",
         }
     }
 }
@@ -56,7 +82,7 @@ impl std::str::FromStr for Kind {
 
     fn from_str(name: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|kind| kind.name() == name);
-        found.ok_or_else(|| format!("{name}: not one of openai, openrouter, together, fireworks, deepseek"))
+        found.ok_or_else(|| format!("{name}: not one of {}", Self::ALL.map(Self::name).join(", ")))
     }
 }
 
@@ -236,7 +262,7 @@ impl Dialect {
         let comment = match self.kind {
             Kind::OpenRouter => Some(": OPENROUTER PROCESSING\n\n"),
             Kind::DeepSeek => Some(": keep-alive\n\n"),
-            Kind::OpenAi | Kind::Together | Kind::Fireworks => None,
+            _ => None,
         };
         packets.extend(comment.map(str::to_owned));
         let first = packets.len();
@@ -260,6 +286,8 @@ impl Dialect {
             Kind::Together => reply.header("x-request-id", "fake-1").header("retry-after", "1"),
             Kind::Fireworks => reply.header("x-ratelimit-over-limit", "no"),
             Kind::DeepSeek => reply.header("x-ds-trace-id", "fake"),
+            Kind::DashScope => reply.header("x-request-id", "fake-1").header("req-cost-time", "12"),
+            Kind::Hunyuan | Kind::ModelArts | Kind::Vllm | Kind::Sglang => reply,
         }
     }
 }

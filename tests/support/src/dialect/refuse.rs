@@ -23,7 +23,11 @@ impl Dialect {
         Some(match self.kind {
             Kind::OpenRouter => Reply::fixture("openrouter_401"),
             Kind::Together => Reply::fixture("together_401_models"),
-            Kind::OpenAi | Kind::Fireworks | Kind::DeepSeek => Reply::fixture("openai_401"),
+            Kind::ModelArts => {
+                let error = r#"{"error_code":"ModelArts.81003","error_msg":"Invalid API key"}"#;
+                Reply::json(401, error)
+            }
+            _ => Reply::fixture("openai_401"),
         })
     }
 
@@ -41,7 +45,17 @@ impl Dialect {
             return None;
         }
         Some(match self.kind {
-            Kind::OpenAi => Reply::error(404, "model_not_found", "The model does not exist"),
+            Kind::OpenAi | Kind::DashScope | Kind::Hunyuan => {
+                Reply::error(404, "model_not_found", "The model does not exist")
+            }
+            Kind::ModelArts => {
+                let error = r#"{"error_code":"ModelArts.81009","error_msg":"Invalid model"}"#;
+                Reply::json(404, error)
+            }
+            Kind::Vllm | Kind::Sglang => {
+                let error = r#"{"object":"error","message":"The model does not exist.","type":"NotFoundError","param":null,"code":404}"#;
+                Reply::json(404, error)
+            }
             Kind::OpenRouter => Reply::fixture("openrouter_404_no_endpoints"),
             Kind::Together => Reply::fixture("together_404"),
             Kind::Fireworks => Reply::fixture("fireworks_404"),
@@ -76,7 +90,12 @@ impl Dialect {
                     None
                 }
             }
-            Kind::OpenAi | Kind::OpenRouter | Kind::Together => None,
+            // As said of it in a fixture: a forced call is refused while the model thinks.
+            Kind::DashScope if self.reasoning > 0 => {
+                let choice = ask.fields.get("tool_choice")?;
+                (choice == "required" || choice.is_object()).then(|| Reply::fixture("dashscope_400"))
+            }
+            _ => None,
         }
     }
 }
