@@ -18,8 +18,8 @@ pub(super) fn compile(reader: &Reader<'_>, document: &TollwayDocument) -> Store 
         None if text == "embedded" => {}
         Some("redis" | "rediss") => match fault_in(text) {
             None => {
-                let message = "replicas share their routes' health and rate limits in Redis; keys are still those of each \
-                               replica's own configuration, and each replica holds budgets and limits by itself";
+                let message = "replicas share virtual keys and their routes' health and rate limits in Redis; each replica \
+                               holds budgets and limits by itself";
                 reader.push(Severity::Warning, Some(store.spot), message, None);
                 return Store::Redis(text.to_owned().into());
             }
