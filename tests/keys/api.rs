@@ -29,7 +29,7 @@ async fn keys_are_made_shown_rotated_and_revoked() {
     let list = admin.get(PATH).key(&token).send().await.json().await;
     assert_eq!(list["keys"], json!([shown]));
     let again = admin.post(PATH, ask.to_string()).key(&token).send().await;
-    assert_eq!((again.status, error(again.json().await)), (409, "key_exists".to_owned()));
+    assert_eq!((again.status, error(&again.json().await)), (409, "key_exists".to_owned()));
     let rotated = admin.post(&format!("{PATH}/a/rotate"), "").key(&token).send().await.json().await;
     let new = rotated["key"].as_str().unwrap();
     assert_eq!((status(&gateway, new).await, status(&gateway, &key).await), (200, 200));
@@ -37,17 +37,17 @@ async fn keys_are_made_shown_rotated_and_revoked() {
     assert_eq!((revoked.status, &revoked.json().await["state"]), (200, &json!("revoked")));
     assert_eq!((status(&gateway, new).await, status(&gateway, &key).await), (401, 401), "refused at once");
     let ended = admin.post(&format!("{PATH}/a/rotate"), "{}").key(&token).send().await;
-    assert_eq!((ended.status, error(ended.json().await)), (409, "key_ended".to_owned()));
+    assert_eq!((ended.status, error(&ended.json().await)), (409, "key_ended".to_owned()));
     for (body, status) in
         [("{", 400), (r#"{"rpm":0}"#, 400), (r#"{"odd":1}"#, 400), (&*"x".repeat(70_000), 413)]
     {
         assert_eq!(admin.post(PATH, body.to_owned()).key(&token).send().await.status, status);
     }
     let gone = admin.get(&format!("{PATH}/nobody")).key(&token).send().await;
-    assert_eq!((gone.status, error(gone.json().await)), (404, "key_not_found".to_owned()));
+    assert_eq!((gone.status, error(&gone.json().await)), (404, "key_not_found".to_owned()));
 }
 
-fn error(body: Value) -> String {
+fn error(body: &Value) -> String {
     body["error"]["code"].as_str().unwrap_or_else(|| panic!("{body}")).to_owned()
 }
 

@@ -105,7 +105,7 @@ async fn a_spent_budget_may_leave_the_cheapest_route_or_none() {
         );
     let gateway = Gateway::start(BINARY, config).await;
     let mut routes = Vec::new();
-    for _ in 0..12 {
+    for _ in 0..40 {
         let response = gateway.chat(&chat(20)).send().await;
         assert_eq!(response.status, 200);
         routes.push(header(&response, "x-tollway-route").to_owned());
