@@ -172,15 +172,15 @@ impl Book {
 
     /// Holds `extra` more, all of it or nothing. Whether it is held.
     pub fn grow(&mut self, id: HoldId, extra: NanoUsd, now: Now) -> bool {
-        let Some(hold) = self.holds.get_mut(&id) else { return false };
-        let fits = hold.lines.iter().filter(|(budget, _)| budget.hard).all(|(budget, _)| {
+        let Some(one) = self.holds.get_mut(&id) else { return false };
+        let fits = one.lines.iter().filter(|(budget, _)| budget.hard).all(|(budget, _)| {
             let Some(account) = self.accounts.get(&name(budget)) else { return true };
             let (spent, held) = account.counting(budget, now);
             spent.saturating_add(held).saturating_add(extra.0) <= budget.limit.0
         });
         if fits {
-            hold.amount = hold.amount.saturating_add(extra.0);
-            for (budget, window) in &hold.lines {
+            one.amount = one.amount.saturating_add(extra.0);
+            for (budget, window) in &one.lines {
                 if let Some(account) = self.accounts.get_mut(&name(budget)) {
                     let balance = account.balance(*window);
                     balance.held = balance.held.saturating_add(extra.0);
@@ -239,8 +239,12 @@ impl Book {
 
     /// Those and no others are shown though nothing was spent of them.
     pub fn know_only(&mut self, budgets: &[Arc<Budget>]) {
-        self.accounts.values_mut().for_each(|account| account.known = false);
-        budgets.iter().for_each(|budget| self.know(budget));
+        for account in self.accounts.values_mut() {
+            account.known = false;
+        }
+        for budget in budgets {
+            self.know(budget);
+        }
         self.accounts.retain(|_, account| account.known || !account.windows.is_empty());
     }
 

@@ -179,6 +179,7 @@ impl Way {
     }
 
     /// From a call to its answer.
+    #[expect(clippy::too_many_lines, reason = "a step of the way a line")]
     async fn serve(
         &mut self,
         live: &Arc<Live>,

@@ -119,7 +119,7 @@ fn as_openai_writes(span: Duration) -> String {
     let ms = span.as_millis();
     match ms {
         0..1_000 => format!("{ms}ms"),
-        1_000..60_000 if ms % 1_000 == 0 => format!("{}s", ms / 1_000),
+        1_000..60_000 if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
         1_000..60_000 => format!("{}.{:03}s", ms / 1_000, ms % 1_000),
         _ => {
             let seconds = ms.div_ceil(1_000);

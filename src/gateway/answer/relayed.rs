@@ -52,6 +52,7 @@ pub(super) struct Gathered<'w> {
 }
 
 impl Way {
+    #[expect(clippy::too_many_lines, reason = "the last step for answers of two kinds, a line each of what it opens")]
     pub(super) async fn relayed(
         &mut self,
         gathered: Gathered<'_>,

@@ -38,6 +38,9 @@ pub struct BudgetLevel {
     pub ends: i64,
 }
 
+/// What a gauge shows of a budget.
+type Shown = fn(&BudgetLevel) -> String;
+
 impl BudgetFamilies {
     pub(super) fn new(r: &Registry) -> Self {
         Self {
@@ -62,7 +65,7 @@ impl BudgetFamilies {
         if levels.is_empty() {
             return;
         }
-        let families: [(&str, &str, fn(&BudgetLevel) -> String); 4] = [
+        let families: [(&str, &str, Shown); 4] = [
             ("tollway_budget_limit_usd", "What a budget holds.", |level| level.limit.to_string()),
             ("tollway_budget_spent_usd", "Spent in this window.", |level| level.spent.to_string()),
             ("tollway_budget_reserved_usd", "Held by requests under way.", |level| level.held.to_string()),
