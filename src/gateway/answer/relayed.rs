@@ -52,7 +52,10 @@ pub(super) struct Gathered<'w> {
 }
 
 impl Way {
-    #[expect(clippy::too_many_lines, reason = "the last step for answers of two kinds, a line each of what it opens")]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the last step for answers of two kinds, a line each of what it opens"
+    )]
     pub(super) async fn relayed(
         &mut self,
         gathered: Gathered<'_>,
