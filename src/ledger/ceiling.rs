@@ -65,16 +65,17 @@ impl Bounds {
         until: Timestamp,
     ) -> Option<u64> {
         let silent = Self { output: 0, ..*self }.ceiling(cards.clone(), from, until);
-        let each = cards.into_iter().map(|card| {
+        // One card may be the dearest to write, and another to read again.
+        let (mut write, mut read) = (PicoUsd::ZERO, PicoUsd::ZERO);
+        for card in cards {
             let worst = self.worst(card, from, until);
-            let again = if self.resumes {
-                worst.input.0.saturating_mul(i128::from(self.attempts.max(1)) - 1)
-            } else {
-                0
-            };
-            worst.output.0.saturating_add(again)
-        });
-        let each = each.max().filter(|each| *each > 0)?;
+            (write, read) = (write.max(worst.output), read.max(worst.input));
+        }
+        let again = if self.resumes { u64::from(self.attempts.max(1)) - 1 } else { 0 };
+        let each = write.0.saturating_add(times(read, again).0);
+        if each <= 0 {
+            return None;
+        }
         let left = i128::from(amount.0.saturating_sub(silent.0)).saturating_mul(1_000);
         Some(u64::try_from(left.div_euclid(each)).unwrap_or(0))
     }

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret as _;
 use crate::budget::{Limits, ScopeKind};
 use crate::config::budgets::Groups;
 use crate::config::document::TollwayDocument;
-use crate::config::document::gateway::KeyDocument;
+use crate::config::document::keys::KeyDocument;
 use crate::config::document::values::TagValue;
 use crate::config::naming;
 use crate::config::node::Spot;

@@ -3,6 +3,7 @@
 
 pub mod budget;
 pub mod gateway;
+pub mod keys;
 pub mod policy;
 pub mod schema;
 pub mod values;
