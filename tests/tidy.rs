@@ -388,6 +388,8 @@ fn the_catalogue_of_errors_has_every_code() {
         literals(between(&failure, "    fn shape(&self)", "/// Names each route"), |before, after| {
             after.starts_with(')') && before.ends_with(", ")
         });
+    let refused = between(&read("src/gateway/refused.rs"), "fn shape(", "\n}\n").to_owned();
+    codes.extend(literals(&refused, |before, after| after.starts_with(')') && before.ends_with(", ")));
     let refusal = read("src/gateway/framing/refusal.rs");
     codes
         .extend(literals(between(&refusal, "pub fn code(self)", "/// What is wrong within"), |before, _| {

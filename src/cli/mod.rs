@@ -13,6 +13,7 @@ mod replay;
 mod report;
 mod schema;
 mod serve;
+mod stores;
 
 use std::process::ExitCode;
 

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
-use crate::config::{LedgerSettings, Location, LogFormat, Problems, Settings, Snapshot, Snapshots, Store};
+use crate::config::{Location, LogFormat, Problems, Settings, Snapshot, Snapshots, Store};
 use crate::gateway::framing::{HeadLimits, Refusal, RequestBody};
 use crate::gateway::listener::{self, ConnInfo, ListenerSettings};
 use crate::gateway::tasks::Tasks;
@@ -22,14 +22,13 @@ use crate::gateway::tls::TlsReload;
 use crate::gateway::{Gateway, answer, auth, fleet, probes};
 use crate::relay::account::Books;
 use crate::store::keys::usage;
-use crate::store::ledger::{Durability, Ledger, LedgerOptions};
-use crate::store::{KeyStore, Shared, bank};
+use crate::store::{KeyStore, Shared};
 use crate::telemetry::{AccessLog, Metrics};
-use crate::treasury::{Heirs, Treasury};
 use crate::units::{Clock, SystemClock};
 
 use super::engine_host::EngineHost;
 use super::keys::admin_token_in;
+use super::stores;
 
 /// How long the words about where to point a client wait for the engine.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
@@ -60,11 +59,9 @@ enum Stopped {
     )]
     Listen { address: SocketAddr, error: std::io::Error },
     #[error("{0}")]
-    Ledger(#[from] crate::store::ledger::Error),
+    Money(#[from] stores::Error),
     #[error("store: {0}")]
     Store(#[from] crate::store::Error),
-    #[error("store: {0}")]
-    Bank(#[from] bank::Error),
     #[error("keys: {0}")]
     Keys(#[from] crate::store::keys::Error),
     #[error("TLS: {0}")]
@@ -118,7 +115,7 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
         })
     };
     let engine = Arc::new(EngineHost::start(&settings));
-    let (treasury, heirs) = treasury(&settings, &metrics, &clock).await?;
+    let (treasury, heirs) = stores::treasury(&settings, &metrics, &clock).await?;
     let (key_store, purse) = (key_store(&settings)?, Some(Arc::clone(&treasury)));
     let gateway = Arc::new(Gateway::new(Arc::clone(&snapshot), engine.socket(), books, purse, key_store));
     // Before anybody is let in; what cannot be read now is tried again by the task.
@@ -191,43 +188,6 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
     treasury.close().await;
     drop(log_writer);
     Ok(())
-}
-
-/// Opens the ledger, and goes on from what it has: alone, or with other replicas in a Redis.
-async fn treasury(
-    settings: &Settings,
-    metrics: &Arc<Metrics>,
-    clock: &Arc<dyn Clock>,
-) -> Result<(Arc<Treasury>, Option<Heirs>), Stopped> {
-    let LedgerSettings { path, synced, retention } = settings.ledger.clone();
-    let durability = if synced { Durability::Power } else { Durability::Process };
-    let shared = matches!(settings.store, Store::Redis(_));
-    let options = LedgerOptions {
-        durability,
-        retention,
-        charge_lost: !shared,
-        clock: Arc::clone(clock),
-        ..LedgerOptions::default()
-    };
-    let (ledger, recovered) = tokio::task::spawn_blocking(move || Ledger::open(&path, options))
-        .await
-        .map_err(std::io::Error::other)??;
-    for (record, _) in &recovered.lost {
-        tracing::warn!(
-            request = %record.id,
-            team = &*record.team,
-            amount_usd = %record.amount,
-            "the gateway died before this request was settled: it is charged all that was held"
-        );
-    }
-    let (metrics, clock) = (Arc::clone(metrics), Arc::clone(clock));
-    if let Store::Redis(url) = &settings.store {
-        let options = bank::Options::new(url.expose_secret(), ledger.replica());
-        let bank = bank::Bank::new(options, Arc::clone(&clock))?;
-        let (treasury, heirs) = Treasury::shared(ledger, recovered, bank, metrics, clock).await?;
-        return Ok((treasury, Some(heirs)));
-    }
-    Ok((Arc::new(Treasury::alone(ledger, metrics, clock).await?), None))
 }
 
 /// What runs, for as long as it does.

@@ -5,7 +5,6 @@
 //! (the caller left) drops the upstream's, which closes or resets it, and closes the account.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 use tokio::time::Sleep;
@@ -33,55 +32,6 @@ use super::kept::Keeping;
 use super::meter::{Flow, Out};
 use super::parts::Bill;
 use super::rescue::{Broke, Continued, Rescue, Rescued, Rescuing};
-
-/// A body of any of the three kinds a caller gets.
-pub enum RelayBody {
-    /// Bytes that are all here.
-    Whole(VecDeque<Bytes>),
-    /// A stream under way.
-    Stream(Box<StreamBody>),
-}
-
-impl RelayBody {
-    /// A body of one piece.
-    pub fn of(bytes: impl Into<Bytes>) -> Self {
-        Self::pieces([bytes.into()])
-    }
-
-    /// A body of several pieces.
-    pub fn pieces(pieces: impl IntoIterator<Item = Bytes>) -> Self {
-        Self::Whole(pieces.into_iter().filter(|piece| !piece.is_empty()).collect())
-    }
-}
-
-impl Body for RelayBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match self.get_mut() {
-            Self::Whole(pieces) => Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece)))),
-            Self::Stream(stream) => stream.poll(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(pieces) => pieces.is_empty(),
-            Self::Stream(stream) => matches!(stream.source, Source::Ended) && stream.out.is_empty(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(pieces) => SizeHint::with_exact(pieces.iter().map(|piece| piece.len() as u64).sum()),
-            Self::Stream(_) => SizeHint::default(),
-        }
-    }
-}
 
 /// A stream from one upstream, or one after another, to one caller.
 pub struct StreamBody {
@@ -175,7 +125,12 @@ impl StreamBody {
         self
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    /// Whether nothing more will come.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.source, Source::Ended) && self.out.is_empty() && self.settling.is_none()
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             self.take_events();
             if let Some(settling) = self.settling.as_mut() {

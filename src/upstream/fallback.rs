@@ -19,14 +19,13 @@ use smallvec::SmallVec;
 
 use crate::api::body::Call;
 use crate::routing::choose::{decide_into, limit};
-use crate::routing::cost::{self, ExpectedTokens};
 use crate::routing::learn::prefix::Held;
 use crate::routing::learn::retries::RetryBudget;
 use crate::routing::learn::route::AttemptId;
 use crate::routing::pursuit::{Pursuit, Step};
 use crate::routing::{Candidate, Decision, Policy, RequestFacts, Route, RouteId};
 use crate::telemetry::Metrics;
-use crate::units::{Clock, Mono, PicoUsd, Usage};
+use crate::units::{Clock, Mono};
 
 use super::answer::Answer;
 use super::attempt::{Failed, Target};
@@ -367,28 +366,6 @@ impl Upstreams {
         let index = usize::from(id.0);
         let provider = usize::from(*errand.route_provider.get(index)?);
         Some((errand.routes.get(index)?, self.targets.get(provider)?.as_ref()?, self.health.get(index)?))
-    }
-
-    /// What reading the prompt is expected to cost at `route`.
-    fn prompt_cost(&self, errand: &Errand<'_>, route: &Route, candidate: &Candidate) -> Option<PicoUsd> {
-        let card = route.price.as_ref()?;
-        let prompt = errand.facts.prompt_tokens;
-        let cached = candidate.cached_expected.min(prompt);
-        let tokens = ExpectedTokens { uncached: prompt - cached, cached, output: 0 };
-        Some(cost::expected(card, card.rates(prompt, self.clock.now().wall), tokens).prompt)
-    }
-
-    /// What reading the prompt will be billed at `route`, and how much of it from its cache.
-    fn prompt_charge(
-        &self,
-        errand: &Errand<'_>,
-        route: &Route,
-        candidate: &Candidate,
-    ) -> (Usage, Option<PicoUsd>) {
-        let prompt = errand.facts.prompt_tokens;
-        let usage = Usage { prompt, cached: candidate.cached_expected.min(prompt), ..Usage::default() };
-        let card = route.price.as_ref();
-        (usage, card.map(|card| card.cost_of(&usage, self.clock.now().wall).total()))
     }
 
     fn trial<'a>(
