@@ -33,7 +33,7 @@ async fn three(redis: &Redis, beat: Duration) -> Vec<Replica> {
 async fn r34_r35_of_a_thousand_at_once_on_three_replicas_those_ten_pass_that_there_is_room_for() {
     let redis = Redis::start().await;
     // No beat comes between while calls are counted.
-    let replicas = three(&redis, Duration::from_secs(300)).await;
+    let replicas = three(&redis, Duration::from_mins(5)).await;
     let replicas = std::sync::Arc::new(replicas);
     for round in 0..10 {
         // Nobody has heard of the budget before: its first requests come all at once.
@@ -79,7 +79,7 @@ async fn r36_three_replicas_together_keep_to_the_rate() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a minute"]
 async fn r36_three_replicas_together_keep_to_the_rate_for_a_minute() {
-    flood(Duration::from_secs(60), 6_000).await;
+    flood(Duration::from_mins(1), 6_000).await;
 }
 
 /// Asks for more than may come, and compares to what an ideal limiter lets pass.
@@ -217,6 +217,5 @@ async fn an_admission_takes_less_than_a_millisecond() {
     }
     times.sort_unstable();
     let [p50, p99] = [times[10_000], times[19_800]];
-    eprintln!("admission: p50 {p50:?}, p99 {p99:?}");
-    assert!(p99 < Duration::from_millis(1), "{p99:?}");
+    assert!(p99 < Duration::from_millis(1), "p50 {p50:?}, p99 {p99:?}");
 }

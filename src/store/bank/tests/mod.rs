@@ -2,6 +2,7 @@
 //! can be cut or laid to another.
 #![allow(
     clippy::disallowed_methods,
+    clippy::cast_precision_loss,
     clippy::float_cmp,
     reason = "tests: real time is measured, and what they start ends with them"
 )]

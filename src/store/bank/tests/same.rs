@@ -237,8 +237,8 @@ fn the_bank_of_three_replicas_and_the_book_of_one_decide_alike() {
         for name in ["a", "b", "c"] {
             // The clock leaps: nobody is to be taken for dead for that, nor to beat while calls are compared.
             let leaps = |options: &mut super::Options| {
-                options.lease = Duration::from_secs(86_400 * 10_000);
-                options.beat = Duration::from_secs(3_600);
+                options.lease = Duration::from_hours(24 * 10_000);
+                options.beat = Duration::from_hours(1);
             };
             replicas.push(Replica::open(redis.url(), name, leaps).await);
         }
