@@ -16,7 +16,7 @@ use super::demand::{Demand, HoldId, Left, Refusal, Standing, Why};
 use super::line::Budget;
 use super::rate::{Rate, Unit};
 use super::scope::Scope;
-use super::window::Window;
+use super::window::{Period, Window};
 
 /// How far what is spent has come, in percent of the limit, when somebody should hear of it.
 pub const THRESHOLDS: [u8; 3] = [50, 80, 100];
@@ -173,9 +173,15 @@ impl Book {
     /// Holds `extra` more, all of it or nothing. Whether it is held.
     pub fn grow(&mut self, id: HoldId, extra: NanoUsd, now: Now) -> bool {
         let Some(one) = self.holds.get_mut(&id) else { return false };
-        let fits = one.lines.iter().filter(|(budget, _)| budget.hard).all(|(budget, _)| {
-            let Some(account) = self.accounts.get(&name(budget)) else { return true };
-            let (spent, held) = account.counting(budget, now);
+        // In the windows in which it was admitted, whatever turn it is by now; of a rolling budget all parts that count do.
+        let fits = one.lines.iter().filter(|(budget, _)| budget.hard).all(|(budget, window)| {
+            let Some(account) = self.accounts.get_mut(&name(budget)) else { return true };
+            let (spent, held) = if matches!(budget.calendar.period, Period::Rolling(_)) {
+                account.counting(budget, now)
+            } else {
+                let balance = account.balance(*window);
+                (balance.spent, balance.held)
+            };
             spent.saturating_add(held).saturating_add(extra.0) <= budget.limit.0
         });
         if fits {

@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline};
+use redis::{FromRedisValue, Pipeline};
 use tokio::sync::Mutex;
 
 use crate::keys::{Bytes32, Pepper, Stored};
 use crate::store;
+use crate::store::dial::{Dial, Wire};
 
 use super::{Error, KEYS_MAX, random, records};
 
@@ -47,8 +47,8 @@ const GIVE_BACK: &str = "
 
 /// The keys in Redis.
 pub(super) struct Remote {
-    client: Client,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    dial: Dial,
+    connection: Mutex<Option<Wire>>,
     /// The version that was read last; -1: none.
     seen: AtomicI64,
     copy: PathBuf,
@@ -64,7 +64,7 @@ impl std::fmt::Debug for Remote {
 impl Remote {
     pub(super) fn new(url: &str, state_dir: &Path) -> Result<Self, Error> {
         Ok(Self {
-            client: Client::open(url).map_err(store::Error::from)?,
+            dial: Dial::new(url).map_err(store::Error::from)?,
             connection: Mutex::new(None),
             seen: AtomicI64::new(-1),
             copy: state_dir.join("keys-of-redis.json"),
@@ -177,11 +177,8 @@ impl Remote {
         Ok(answer)
     }
 
-    async fn connect(&self) -> Result<MultiplexedConnection, Error> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_MAX))
-            .set_response_timeout(Some(ANSWER_MAX));
-        let connecting = Box::pin(self.client.get_multiplexed_async_connection_with_config(&config));
+    async fn connect(&self) -> Result<Wire, Error> {
+        let connecting = Box::pin(self.dial.connect(CONNECT_MAX));
         let made = tokio::time::timeout(CONNECT_MAX, connecting).await.map_err(|_| store::Error::Timeout)?;
         Ok(made.map_err(store::Error::from)?)
     }
