@@ -425,3 +425,98 @@ fn r26_a_million_requests() {
         println!("{seed}: {:?}", simulated(seed, 100_000));
     }
 }
+
+/// A budget of so much for the policy.
+fn of_policy(limit: i64, calendar: Calendar) -> Arc<Budget> {
+    let scope = Scope { kind: ScopeKind::Policy, name: "p".into() };
+    Arc::new(Allowance::hard(NanoUsd(limit), calendar).budget("policy/p/policy".into(), scope))
+}
+
+fn demand(id: u128, hold: i64, budget: &Arc<Budget>) -> Demand {
+    let budgets = vec![Arc::clone(budget)];
+    Demand { id: HoldId(id), hold: NanoUsd(hold), tokens: 0, budgets, rates: Vec::new(), places: Vec::new() }
+}
+
+fn at(second: i64) -> Now {
+    let mono = Mono(u64::try_from(second).unwrap() * 1_000_000_000);
+    Now { wall: Timestamp::from_second(second).unwrap(), mono }
+}
+
+#[test]
+fn r34_with_room_for_ten_a_thousand_at_once_are_ten() {
+    for (hold, rest) in [(1, 0), (7, 6), (1_000_000, 999_999)] {
+        let mut book = Book::default();
+        let budget = of_policy(10 * hold + rest, Calendar::utc(Period::Month));
+        let now = at(1_795_000_000);
+        let admitted =
+            (0..1_000).filter(|id| Bank::admit(&mut book, &demand(*id, hold, &budget), now).is_ok()).count();
+        assert_eq!(admitted, 10, "{hold} {rest}");
+    }
+}
+
+#[test]
+fn r38_all_of_a_budget_can_be_spent_to_the_last_unit() {
+    let mut draw = Draw(7);
+    let mut book = Book::default();
+    let budget = of_policy(1_000_000, Calendar::utc(Period::Month));
+    let now = at(1_795_000_000);
+    let mut left = 1_000_000;
+    let mut id = 0;
+    while left > 0 {
+        id += 1;
+        let hold = (1 + draw.amount(5_000)).min(left);
+        assert_eq!(
+            Bank::admit(&mut book, &demand(id, hold, &budget), now),
+            Ok(()),
+            "{left} left, {hold} asked"
+        );
+        let charged = if draw.one_in(3) { hold } else { draw.amount(hold) };
+        assert!(Bank::settle(&mut book, HoldId(id), NanoUsd(charged), now));
+        left -= charged;
+    }
+    assert!(Bank::admit(&mut book, &demand(id + 1, 1, &budget), now).is_err());
+}
+
+#[test]
+fn r39_ten_thousand_windows_turn_over_once_with_requests_under_way_and_clocks_set_back() {
+    let mut draw = Draw(39);
+    let zones = ["UTC", "Europe/Berlin", "America/Santiago", "Australia/Lord_Howe", "Asia/Kolkata"];
+    let mut turns = 0;
+    for zone in zones {
+        for period in [Period::Hour, Period::Day, Period::Week, Period::Month] {
+            let calendar = Calendar { period, zone: jiff::tz::TimeZone::get(zone).unwrap() };
+            let budget = of_policy(10, calendar.clone());
+            let mut book = Book::default();
+            let (mut second, mut id) = (1_795_000_000, 0_u128);
+            let mut ask = |book: &mut Book, hold, second| {
+                id += 1;
+                (HoldId(id), Bank::admit(book, &demand(id, hold, &budget), at(second)).is_ok())
+            };
+            for _ in 0..500 {
+                let window = calendar.window(at(second).wall);
+                // Under way at the end: charged to the window that it was admitted in.
+                let (early, held) = ask(&mut book, 6, window.end - 1);
+                assert!(held, "{zone} {period}: the turn before is over");
+                assert!(!ask(&mut book, 5, window.end - 1).1);
+                let (next, held) = ask(&mut book, 4, window.end);
+                assert!(held, "a new turn has all of it");
+                let charged = draw.amount(6);
+                assert!(Bank::settle(&mut book, early, NanoUsd(charged), at(window.end)));
+                assert!(!ask(&mut book, 7, window.end).1, "4 of 10 are held in this turn");
+                // The clock is set back: what was spent then still counts then, and now afterwards.
+                let (back, held) = ask(&mut book, 10 - charged, window.end - 1);
+                assert!(held, "{charged} of 10 are spent");
+                assert!(!ask(&mut book, 1, window.end - 1).1, "not a second time");
+                assert!(Bank::settle(&mut book, back, NanoUsd::ZERO, at(window.end)));
+                assert!(Bank::settle(&mut book, next, NanoUsd::ZERO, at(window.end)));
+                let (whole, held) = ask(&mut book, 10, window.end);
+                assert!(held, "nothing of the turn before counts");
+                assert!(Bank::settle(&mut book, whole, NanoUsd::ZERO, at(window.end)));
+                assert_eq!(book.holds(), 0);
+                second = window.end;
+                turns += 1;
+            }
+        }
+    }
+    assert_eq!(turns, 10_000);
+}
