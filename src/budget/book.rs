@@ -214,9 +214,16 @@ impl Book {
             });
             crossed.extend(passed.map(|percent| Crossed { budget: Arc::clone(budget), percent }));
         }
+        let clock = i128::from(now.mono.0);
         for rate in hold.rates.iter().filter(|rate| rate.unit == Unit::Tokens) {
-            if let Some(tat) = self.rates.get_mut(&(rate.scope.clone(), rate.unit)) {
-                *tat += rate.span(tokens) - rate.span(hold.tokens);
+            let more = rate.span(tokens) - rate.span(hold.tokens.min(rate.per_minute));
+            let before = self.tat(rate);
+            let key = (rate.scope.clone(), rate.unit);
+            if before + more > clock {
+                self.rates.insert(key, before + more);
+            } else {
+                // It is whole again.
+                self.rates.remove(&key);
             }
         }
         for scope in &hold.places {

@@ -184,7 +184,9 @@ impl Account {
             *self.places.entry(Arc::clone(key)).or_default() += 1;
         }
         let tokens = ask.rates.iter().filter(|(rate, _)| rate.unit == crate::budget::Unit::Tokens);
-        let tokens = tokens.map(|(rate, key)| (Arc::clone(key), rate.per_minute, demand.tokens)).collect();
+        let tokens = tokens
+            .map(|(rate, key)| (Arc::clone(key), rate.per_minute, demand.tokens.min(rate.per_minute)))
+            .collect();
         let alone = sequence.is_none();
         let free = ask.budgets.is_empty() && ask.rates.is_empty() && ask.places.is_empty();
         let held = Held { amount: demand.hold.0, stakes, places, tokens, alone, inherited: false, free };
