@@ -2,6 +2,15 @@
 //!
 //! `CONSERVATION_SEED=n` replays one run; a failure prints its seed.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a simulation that is a test as a whole, and says how to replay it"
+)]
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
