@@ -2,6 +2,15 @@
 //!
 //! `CONSERVATION_SEED=n` replays one run; a failure prints its seed.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a simulation that is a test as a whole, and says how to replay it"
+)]
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -192,9 +201,9 @@ impl<B: Bank> World<B> {
 
     fn run(&mut self, requests: u64) {
         while self.tally.asked < requests {
-            self.at_ms += self.draw.amount(300);
+            self.at_ms += self.draw.amount(3_000);
             let at = usize::try_from(self.draw.below(GATEWAYS as u64)).unwrap();
-            match self.draw.below(20_000) {
+            match self.draw.below(4_000) {
                 0 => self.crash(at),
                 1 => {
                     // Forth and back, over the ends of windows too.

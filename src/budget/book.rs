@@ -20,6 +20,8 @@ use super::window::{Period, Window};
 
 /// How far what is spent has come, in percent of the limit, when somebody should hear of it.
 pub const THRESHOLDS: [u8; 3] = [50, 80, 100];
+/// A clock may be set back so far, in seconds, and finds every balance of the calendar as it was.
+const SET_BACK: i64 = 3 * 3_600;
 /// Balances are looked through for old ones whenever so many more have come.
 const TIDY_EVERY: usize = 256;
 
@@ -103,6 +105,20 @@ impl Account {
         })
     }
 
+    /// Forgets old windows when a new one begins, but for those that a clock set back would find itself in.
+    fn forget(&mut self, budget: &Budget, begun: Window, now: Now) {
+        if self.windows.iter().any(|one| one.window == begun) {
+            return;
+        }
+        let back = match budget.calendar.period {
+            // Its parts may be as short as a second, and all of them are looked at.
+            Period::Rolling(_) => SET_BACK / 18,
+            _ => SET_BACK.max(begun.end.saturating_sub(begun.start)),
+        };
+        let stays = |one: &Balance| budget.calendar.counts_until(one.window).saturating_add(back);
+        self.windows.retain(|one| one.held != 0 || now.wall.as_second() < stays(one));
+    }
+
     fn balance(&mut self, window: Window) -> &mut Balance {
         let place = self.windows.iter().position(|one| one.window == window).unwrap_or_else(|| {
             self.windows.push(Balance { window, spent: 0, held: 0 });
@@ -134,6 +150,7 @@ impl Book {
             let window = budget.calendar.window(now.wall);
             let account = self.accounts.entry(name(budget)).or_default();
             account.budget = Some(Arc::clone(budget));
+            account.forget(budget, window, now);
             let balance = account.balance(window);
             balance.held = balance.held.saturating_add(demand.hold.0);
             lines.push((Arc::clone(budget), window));
