@@ -69,11 +69,18 @@ impl Purse {
         Self { treasury, open: Some(Box::new(entry)), tokens }
     }
 
-    /// Gives back what is held beyond `amount`, the most that the request can cost from here on.
-    pub fn shrink(&mut self, amount: NanoUsd) {
-        if let Some(entry) = self.open.as_deref_mut().filter(|entry| amount < entry.amount) {
+    /// Gives back what is held beyond `amount`, the most that the request can cost from here on, where that is worth a write.
+    ///
+    /// Should this process die, all that the file says is charged: so the file says less before anybody else may spend it.
+    /// Cancel safety: dropped, all stays held.
+    pub async fn shrink(&mut self, amount: NanoUsd) {
+        let Some(entry) = self.open.as_deref_mut() else { return };
+        if entry.lines.is_empty() || amount.0 > entry.amount.0 / 4 * 3 {
+            return;
+        }
+        let less = HoldEntry { amount, ..entry.clone() };
+        if self.treasury.ledger().hold(&less).await.is_ok() {
             entry.amount = amount;
-            // The file says more until it is settled: should this process die, more is charged rather than less.
             self.treasury.shrink(entry.id, amount);
         }
     }

@@ -226,13 +226,13 @@ impl Way {
     }
 
     /// A route has begun to answer, and nobody else will be asked: what others might have cost is given back.
-    pub(super) fn give_back(&mut self, call: &Call, estimated: u64, route: &Route) {
+    pub(super) async fn give_back(&mut self, call: &Call, estimated: u64, route: &Route) {
         let Some(purse) = self.purse.as_mut() else { return };
         let now = self.gateway.books.clock.now().wall;
         let (prompt, output) = lengths(call, estimated, route.context_tokens);
         let bounds = Bounds { prompt, output, attempts: 1, resumes: false };
         let own = bounds.ceiling(&route.price, now, now);
-        purse.shrink(NanoUsd(own.0.saturating_add(self.course.lost_amount().0)));
+        purse.shrink(NanoUsd(own.0.saturating_add(self.course.lost_amount().0))).await;
     }
 
     fn count_refusal(&self, refusal: &Refusal) {

@@ -94,7 +94,7 @@ impl Way {
             decision: self.seen.decision.take(),
         };
         if !is_rescue_wanted(policy, &call) {
-            self.give_back(&call, asked.prompt_tokens, route);
+            self.give_back(&call, asked.prompt_tokens, route).await;
         }
         let attempts = served.attempts;
         let (by, answer) = answered(route, served, lessons, waits_from);
