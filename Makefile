@@ -21,6 +21,7 @@ run: setup-run build model ## build and serve on 127.0.0.1:8080 (uses ./tollway.
 	@exec $(BIN)/tollway serve
 
 test: setup-tests lint model unit ## lints and every test
+	@tests/admin/run.sh $(BIN)/tollway
 	@$(RUN_CLIENTS)
 
 build:

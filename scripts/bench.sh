@@ -5,7 +5,8 @@
 #   BENCH_WRITE=1                puts the tables into docs/benchmarks.md
 #   BENCH_OTHER=path/to/tollway  measures another build of the gateway in the same rounds
 #   BENCH_ONLY="1 KB in"         takes only what has this in its name
-# Arguments: the targets to measure, such as: scripts/bench.sh nginx tollway, or decision for decisions alone. Default: all.
+# Arguments: the targets to measure, such as: scripts/bench.sh nginx tollway, or decision or ledger for one of
+# these alone. Default: all.
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/sbin"
@@ -28,6 +29,13 @@ show() {
 if [ $# -eq 0 ] || [ "$1" = decision ]; then
   table=$(cargo bench --quiet --no-default-features --bench decision)
   show "figures of decisions" "$table" ""
+  [ $# -eq 0 ] || exit 0
+fi
+if [ $# -eq 0 ] || [ "$1" = ledger ]; then
+  page_of_figures=$page page=docs/ledger.md
+  table=$(cargo bench --quiet --no-default-features --bench ledger)
+  show "figures of the ledger" "$table" ""
+  page=$page_of_figures
   [ $# -eq 0 ] || exit 0
 fi
 if ! command -v nginx >/dev/null; then

@@ -17,7 +17,7 @@ install_packages "${missing[@]}"
 
 # One environment for each line of the package in use; done again only when its list changes. That of the frameworks
 # takes 480 MB, 200 of them LiteLLM alone.
-for suite in openai-2 openai-3 anthropic routers frameworks; do
+for suite in openai-2 openai-3 anthropic routers frameworks schemathesis; do
   list="$root/tests/clients/python/requirements-$suite.txt"
   venv="$root/target/clients/python-${suite#openai-}"
   if ! cmp -s "$list" "$venv/installed.txt"; then

@@ -4,9 +4,11 @@
 
 pub mod admin;
 pub mod api;
+pub mod budget;
 pub mod cli;
 pub mod config;
 pub mod gateway;
+pub mod keys;
 pub mod ledger;
 pub mod pricing;
 pub mod providers;
@@ -15,5 +17,6 @@ pub mod replay;
 pub mod routing;
 pub mod store;
 pub mod telemetry;
+pub mod treasury;
 pub mod units;
 pub mod upstream;

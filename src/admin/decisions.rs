@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::gateway::decisions::{Degraded, Filter, KEPT, Told};
@@ -16,8 +17,8 @@ const LIMIT: usize = 50;
 const LIMIT_MAX: usize = 500;
 
 /// A decision in one line.
-#[derive(Serialize)]
-struct Row {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Row {
     request_id: String,
     at: String,
     policy: String,
@@ -31,8 +32,8 @@ struct Row {
 }
 
 /// How a request ended.
-#[derive(Serialize)]
-struct Ended {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Ended {
     outcome: &'static str,
     route: Option<String>,
     attempts: u16,
@@ -42,8 +43,8 @@ struct Ended {
 }
 
 /// One decision in full: as `explain` has it, with how the request ended.
-#[derive(Serialize)]
-struct Full {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Full {
     request_id: String,
     outcome: Option<Ended>,
     /// Routes that the record had no room for.

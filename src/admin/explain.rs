@@ -30,6 +30,7 @@ impl Admin {
             Err(problem) => return error(StatusCode::BAD_REQUEST, "invalid_value", &problem),
         };
         let live = self.gateway.live();
+        let keys = self.gateway.keys.table();
         let snapshot = &live.snapshot;
         let wish = query.wish.as_deref();
         let call = match steering::call_of(snapshot, query.endpoint, &query.model, wish) {
@@ -44,7 +45,7 @@ impl Admin {
             let message = format!("The model {:?} does not exist here. Nearest: {near}.", query.model);
             return error(StatusCode::NOT_FOUND, "model_not_found", &message);
         }
-        let Some(caller) = Caller::named(snapshot, &query.key) else {
+        let Some(caller) = Caller::named(&keys, &query.key) else {
             return error(
                 StatusCode::NOT_FOUND,
                 "key_not_found",

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::relay::RelayBody;
@@ -9,13 +10,13 @@ use crate::routing::explain::PriceInForce;
 
 use super::{Admin, json};
 
-#[derive(Serialize)]
-struct Page {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Page {
     routes: Vec<One>,
     unusable: Vec<Unusable>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct One {
     route: String,
     checkpoint: String,
@@ -30,7 +31,7 @@ struct One {
     disabled_for_ms: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Unusable {
     provider: String,
     why: String,

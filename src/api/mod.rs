@@ -2,6 +2,7 @@
 
 pub mod assembly;
 pub mod body;
+pub mod canon;
 mod chat;
 pub mod chunk;
 pub mod continued;

@@ -111,12 +111,14 @@ fn coloured(problem: &Problem) -> String {
 fn summary(snapshot: &Snapshot) -> String {
     let counts = snapshot.counts();
     let mut text = format!(
-        "ok: {} ({} usable), {}, {}, {}\n",
+        "ok: {} ({} usable), {}, {}, {}, {}, {}\n",
         counted(counts.providers, "provider"),
         counts.usable,
         counted(counts.routes, "route"),
         if counts.policies == 1 { "1 policy".to_owned() } else { format!("{} policies", counts.policies) },
         counted(counts.keys, "key"),
+        counted(counts.budgets, "budget"),
+        counted(counts.limits, "limit"),
     );
     for provider in &snapshot.providers {
         if let Err(why) = &provider.usable {
@@ -154,6 +156,8 @@ fn as_json(compiled: &Compiled) -> Value {
             "routes": counts.routes,
             "policies": counts.policies,
             "keys": counts.keys,
+            "budgets": counts.budgets,
+            "limits": counts.limits,
         })
     });
     json!({ "ok": compiled.is_ok(), "counts": counts, "problems": problems })

@@ -9,11 +9,14 @@ use clap::Args;
 
 use crate::config::{Location, Problems, Snapshot, Snapshots};
 use crate::gateway::auth::Caller;
+use crate::gateway::keyring::stated;
 use crate::gateway::steering::{self, Steering};
+use crate::keys::Table;
+use crate::keys::table::Known;
 use crate::routing::{Endpoint, Explanation, RequestFacts};
 use crate::units::{Clock, Now, SystemClock};
 
-use super::http_get::{self, query_escaped};
+use super::http_get::{self, message_in, query_escaped};
 use super::output::Output;
 
 /// Explain where such a request would go: every candidate, its price and expected cost, who is left out and why
@@ -157,7 +160,8 @@ pub fn explain(args: &ExplainArgs, snapshot: &Snapshot, now: Now) -> Result<Expl
         return Err(Error::Unusable { model: model.clone(), offered_by });
     }
     let named = args.key.as_deref().unwrap_or_default();
-    let caller = Caller::named(snapshot, named).ok_or_else(|| Error::Key(named.to_owned()))?;
+    let keys = Table::new(&stated(snapshot), &Known::NoStore);
+    let caller = Caller::named(&keys, named).ok_or_else(|| Error::Key(named.to_owned()))?;
     let mut tags: Vec<(&str, &str)> = args.tags.iter().map(|(name, value)| (&**name, &**value)).collect();
     caller.replace_tags(&mut tags);
     let facts = RequestFacts {
@@ -194,13 +198,6 @@ fn path(args: &ExplainArgs) -> String {
     let query: Vec<String> =
         query.iter().map(|(name, value)| format!("{name}={}", query_escaped(value))).collect();
     format!("/admin/v1/explain?{}", query.join("&"))
-}
-
-/// The message of an error in the gateway's envelope, or the beginning of whatever came.
-fn message_in(body: &[u8]) -> String {
-    let envelope: Option<serde_json::Value> = serde_json::from_slice(body).ok();
-    let message = envelope.as_ref().and_then(|value| value["error"]["message"].as_str());
-    message.map_or_else(|| String::from_utf8_lossy(body).chars().take(200).collect(), str::to_owned)
 }
 
 fn nearest(near: &[String]) -> String {

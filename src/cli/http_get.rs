@@ -1,4 +1,4 @@
-//! One blocking GET, for verbs that ask a running gateway: plain HTTP/1.0 over a socket, everything bounded.
+//! One blocking request, for verbs that ask a running gateway: plain HTTP/1.0 over a socket, everything bounded.
 //!
 //! The admin listener stands on loopback unless told otherwise, so there is no TLS here; where it has some, `curl` is
 //! the tool, and the message says so.
@@ -14,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest answer that is read, headers included, in bytes.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// Why a GET gave nothing.
+/// Why a request gave nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not an address that can be asked.
@@ -54,6 +54,17 @@ pub(super) struct Answer {
 
 /// Asks `base` (`http://127.0.0.1:9464`) for `path`, its query included; `token` goes into `authorization`.
 pub(super) fn get(base: &str, path: &str, token: Option<&str>) -> Result<Answer, Error> {
+    ask("GET", base, path, token, None)
+}
+
+/// As [`get`], with any method, and a body of JSON if there is one.
+pub(super) fn ask(
+    method: &str,
+    base: &str,
+    path: &str,
+    token: Option<&str>,
+    body: Option<&[u8]>,
+) -> Result<Answer, Error> {
     let url = || Error::Url(base.to_owned());
     let uri: Uri = base.parse().map_err(|_| url())?;
     match uri.scheme_str() {
@@ -68,11 +79,23 @@ pub(super) fn get(base: &str, path: &str, token: Option<&str>) -> Result<Answer,
     let failed = |source| Error::Io { at: at.clone(), source };
     let prefix = uri.path().trim_end_matches('/');
     let bearer = token.map_or_else(String::new, |token| format!("authorization: Bearer {token}\r\n"));
+    let typed = body.map_or_else(String::new, |body| {
+        format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len())
+    });
     // In HTTP/1.0 the answer ends with the connection, and never comes in chunks.
-    let request =
-        format!("GET {prefix}{path} HTTP/1.0\r\nhost: {at}\r\naccept: application/json\r\n{bearer}\r\n");
-    let answer = exchange(host, port, request.as_bytes()).map_err(failed)?;
+    let head = format!(
+        "{method} {prefix}{path} HTTP/1.0\r\nhost: {at}\r\naccept: application/json\r\n{bearer}{typed}\r\n"
+    );
+    let request = [head.as_bytes(), body.unwrap_or_default()].concat();
+    let answer = exchange(host, port, &request).map_err(failed)?;
     parse(&answer).map_err(|problem| Error::Answer { at: at.clone(), problem })
+}
+
+/// The message of an error in the gateway's envelope, or the beginning of whatever came.
+pub(super) fn message_in(body: &[u8]) -> String {
+    let envelope: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let message = envelope.as_ref().and_then(|value| value["error"]["message"].as_str());
+    message.map_or_else(|| String::from_utf8_lossy(body).chars().take(200).collect(), str::to_owned)
 }
 
 /// `text` for use in a query: everything but letters, digits and `-._~` as `%XX`.

@@ -5,11 +5,15 @@ mod engine;
 mod engine_host;
 pub mod explain;
 mod http_get;
+mod keys;
+mod ledger;
 mod output;
 pub mod prices;
 mod replay;
+mod report;
 mod schema;
 mod serve;
+mod stores;
 
 use std::process::ExitCode;
 
@@ -30,7 +34,10 @@ enum Verb {
     Explain(explain::ExplainArgs),
     Prices(prices::PricesArgs),
     Replay(replay::ReplayArgs),
+    Ledger(ledger::LedgerArgs),
+    Report(report::ReportArgs),
     Schema(schema::Args),
+    Keys(keys::KeysArgs),
     Engine(engine::EngineArgs),
 }
 
@@ -47,6 +54,9 @@ pub fn main() -> ExitCode {
         Verb::Explain(args) => explain::run(&args),
         Verb::Prices(args) => prices::run(&args),
         Verb::Replay(args) => replay::run(&args),
+        Verb::Keys(args) => keys::run(&args),
+        Verb::Ledger(args) => ledger::run(&args),
+        Verb::Report(args) => report::run(&args),
         Verb::Schema(args) => schema::run(&args),
         // Standard output is gone only where nobody reads it.
         Verb::Engine(args) => engine::run(&args, &mut std::io::stdout()).unwrap_or(ExitCode::FAILURE),

@@ -92,7 +92,7 @@ impl Known {
 }
 
 /// A moment on the command line.
-fn moment(text: &str) -> Result<Timestamp, String> {
+pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     crate::pricing::moment(text)
         .ok_or_else(|| "write a day such as 2026-10-01, or a moment such as 2026-10-01T08:00:00Z".to_owned())
 }

@@ -7,24 +7,28 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::ExposeSecret as _;
+use http::Request;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
-use crate::config::{Auth, Location, LogFormat, Problems, Settings, Snapshot, Snapshots, Store};
-use crate::gateway::framing::{HeadLimits, Refusal};
+use crate::config::{Location, LogFormat, Problems, Settings, Snapshot, Snapshots, Store};
+use crate::gateway::framing::{HeadLimits, Refusal, RequestBody};
 use crate::gateway::listener::{self, ConnInfo, ListenerSettings};
 use crate::gateway::tasks::Tasks;
 use crate::gateway::tls::TlsReload;
-use crate::gateway::{Gateway, answer, fleet, probes};
+use crate::gateway::{Gateway, answer, auth, fleet, probes};
 use crate::relay::account::Books;
-use crate::store::Shared;
+use crate::store::keys::usage;
+use crate::store::{KeyStore, Shared};
 use crate::telemetry::{AccessLog, Metrics};
 use crate::units::{Clock, SystemClock};
 
 use super::engine_host::EngineHost;
+use super::keys::admin_token_in;
+use super::stores;
 
 /// How long the words about where to point a client wait for the engine.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
@@ -54,8 +58,12 @@ enum Stopped {
         "cannot listen on {address}: {error}. Is another gateway running there? --listen names another address."
     )]
     Listen { address: SocketAddr, error: std::io::Error },
+    #[error("{0}")]
+    Money(#[from] stores::Error),
     #[error("store: {0}")]
     Store(#[from] crate::store::Error),
+    #[error("keys: {0}")]
+    Keys(#[from] crate::store::keys::Error),
     #[error("TLS: {0}")]
     Tls(#[from] crate::gateway::tls::Error),
     #[error("{0}")]
@@ -107,11 +115,27 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
         })
     };
     let engine = Arc::new(EngineHost::start(&settings));
-    let gateway = Arc::new(Gateway::new(Arc::clone(&snapshot), engine.socket(), books));
+    let (treasury, heirs) = stores::treasury(&settings, &metrics, &clock).await?;
+    let (key_store, purse) = (key_store(&settings)?, Some(Arc::clone(&treasury)));
+    let gateway = Arc::new(Gateway::new(Arc::clone(&snapshot), engine.socket(), books, purse, key_store));
+    // Before anybody is let in; what cannot be read now is tried again by the task.
+    if let Err(error) = gateway.keys.prepare().await {
+        tracing::warn!(%error, "the store of keys cannot be read yet");
+    }
     metrics.reload(Some((snapshot.generation, seconds(&*clock))));
 
     let announced = (traffic.local_addr()?, admin_listener.local_addr()?);
-    let running = Running { gateway, snapshots, engine, tls, tasks, settings: listener_settings };
+    let own_token = own_token(&settings);
+    let running = Running {
+        gateway,
+        snapshots,
+        engine,
+        tls,
+        tasks,
+        settings: listener_settings,
+        own_token,
+        ledger: settings.ledger.path.clone(),
+    };
     let stop = CancellationToken::new();
     let stop_admin = CancellationToken::new();
     let (traffic, admin) =
@@ -120,12 +144,14 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
     let announcing = async {
         // So that the line it prints works as it stands.
         running.engine.until_ready(ENGINE_PATIENCE).await;
-        announce(announced, &snapshot, running.tls.is_some());
+        announce(announced, &running.gateway, &snapshot, running.tls.is_some());
     };
 
     running
         .tasks
         .spawn("probes", probes::run(Arc::clone(&running.gateway), running.tasks.clone(), stop.clone()));
+    let of_keys = (Arc::clone(&running.gateway), stop.clone());
+    running.tasks.spawn("keys", async move { of_keys.0.keys.follow(of_keys.1).await });
     if let Store::Redis(url) = &settings.store {
         let shared = Shared::new(url.expose_secret(), running.gateway.unique_name())?;
         running.tasks.spawn("fleet", fleet::run(Arc::clone(&running.gateway), shared, stop.clone()));
@@ -144,10 +170,22 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
         running.engine.stop().await;
         stop_admin.cancel();
     };
-    tokio::select! {
-        ((), _) = async { tokio::join!(serving, admin) } => {}
-        () = follow => {}
-    }
+    let stop_bank = CancellationToken::new();
+    let serving = async {
+        tokio::select! {
+            ((), _) = async { tokio::join!(serving, admin) } => {}
+            () = follow => {}
+        }
+        // What the last requests cost is told to the others first.
+        stop_bank.cancel();
+    };
+    let banking = async {
+        if let Some(heirs) = heirs {
+            heirs.run(stop_bank.clone()).await;
+        }
+    };
+    tokio::join!(serving, banking);
+    treasury.close().await;
     drop(log_writer);
     Ok(())
 }
@@ -160,12 +198,17 @@ struct Running {
     tls: Option<TlsReload>,
     tasks: Tasks,
     settings: ListenerSettings,
+    own_token: Option<SecretString>,
+    ledger: PathBuf,
 }
 
 impl Running {
     fn traffic(&self, listener: TcpListener, stop: CancellationToken) -> impl Future<Output = usize> + use<> {
         let gateway = Arc::clone(&self.gateway);
-        let service = move |request, _: ConnInfo| answer::answer(Arc::clone(&gateway), request);
+        let service = move |mut request: Request<RequestBody>, from: ConnInfo| {
+            request.extensions_mut().insert(from);
+            answer::answer(Arc::clone(&gateway), request)
+        };
         let gateway = Arc::clone(&self.gateway);
         let refuse = move |refusal: Refusal| answer::refused(&gateway, refusal);
         listener::serve(listener, self.tls.clone(), self.settings, service, refuse, self.tasks.clone(), stop)
@@ -174,13 +217,19 @@ impl Running {
     fn admin(&self, listener: TcpListener, stop: CancellationToken) -> impl Future<Output = usize> + use<> {
         let engine = Arc::clone(&self.engine);
         let (of_reload, of_problem) = (self.reloader(), self.snapshots.clone());
-        let admin = Admin {
+        let (ledger, clock) = (self.ledger.clone(), Arc::clone(&self.gateway.books.clock));
+        let admin = Arc::new(Admin {
             gateway: Arc::clone(&self.gateway),
             engine: Arc::new(move || engine.view()),
             reload: Arc::new(of_reload),
             reload_problem: Arc::new(move || of_problem.problem()),
+            own_token: self.own_token.clone(),
+            usage: Some(Arc::new(move |name| usage(&ledger, name, clock.now().wall))),
+        });
+        let service = move |request, from: ConnInfo| {
+            let admin = Arc::clone(&admin);
+            async move { admin.answer(request, from).await }
         };
-        let service = move |request, _: ConnInfo| std::future::ready(admin.answer(&request));
         // Probes and scrapers go on until the last request has ended.
         let settings = ListenerSettings { drain_timeout: Duration::from_secs(1), ..self.settings };
         listener::serve(
@@ -252,6 +301,36 @@ async fn wait_for_stop(running: &Running) {
     }
 }
 
+/// Where keys are kept. A folder that cannot be written to holds none; keys that are there and cannot be read are no reason to
+/// go on without them.
+fn key_store(settings: &Settings) -> Result<Option<KeyStore>, Stopped> {
+    match &settings.store {
+        Store::Redis(url) => Ok(Some(KeyStore::in_redis(url.expose_secret(), &settings.state_dir)?)),
+        Store::Embedded => match KeyStore::in_folder(&settings.state_dir) {
+            Ok(store) => Ok(Some(store)),
+            Err(error) if settings.state_dir.join("keys.db").exists() => Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%error, "no virtual keys can be kept here");
+                Ok(None)
+            }
+        },
+    }
+}
+
+/// The token that `/admin/v1/keys` needs where the configuration names none: made once, for whoever may read `state_dir`.
+fn own_token(settings: &Settings) -> Option<SecretString> {
+    if settings.admin.token.is_some() {
+        return None;
+    }
+    match admin_token_in(&settings.state_dir) {
+        Ok(token) => Some(token),
+        Err(error) => {
+            tracing::warn!(%error, "keys can be changed over the admin listener only once admin.token is set");
+            None
+        }
+    }
+}
+
 fn bind(address: SocketAddr, settings: &ListenerSettings) -> Result<TcpListener, Stopped> {
     listener::bind(address, settings).map_err(|error| Stopped::Listen { address, error })
 }
@@ -293,7 +372,8 @@ fn start_log(settings: &Settings) {
 }
 
 /// Says where to point a client, with a line that works as it stands.
-fn announce((traffic, admin): (SocketAddr, SocketAddr), snapshot: &Snapshot, tls: bool) {
+fn announce((traffic, admin): (SocketAddr, SocketAddr), gateway: &Gateway, snapshot: &Snapshot, tls: bool) {
+    let keys = gateway.keys.table();
     let scheme = if tls { "https" } else { "http" };
     let counts = snapshot.counts();
     let model = snapshot
@@ -301,10 +381,8 @@ fn announce((traffic, admin): (SocketAddr, SocketAddr), snapshot: &Snapshot, tls
         .listed()
         .find(|listed| listed.providers.iter().any(|provider| **provider == *"local"))
         .or_else(|| snapshot.names.listed().next());
-    let key = match snapshot.settings.auth {
-        Auth::Required => "-H 'authorization: Bearer YOUR_KEY' ",
-        Auth::Open => "",
-    };
+    let is_open = auth::is_open(&snapshot.settings, &keys);
+    let key = if is_open { "" } else { "-H 'authorization: Bearer YOUR_KEY' " };
     let mut out = anstream::stderr();
     // Nobody may be reading; that is no reason not to serve. In one write, so that who waits for this line never sees half of it.
     let line = format!("listening traffic={traffic} admin={admin}\n");
@@ -312,7 +390,11 @@ fn announce((traffic, admin): (SocketAddr, SocketAddr), snapshot: &Snapshot, tls
     let _ = writeln!(
         out,
         "{} of {} providers usable, {} routes, {} policies, {} keys",
-        counts.usable, counts.providers, counts.routes, counts.policies, counts.keys
+        counts.usable,
+        counts.providers,
+        counts.routes,
+        counts.policies,
+        keys.len()
     );
     let _ = writeln!(out, "\n  export OPENAI_BASE_URL={scheme}://{traffic}/v1");
     if let Some(model) = model {

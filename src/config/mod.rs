@@ -3,6 +3,7 @@
 //! `load` reads the files, `watch` notices their changes and swaps the snapshot; a configuration that does not compile
 //! leaves the old snapshot in place.
 
+pub mod budgets;
 pub mod compile;
 pub mod document;
 pub mod environment;
@@ -11,7 +12,6 @@ mod expand;
 pub mod load;
 mod mask;
 pub mod models;
-pub mod naming;
 pub mod node;
 pub mod problem;
 pub mod read;
@@ -20,13 +20,14 @@ pub(crate) mod sheet;
 pub mod snapshot;
 pub mod watch;
 
+pub use crate::units::names as naming;
 pub use compile::compile;
 pub use environment::{Environment, Machine};
 pub use load::{Documents, Location};
 pub use models::{ListedModel, ModelNames, NameKind, Resolved};
 pub use problem::{Problem, Problems, Severity};
 pub use snapshot::{
-    Admin, Auth, Catalog, Cors, Counts, Key, Limits, LocalEngine, Log, LogFormat, Provider, Settings,
-    Snapshot, Store, Tls, Unusable, key_hash,
+    Admin, Auth, Catalog, Cors, Counts, Key, LedgerSettings, Limits, LocalEngine, Log, LogFormat, Provider,
+    Settings, Snapshot, Store, Tls, Unusable, key_hash,
 };
 pub use watch::Snapshots;

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::budget;
 use crate::providers::{Continuation, Kind};
 use crate::routing::{Glob, Policy, Route, RouteId};
 
+use super::budgets::{Groups, PolicyBudget};
 use super::models::ModelNames;
 use super::problem::Problems;
 
@@ -30,8 +32,12 @@ pub struct Snapshot {
     pub names: ModelNames,
     /// In the order in which they are asked; the last one may be the built-in `default`.
     pub policies: Vec<Policy>,
+    /// For each policy its budgets.
+    pub policy_budgets: Vec<Vec<PolicyBudget>>,
     /// Callers' keys.
     pub keys: Vec<Key>,
+    /// Teams, users and organisations.
+    pub groups: Groups,
     /// How new the prices are.
     pub catalog: Catalog,
     /// What was accepted with a remark.
@@ -57,12 +63,15 @@ impl Snapshot {
 
     /// How much of everything there is, as `check` and start-up print it.
     pub fn counts(&self) -> Counts {
+        let (budgets, limits) = self.budgets_and_limits();
         Counts {
             providers: self.providers.len(),
             usable: self.providers.iter().filter(|provider| provider.usable.is_ok()).count(),
             routes: self.routes.len(),
             policies: self.policies.len(),
             keys: self.keys.len(),
+            budgets,
+            limits,
         }
     }
 }
@@ -89,6 +98,10 @@ pub struct Counts {
     pub policies: usize,
     /// Callers' keys.
     pub keys: usize,
+    /// Budgets, as they are typed: one of a policy that is counted for each team is one.
+    pub budgets: usize,
+    /// Rates and bounds on requests at once.
+    pub limits: usize,
 }
 
 /// What is set once, in `tollway.yaml` or on the command line.
@@ -102,10 +115,14 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// Whether a caller needs a key.
     pub auth: Auth,
+    /// Whether nobody said so: then a gateway that is open is so only while no key exists.
+    pub auth_by_default: bool,
     /// Where replicas share what they know.
     pub store: Store,
     /// Where the gateway keeps what must outlive it.
     pub state_dir: PathBuf,
+    /// The record of every request.
+    pub ledger: LedgerSettings,
     /// Bounds on requests.
     pub limits: Limits,
     /// Pages of other origins that may call; `None`: none may.
@@ -133,6 +150,17 @@ pub enum Store {
     Embedded,
     /// In the Redis at this address, which may hold a password.
     Redis(SecretString),
+}
+
+/// How the ledger is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerSettings {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether each group of records is synced to the disk, so that a power cut costs none.
+    pub synced: bool,
+    /// How long records are kept; `None`: for ever.
+    pub retention: Option<Duration>,
 }
 
 /// A certificate and its key, both PEM.
@@ -302,6 +330,14 @@ pub struct Key {
     pub name: Arc<str>,
     /// Whose it is.
     pub team: Arc<str>,
+    /// The person or service that has it.
+    pub user: Option<Arc<str>>,
+    /// What it belongs to.
+    pub organisation: Option<Arc<str>>,
+    /// From when on it lets nobody in.
+    pub expires: Option<jiff::Timestamp>,
+    /// What its requests count for by the key itself.
+    pub limits: budget::Limits,
     /// SHA-256 of the key's text; the text itself is not kept.
     pub hash: [u8; 32],
     /// Models it may ask for, by the caller's word or by checkpoint; empty: all.

@@ -183,6 +183,7 @@ fn keep_what_needs_a_restart(new: &mut Snapshot, old: &Snapshot) {
     keep("admin.listen", new.admin.listen != old.admin.listen);
     keep("tls", new.tls != old.tls);
     keep("state_dir", new.state_dir != old.state_dir);
+    keep("ledger", new.ledger != old.ledger);
     keep("limits.in_flight_max", new.limits.in_flight_max != old.limits.in_flight_max);
     keep("limits.header_bytes_max", new.limits.header_bytes_max != old.limits.header_bytes_max);
     keep("limits.drain", new.limits.drain != old.limits.drain);
@@ -194,6 +195,7 @@ fn keep_what_needs_a_restart(new: &mut Snapshot, old: &Snapshot) {
     new.admin.listen = old.admin.listen;
     new.tls.clone_from(&old.tls);
     new.state_dir.clone_from(&old.state_dir);
+    new.ledger.clone_from(&old.ledger);
     new.limits.in_flight_max = old.limits.in_flight_max;
     new.limits.header_bytes_max = old.limits.header_bytes_max;
     new.limits.drain = old.limits.drain;

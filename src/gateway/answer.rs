@@ -1,8 +1,11 @@
 //! THE WAY: one request from its head to its answer, a line a step. Each step's output is the next one's argument.
 
+mod admitted;
 mod counted;
 mod decided;
+mod demand;
 mod ended;
+mod kept;
 mod relayed;
 mod rescue;
 
@@ -21,12 +24,13 @@ use crate::relay::RelayBody;
 use crate::routing::{Capabilities, Decision, Endpoint, Policy, RequestFacts, select};
 use crate::telemetry::InFlight;
 use crate::telemetry::kept::Kept;
+use crate::treasury::Purse;
 use crate::units::{Now, RequestId};
 use crate::upstream;
 use crate::upstream::fallback::Errand;
 use crate::upstream::trial::Course;
 
-use super::auth::{self, Caller, Stranger};
+use super::auth::{self, Caller};
 use super::cors;
 use super::failure::Failure;
 use super::framing::{Refusal, RequestBody};
@@ -36,7 +40,9 @@ use super::models;
 use super::reply::{self, Trail};
 use super::steering::{self, Steering};
 use super::target::{self, Target, Unknown};
+use admitted::Ask;
 use decided::{Asked, Promise, nobody};
+use kept::Place;
 use relayed::Gathered;
 
 /// Longest part of a path that an error message repeats, in bytes.
@@ -51,7 +57,8 @@ pub async fn answer(gateway: Arc<Gateway>, request: Request<RequestBody>) -> Res
         trail: Trail::default(),
         surface: Surface::Plain,
         seen: Seen::default(),
-        course: Course::default(),
+        course: Arc::default(),
+        purse: None,
         over: false,
         gateway,
     };
@@ -103,7 +110,9 @@ struct Way {
     trail: Trail,
     surface: Surface,
     seen: Seen,
-    course: Course,
+    course: Arc<Course>,
+    /// What is held for it, until an answer's account has it.
+    purse: Option<Purse>,
     over: bool,
 }
 
@@ -135,7 +144,9 @@ impl Way {
                 RelayBody::of(Bytes::from_static(b"{\"status\":\"ok\"}")),
             ));
         }
-        let caller = auth::caller(&live.snapshot, &head.headers).map_err(no_key)?;
+        let keys = self.gateway.keys.table();
+        let caller = auth::admit(&self.gateway, &keys, &live.snapshot.settings, &head, self.began.wall);
+        let caller = caller.map_err(Failure::Stranger)?;
         self.seen.team = Some(caller.team_arc());
         let endpoint = match target {
             Target::Call(endpoint) => endpoint,
@@ -168,6 +179,7 @@ impl Way {
     }
 
     /// From a call to its answer.
+    #[expect(clippy::too_many_lines, reason = "a step of the way a line")]
     async fn serve(
         &mut self,
         live: &Arc<Live>,
@@ -214,12 +226,31 @@ impl Way {
             metrics.client_retry(&policy.name);
         }
         let mut decision = Decision::default();
-        self.decide(live, (policy_at, policy), &facts, steering.kind, &mut decision)?;
+        let ask = Ask { live, caller: &caller, policy_at, policy, tags: &tag_pairs, limit };
+        let place = Place::of(policy, &caller, &call, asked.model(), headers, now.mono);
+        if let Some(place) = &place {
+            let context = |way: &Self| way.hold_context(&ask, &call, &decision);
+            if let Some(kept) = Box::pin(self.kept(place, &call, context)).await {
+                return Ok(kept);
+            }
+        }
+        let (barred, terms) = self
+            .decide_and_admit(&ask, &call, &facts, &mut decision, |way, facts, decision| {
+                way.decide(live, (policy_at, policy), facts, steering.kind, decision)
+            })
+            .await?;
+        let facts = RequestFacts { tried: &barred, ..facts };
+        let bounded = terms.output_max.map(|max| call.clone().bounded(max));
+        self.trail.output_max = bounded.as_ref().and_then(|bounded| bounded.bound);
+        let facts = match &bounded {
+            Some(bounded) => RequestFacts { output_tokens_max: bounded.output_tokens_max, ..facts },
+            None => facts,
+        };
         let promise = asked.promise(live, policy, &facts, &decision, self.began.mono);
         asked.weighed(live, policy, &facts, &decision, now.mono);
         let late = || promise.iter().for_each(Promise::late);
         let errand = Errand {
-            call: &call,
+            call: bounded.as_ref().unwrap_or(&call),
             headers,
             routes: &snapshot.routes,
             route_provider: &snapshot.route_provider,
@@ -239,6 +270,7 @@ impl Way {
                 }
                 asked.served(live, &served);
                 steering.served(live, &served, asked.prompt_tokens);
+                let call = bounded.unwrap_or(call);
                 let lessons = asked.lessons(live, policy, &call, &served).ok_or(Failure::Bug)?;
                 drop(tag_pairs);
                 let gathered = Gathered {
@@ -252,8 +284,9 @@ impl Way {
                     limit,
                     waits_from,
                     in_flight,
+                    place,
                 };
-                self.relayed(gathered, served, lessons)
+                self.relayed(gathered, served, lessons).await
             }
             Err(error) => {
                 if let Some(promise) = promise {
@@ -325,13 +358,6 @@ fn unknown_model(live: &Live, model: &str) -> Failure {
     let hint = if near.is_empty() { String::new() } else { format!(" Did you mean {}?", near.join(", ")) };
     Failure::UnknownModel {
         message: format!("The model {shown:?} does not exist here.{hint} GET /v1/models lists what does."),
-    }
-}
-
-fn no_key(stranger: Stranger) -> Failure {
-    match stranger {
-        Stranger::NoKey => Failure::NoKey,
-        Stranger::WrongKey => Failure::WrongKey,
     }
 }
 

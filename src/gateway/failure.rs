@@ -11,10 +11,13 @@ use http::{HeaderValue, StatusCode};
 use crate::api::body;
 use crate::api::envelope::Envelope;
 use crate::api::face::{Said, Surface};
+use crate::budget;
 use crate::providers::Class;
 use crate::upstream;
 
+use super::auth::Stranger;
 use super::framing::Refusal;
+use super::refused;
 
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -42,14 +45,9 @@ pub enum Failure {
         /// What to use.
         allowed: &'static str,
     },
-    /// A key is needed and none was sent.
-    #[error(
-        "You didn't provide an API key. Send it in the Authorization header: Authorization: Bearer YOUR_KEY."
-    )]
-    NoKey,
-    /// A key was sent that is none of ours.
-    #[error("Incorrect API key provided. Ask whoever runs this gateway for a key.")]
-    WrongKey,
+    /// The caller is not let in.
+    #[error("{}", .0.words())]
+    Stranger(Stranger),
     /// Not JSON by its own account.
     #[error("Unsupported Content-Type. Send the body as application/json.")]
     ContentType,
@@ -138,6 +136,12 @@ pub enum Failure {
         /// The shortest wait.
         wait: Duration,
     },
+    /// A budget or a limit of the caller's own does not hold it.
+    #[error("{}", refused::words(.0))]
+    Refused(Box<budget::Refusal>),
+    /// What it may cost could not be written down.
+    #[error("This gateway cannot keep account of requests at the moment. Try again in a second.")]
+    NoLedger,
     /// Nobody answered.
     #[error("{0}")]
     Upstream(#[from] upstream::Error),
@@ -188,17 +192,23 @@ impl Failure {
             other => other.to_string(),
         };
         let retry_after = match self {
-            Self::AllLimited { wait } => Some(*wait),
+            Self::AllLimited { wait } | Self::Stranger(Stranger::TooMany { wait }) => Some(*wait),
+            Self::Refused(refusal) => refusal.retry_after,
             Self::Upstream(error) => {
                 error.wait().or((status == StatusCode::SERVICE_UNAVAILABLE).then_some(MOMENT))
             }
-            Self::Busy | Self::NoRoute { .. } => Some(MOMENT),
+            Self::Busy | Self::NoRoute { .. } | Self::NoLedger | Self::Stranger(Stranger::Unknown) => {
+                Some(MOMENT)
+            }
             Self::Head(Refusal::Connections) => Some(MOMENT),
             _ => None,
         };
         // Every route has been tried: a client that tries again by itself would only repeat the whole chain.
         let exhausted = matches!(self, Self::Upstream(_)) && status != StatusCode::TOO_MANY_REQUESTS;
-        let should_retry = (exhausted || matches!(self, Self::NoRoute { .. })).then_some(false);
+        let should_retry = match self {
+            Self::Refused(refusal) => refused::should_retry(refusal),
+            _ => (exhausted || matches!(self, Self::NoRoute { .. })).then_some(false),
+        };
         let allow = if let Self::WrongMethod { allowed, .. } = self { Some(*allowed) } else { None };
         let said = Said { status, kind, param, code, message: &message, request_id };
         let body = surface
@@ -213,7 +223,8 @@ impl Failure {
         match self {
             Self::Upstream(upstream::Error::Refused(_)) => "client_error",
             Self::Upstream(_) | Self::NoRoute { .. } => "upstream_error",
-            Self::AllLimited { .. } | Self::Busy => "rate_limited",
+            Self::AllLimited { .. } | Self::Busy | Self::Stranger(Stranger::TooMany { .. }) => "rate_limited",
+            Self::Refused(refusal) => refused::outcome(refusal),
             _ if status.is_client_error() => "client_error",
             _ => "upstream_error",
         }
@@ -233,8 +244,18 @@ impl Failure {
             Self::WrongMethod { .. } => {
                 (StatusCode::METHOD_NOT_ALLOWED, CALLERS, None, "method_not_supported")
             }
-            Self::NoKey => (StatusCode::UNAUTHORIZED, CALLERS, None, "missing_api_key"),
-            Self::WrongKey => (StatusCode::UNAUTHORIZED, CALLERS, None, "invalid_api_key"),
+            Self::Stranger(Stranger::NoKey) => (StatusCode::UNAUTHORIZED, CALLERS, None, "missing_api_key"),
+            Self::Stranger(Stranger::WrongKey) => {
+                (StatusCode::UNAUTHORIZED, CALLERS, None, "invalid_api_key")
+            }
+            Self::Stranger(Stranger::Expired) => (StatusCode::UNAUTHORIZED, CALLERS, None, "expired_api_key"),
+            Self::Stranger(Stranger::Revoked) => (StatusCode::UNAUTHORIZED, CALLERS, None, "revoked_api_key"),
+            Self::Stranger(Stranger::TooMany { .. }) => {
+                (StatusCode::TOO_MANY_REQUESTS, "requests", None, "too_many_failed_logins")
+            }
+            Self::Stranger(Stranger::Unknown) => {
+                (StatusCode::SERVICE_UNAVAILABLE, OURS, None, "keys_unavailable")
+            }
             Self::ContentType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, CALLERS, None, "unsupported_content_type")
             }
@@ -261,6 +282,8 @@ impl Failure {
             Self::AllLimited { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "requests", None, "rate_limit_exceeded")
             }
+            Self::Refused(refusal) => refused::shape(refusal),
+            Self::NoLedger => (StatusCode::SERVICE_UNAVAILABLE, OURS, None, "ledger_unavailable"),
             Self::Upstream(error) => upstream_shape(error),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, OURS, None, "overloaded"),
             Self::Bug => (StatusCode::INTERNAL_SERVER_ERROR, OURS, None, "internal_error"),

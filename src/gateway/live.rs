@@ -10,13 +10,17 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderValue};
 use tokio::sync::{Notify, Semaphore};
 
+use crate::budget::HoldId;
 use crate::config::Snapshot;
 use crate::providers::Kind;
 use crate::relay::account::Books;
 use crate::routing::RouteId;
 use crate::routing::learn::breaker::State;
 use crate::routing::learn::retries::RetryBudget;
+use crate::store::KeyStore;
+use crate::store::answers::Answers;
 use crate::telemetry::{InFlight, Metrics, Series};
+use crate::treasury::Treasury;
 use crate::units::RequestId;
 use crate::upstream::attempt::Target;
 use crate::upstream::connect::{self, Client, LOCAL_HOST, LinkLocalHosts};
@@ -25,6 +29,8 @@ use crate::upstream::health::Archive;
 use crate::upstream::{Demand, Prefixes, RouteHealth, Stays};
 
 use super::decisions::Decisions;
+use super::keyring::Keyring;
+use super::logins::Logins;
 use super::price_watch::PriceWatch;
 
 /// The gateway: what outlives every configuration.
@@ -34,6 +40,13 @@ pub struct Gateway {
     room: Arc<Semaphore>,
     draining: AtomicBool,
     ids: Ids,
+    /// Callers' keys.
+    pub keys: Keyring,
+    /// Logins that failed.
+    pub logins: Logins,
+    treasury: Option<Arc<Treasury>>,
+    /// Answers kept for equal requests.
+    pub answers: Arc<Answers>,
     /// The last decisions.
     pub decisions: Arc<Decisions>,
     /// Metrics, access log and time.
@@ -67,15 +80,26 @@ pub struct Live {
     prices: PriceWatch,
 }
 
-/// Policy, key (0: none) and route, all by their place in the snapshot: bounded by the configuration.
-type SeriesKey = (u16, u16, RouteId);
+/// Policy and route by their place in the snapshot, and the team: bounded by the configuration and the keys.
+type SeriesKey = (u16, Arc<str>, RouteId);
 
 impl Gateway {
-    /// A gateway that serves `snapshot`. `local_socket` is where the local engine listens.
-    pub fn new(snapshot: Arc<Snapshot>, local_socket: Option<Arc<Path>>, books: Books) -> Self {
+    /// A gateway that serves `snapshot`. `local_socket` is where the local engine listens, `key_store` where keys are kept beside
+    /// the configuration's.
+    /// Without a `treasury` nothing is held, and nothing recorded beyond metrics and log.
+    pub fn new(
+        snapshot: Arc<Snapshot>,
+        local_socket: Option<Arc<Path>>,
+        books: Books,
+        treasury: Option<Arc<Treasury>>,
+        key_store: Option<KeyStore>,
+    ) -> Self {
         let link_local: LinkLocalHosts = Arc::new(ArcSwap::from_pointee(HashSet::new()));
         let decisions = Arc::new(Decisions::default());
         decisions.under(Arc::clone(&snapshot));
+        if let Some(treasury) = &treasury {
+            treasury.know(&snapshot.fixed_budgets());
+        }
         let lasting = Lasting {
             client: connect::client(local_socket, Arc::clone(&link_local)),
             link_local,
@@ -88,12 +112,18 @@ impl Gateway {
             news: Arc::default(),
         };
         let room = usize::try_from(snapshot.settings.limits.in_flight_max).unwrap_or(Semaphore::MAX_PERMITS);
+        let keys = Keyring::new(&snapshot, key_store);
+        let live = ArcSwap::from_pointee(Live::new(snapshot, &lasting, &books));
         Self {
-            live: ArcSwap::from_pointee(Live::new(snapshot, &lasting, &books)),
+            live,
             lasting,
             room: Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS))),
             draining: AtomicBool::new(false),
             ids: Ids::new(),
+            keys,
+            logins: Logins::new(Arc::clone(&books.clock)),
+            treasury,
+            answers: Arc::default(),
             decisions,
             books,
         }
@@ -106,7 +136,11 @@ impl Gateway {
 
     /// Puts `snapshot` in force. Requests under way end under the one they began with.
     pub fn replace(&self, snapshot: Arc<Snapshot>) {
+        if let Some(treasury) = &self.treasury {
+            treasury.know(&snapshot.fixed_budgets());
+        }
         self.decisions.under(Arc::clone(&snapshot));
+        self.keys.under(&snapshot);
         self.live.store(Arc::new(Live::new(snapshot, &self.lasting, &self.books)));
     }
 
@@ -119,6 +153,16 @@ impl Gateway {
     pub fn request_id(&self, headers: &HeaderMap) -> RequestId {
         let own = headers.get("x-request-id").and_then(|value| RequestId::from_caller(value.as_bytes()));
         own.unwrap_or_else(|| self.ids.next())
+    }
+
+    /// Who says whether a request may spend.
+    pub const fn treasury(&self) -> Option<&Arc<Treasury>> {
+        self.treasury.as_ref()
+    }
+
+    /// A hold's name, which no other hold has or had.
+    pub fn hold_id(&self) -> HoldId {
+        HoldId(self.ids.bits())
     }
 
     /// A name that no other process has.
@@ -206,23 +250,16 @@ impl Live {
     }
 
     /// The metric handles of a request; made at its first, found afterwards.
-    pub fn series(
-        &self,
-        metrics: &Metrics,
-        policy: usize,
-        key: Option<usize>,
-        team: &str,
-        route: RouteId,
-    ) -> Arc<Series> {
+    pub fn series(&self, metrics: &Metrics, policy: usize, team: Arc<str>, route: RouteId) -> Arc<Series> {
         let place = |index: usize| u16::try_from(index).unwrap_or(u16::MAX);
-        let id = (place(policy), key.map_or(0, |key| place(key + 1)), route);
+        let id = (place(policy), team, route);
         if let Some(known) = self.series.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
             return Arc::clone(known);
         }
         let policy_name = self.snapshot.policies.get(policy).map_or("", |policy| &*policy.name);
         let (provider, model) =
             self.snapshot.route(route).map_or(("", ""), |r| (&*r.provider, &*r.checkpoint));
-        let made = Arc::new(metrics.series(policy_name, team, provider, model));
+        let made = Arc::new(metrics.series(policy_name, &id.1, provider, model));
         let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(series.entry(id).or_insert(made))
     }
@@ -266,9 +303,13 @@ impl Ids {
     }
 
     fn next(&self) -> RequestId {
+        RequestId::from_bits(self.bits())
+    }
+
+    fn bits(&self) -> u128 {
         let count = self.counter.fetch_add(1, Ordering::Relaxed);
         let [high, low] = self.keys.each_ref().map(|key| u128::from(key.hash_one(count)));
-        RequestId::from_bits(high << 64 | low)
+        high << 64 | low
     }
 
     fn draw(&self) -> f32 {

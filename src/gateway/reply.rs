@@ -5,16 +5,19 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::api::face::Surface;
+use crate::budget::Standing;
 use crate::relay::RelayBody;
 use crate::units::NanoUsd;
 
 use super::failure::Told;
+use super::refused;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const POLICY: HeaderName = HeaderName::from_static("x-tollway-policy");
 const ROUTE: HeaderName = HeaderName::from_static("x-tollway-route");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-tollway-attempts");
 const COST: HeaderName = HeaderName::from_static("x-tollway-cost-usd");
+const OUTPUT_MAX: HeaderName = HeaderName::from_static("x-tollway-output-tokens-max");
 const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -44,6 +47,10 @@ pub struct Trail {
     pub route: Option<HeaderValue>,
     /// Tries made.
     pub attempts: u32,
+    /// What is left of the caller's own limits.
+    pub standing: Standing,
+    /// How long the answer may be, where a budget pays for no more than that, in tokens.
+    pub output_max: Option<u64>,
 }
 
 /// A response with `content_type` and nothing known of any route.
@@ -135,4 +142,8 @@ pub fn stamp(response: &mut Response<RelayBody>, request_id: &str, trail: Trail,
     headers.insert(POLICY, trail.policy.unwrap_or_else(nobody));
     headers.insert(ROUTE, trail.route.unwrap_or_else(nobody));
     headers.insert(ATTEMPTS, HeaderValue::from(trail.attempts));
+    refused::stamp(headers, &trail.standing);
+    if let Some(max) = trail.output_max {
+        headers.insert(OUTPUT_MAX, HeaderValue::from(max));
+    }
 }

@@ -1,5 +1,12 @@
-//! The life of money: from what a provider reported to what is charged.
+//! The life of money: from the most that a request can cost to what a provider reported, what is charged for it, and what is
+//! kept of that.
 
+pub mod ceiling;
+pub mod hold;
+pub mod record;
 pub mod settle;
 
+pub use ceiling::Bounds;
+pub use hold::{HoldContext, HoldEntry, Line};
+pub use record::{AttemptRecord, RequestRecord};
 pub use settle::{Settlement, Source, components, settle};

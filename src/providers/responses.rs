@@ -26,16 +26,19 @@ pub fn body_for(kind: Kind, native: &Native, call: &Call, upstream_model: &str, 
     }
     // Unless told not to, providers keep what they answer under our account, for whoever knows its id.
     set(native, "store", "false", &mut edits);
+    if let Some(bound) = call.bound {
+        set(native, "max_output_tokens", &bound.to_string(), &mut edits);
+    }
     if as_stream {
         set(native, "stream", "true", &mut edits);
     }
     splice(&native.body, &native.members, &edits)
 }
 
-fn set(native: &Native, name: &str, value: &'static str, edits: &mut Edits) {
+fn set(native: &Native, name: &str, value: &str, edits: &mut Edits) {
     match native.member(name) {
         Some((_, member)) if native.body[member.value.clone()] == *value.as_bytes() => {}
-        Some((index, _)) => edits.push(Edit::Replace(index, Bytes::from_static(value.as_bytes()))),
+        Some((index, _)) => edits.push(Edit::Replace(index, Bytes::copy_from_slice(value.as_bytes()))),
         None => edits.push(Edit::Append(Bytes::from(format!("\"{name}\":{value}")))),
     }
 }

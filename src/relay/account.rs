@@ -4,6 +4,7 @@
 //! caller left, a task was cancelled, a bug unwound - closes itself as cut, so that nothing ends uncharged or unseen.
 
 mod line;
+mod recorded;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +16,15 @@ use crate::pricing::PriceCard;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::kept::Kept;
 use crate::telemetry::{InFlight, Metrics, Series};
+use crate::treasury::{Purse, Settling};
 use crate::units::{Clock, Mono, Reported, RequestId, Usage};
-use crate::upstream::trial::{Abandoned, tell_breaker};
+use crate::upstream::trial::{Course, Lost, tell_breaker};
 use crate::upstream::{Lessons, Reason, Underway};
 
 use super::parts::{Bill, Part, settled};
 
 pub use line::failures_into;
+pub use recorded::lost_attempts;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,8 +117,10 @@ struct Open {
     counted: Usage,
     /// Parts that broke off, of an answer that other routes went on with.
     parts: Vec<Part>,
-    /// Attempts that were under way when the caller left, beside the answer's own.
-    left: Vec<Abandoned>,
+    /// What became of the attempts that brought no answer.
+    course: Arc<Course>,
+    /// What is held for it; none where nothing is accounted for beyond metrics and log.
+    purse: Option<Purse>,
 }
 
 impl Account {
@@ -127,6 +132,7 @@ impl Account {
         series: Arc<Series>,
         in_flight: InFlight,
         began: Mono,
+        (course, purse): (Arc<Course>, Option<Purse>),
     ) -> Self {
         let replied = books.clock.now().mono;
         let waited = answered.answered.since(answered.asked);
@@ -142,7 +148,8 @@ impl Account {
             reported: None,
             counted: Usage::default(),
             parts: Vec::new(),
-            left: Vec::new(),
+            course,
+            purse,
         };
         Self { open: Some(Box::new(open)) }
     }
@@ -151,10 +158,12 @@ impl Account {
     pub fn bill(&self, reported: Option<&Reported>, counted: Usage) -> Bill {
         let Some(open) = self.open.as_deref() else { return Bill::default() };
         let last = settle(open.answered.card.as_ref(), reported, counted, true, open.answered.at);
-        if open.parts.is_empty() {
-            return Bill::of_all([&last]);
-        }
-        Bill::of_all(settled(&open.parts, reported).iter().chain([&last]))
+        let bill = if open.parts.is_empty() {
+            Bill::of_all([&last])
+        } else {
+            Bill::of_all(settled(&open.parts, reported).iter().chain([&last]))
+        };
+        bill.with_lost(open.course.lost_amount())
     }
 
     /// The part under way broke off: its route hears of it at once, whoever goes on.
@@ -178,13 +187,6 @@ impl Account {
         open.parts.push(part);
     }
 
-    /// The caller left while other routes were being asked to go on.
-    pub fn left(&mut self, attempts: impl IntoIterator<Item = Abandoned>) {
-        if let Some(open) = self.open.as_deref_mut() {
-            open.left.extend(attempts);
-        }
-    }
-
     /// Notes what is known by now, in case the request is cut.
     pub fn note(&mut self, reported: Option<&Reported>, counted: Usage) {
         if let Some(open) = self.open.as_deref_mut() {
@@ -198,24 +200,23 @@ impl Account {
         self.open.as_deref().map_or("", |open| open.who.id.as_str())
     }
 
-    /// Closes it.
-    pub fn close(mut self, ended: Ended) {
-        if let Some(open) = self.open.take() {
-            open.close(ended);
-        }
+    /// Closes it. What comes back is ready once the ledger has it for good.
+    pub fn close(mut self, ended: Ended) -> Settling {
+        self.open.take().map_or_else(Settling::done, |open| open.close(ended))
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
-            open.close(Ended::CallerLeft);
+            // It is written whether or not anybody waits for it.
+            drop(open.close(Ended::CallerLeft));
         }
     }
 }
 
 impl Open {
-    fn close(mut self, ended: Ended) {
+    fn close(mut self, ended: Ended) -> Settling {
         let now = self.books.clock.now();
         let whole = ended == Ended::Well;
         let card = self.answered.card.as_ref();
@@ -227,8 +228,11 @@ impl Open {
         for (part, settlement) in self.parts.iter().zip(&earlier) {
             self.charge(&part.by, &part.series, settlement);
         }
-        self.charge_left();
+        let lost = self.course.lost();
+        charge_lost(&self.books.metrics, &self.who.policy, &self.who.team, &lost);
         self.log(ended, &settlement, &earlier, total, now.wall);
+        let Some(purse) = self.purse.take() else { return Settling::done() };
+        purse.settle(self.closing(ended, &settlement, &earlier, &lost, total, now))
     }
 
     /// Tells the route and the tables of requests what became of the answer.
@@ -318,18 +322,6 @@ impl Open {
         }
     }
 
-    /// Attempts that were cancelled with the caller cost their prompts.
-    fn charge_left(&self) {
-        let metrics = &self.books.metrics;
-        for one in &self.left {
-            let series = metrics.series(&self.who.policy, &self.who.team, &one.provider, &one.checkpoint);
-            series.cost.add(one.cost);
-            // The first kind is the prompt's.
-            series.cost_components.iter().take(1).for_each(|prompt| prompt.add(one.cost));
-            metrics.waste(&one.provider, "cancelled_stream").add(one.cost);
-        }
-    }
-
     /// How far the provider's own statement is from what its card says.
     fn drift(&self, settlement: &Settlement) {
         let (Source::Stated, Some(card), Some(charge)) =
@@ -343,6 +335,16 @@ impl Open {
             let ratio = charge.total().0 as f64 / ours.0 as f64 - 1.0;
             self.books.metrics.drift(&self.answered.provider, &self.answered.checkpoint, ratio);
         }
+    }
+}
+
+/// Counts what attempts without an answer cost: their prompts.
+pub fn charge_lost(metrics: &Metrics, policy: &str, team: &str, lost: &[Lost]) {
+    for one in lost.iter().filter(|one| one.amount().0 > 0) {
+        let (cost, series) = (one.amount(), metrics.series(policy, team, &one.provider, &one.checkpoint));
+        series.cost.add(cost);
+        // The first kind is the prompt's.
+        series.cost_components.iter().take(1).for_each(|prompt| prompt.add(cost));
     }
 }
 

@@ -5,7 +5,6 @@
 //! (the caller left) drops the upstream's, which closes or resets it, and closes the account.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,72 +13,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use hyper::body::Incoming;
+use smallvec::SmallVec;
 use tokio::time::Sleep;
 
 use crate::api::envelope::Envelope;
 use crate::api::face::{Said, Untold};
-use crate::api::sse::Scanner;
+use crate::api::sse::{Event, Scanner};
+use crate::treasury::Settling;
 use crate::units::{Clock, Mono, Reported, Usage};
 use crate::upstream::Streamed;
-use crate::upstream::trial::Course;
 
 use super::account::{Account, Ended};
 use super::ear::Ear;
 use super::faced::Faced;
+use super::kept::Keeping;
 use super::meter::{Flow, Out};
 use super::parts::Bill;
 use super::rescue::{Broke, Continued, Rescue, Rescued, Rescuing};
-
-/// A body of any of the three kinds a caller gets.
-pub enum RelayBody {
-    /// Bytes that are all here.
-    Whole(VecDeque<Bytes>),
-    /// A stream under way.
-    Stream(Box<StreamBody>),
-}
-
-impl RelayBody {
-    /// A body of one piece.
-    pub fn of(bytes: impl Into<Bytes>) -> Self {
-        Self::pieces([bytes.into()])
-    }
-
-    /// A body of several pieces.
-    pub fn pieces(pieces: impl IntoIterator<Item = Bytes>) -> Self {
-        Self::Whole(pieces.into_iter().filter(|piece| !piece.is_empty()).collect())
-    }
-}
-
-impl Body for RelayBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match self.get_mut() {
-            Self::Whole(pieces) => Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece)))),
-            Self::Stream(stream) => stream.poll(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(pieces) => pieces.is_empty(),
-            Self::Stream(stream) => matches!(stream.source, Source::Ended) && stream.out.is_empty(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(pieces) => SizeHint::with_exact(pieces.iter().map(|piece| piece.len() as u64).sum()),
-            Self::Stream(_) => SizeHint::default(),
-        }
-    }
-}
 
 /// A stream from one upstream, or one after another, to one caller.
 pub struct StreamBody {
@@ -97,6 +49,12 @@ pub struct StreamBody {
     /// Wakes us when the upstream may have been silent too long; moved on lazily, so that a token costs no timer work.
     idle: Pin<Box<Sleep>>,
     rescue: Option<Rescue>,
+    /// What was held back until it was known to be good; empty once it has begun.
+    prelude: SmallVec<[Event; 4]>,
+    /// Takes down what the upstream says, for equal requests that come later.
+    keeping: Option<Box<Keeping>>,
+    /// The record of an answer that has ended, on its way to the ledger: the end is told once it is there.
+    settling: Option<Settling>,
 }
 
 /// Where a stream's bytes come from.
@@ -110,7 +68,6 @@ enum Source {
 /// A break that may be mended yet.
 struct Breakage {
     search: Rescuing,
-    course: Arc<Course>,
     reason: &'static str,
     /// The upstream's own error event, which the caller gets if nobody goes on.
     last_words: Out,
@@ -144,16 +101,42 @@ impl StreamBody {
             idle_timeout,
             idle: Box::pin(tokio::time::sleep(idle_timeout)),
             rescue,
+            prelude: SmallVec::new(),
+            keeping: None,
+            settling: None,
         };
-        for event in &streamed.prelude {
-            body.take(event);
-        }
+        body.prelude = streamed.prelude;
         body
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    /// Takes the whole stream down, for equal requests that come later.
+    #[must_use]
+    pub fn keeping(mut self, keeping: Option<Box<Keeping>>) -> Self {
+        self.keeping = keeping.filter(|_| !self.ear.is_native());
+        self
+    }
+
+    /// Tells what was held back until now.
+    #[must_use]
+    pub fn begun(mut self) -> Self {
+        for event in std::mem::take(&mut self.prelude) {
+            self.take(&event);
+        }
+        self
+    }
+
+    /// Whether nothing more will come.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.source, Source::Ended) && self.out.is_empty() && self.settling.is_none()
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             self.take_events();
+            if let Some(settling) = self.settling.as_mut() {
+                ready!(Pin::new(settling).poll(cx));
+                self.settling = None;
+            }
             if let Some(bytes) = self.out.pop_front() {
                 // What waits for the next frame must not hold this one's memory.
                 self.frame = Bytes::new();
@@ -208,9 +191,12 @@ impl StreamBody {
         }
     }
 
-    fn take(&mut self, event: &crate::api::sse::Event) {
+    fn take(&mut self, event: &Event) {
         if !matches!(self.source, Source::Upstream(_)) {
             return;
+        }
+        if let Some(keeping) = self.keeping.as_deref_mut() {
+            keeping.hear(event);
         }
         let mut out = Out::new();
         let flow = self.ear.take(event, bill(self.account.as_ref()), &mut out);
@@ -264,7 +250,12 @@ impl StreamBody {
     fn send_end(&mut self, out: Out) {
         let bill = bill(self.account.as_ref())(self.ear.reported(), self.ear.counted());
         match self.tell(out, Some(bill)) {
-            Ok(()) => self.finish(Ended::Well),
+            Ok(()) => {
+                if let Some(keeping) = self.keeping.take() {
+                    keeping.whole(bill.cost);
+                }
+                self.finish(Ended::Well);
+            }
             Err(untold) => self.end_broken(untold.0, Out::new()),
         }
     }
@@ -299,9 +290,8 @@ impl StreamBody {
             if let Some(account) = self.account.as_mut() {
                 account.broke();
             }
-            let course = Arc::clone(&rescue.course);
             let search = (rescue.go_on)(Broke { so_far, reason });
-            self.source = Source::Rescue(Box::new(Breakage { search, course, reason, last_words }));
+            self.source = Source::Rescue(Box::new(Breakage { search, reason, last_words }));
             return;
         }
         self.end_broken(reason, last_words);
@@ -322,6 +312,8 @@ impl StreamBody {
     }
 
     fn resume(&mut self, continued: Continued, reason: &'static str) {
+        // An answer of several parts is not taken for one that was given in one.
+        self.keeping = None;
         let Continued { so_far, streamed, answered, series, may_echo, resumed, next } = continued;
         if let Some(account) = self.account.as_mut() {
             account.hand_over(answered, series, reason);
@@ -381,21 +373,15 @@ impl StreamBody {
     fn settle(&mut self, ended: Ended) {
         self.rescue = None;
         if let Some(account) = self.account.take() {
-            account.close(ended);
+            self.settling = Some(account.close(ended));
         }
     }
 }
 
 impl Drop for StreamBody {
-    /// The caller left: whoever was being asked to go on is told so, and what that costs goes on the account.
+    /// The caller left: whoever was being asked to go on is told so before the account closes, since that costs, too.
     fn drop(&mut self) {
-        if let Source::Rescue(breakage) = std::mem::replace(&mut self.source, Source::Ended) {
-            let course = Arc::clone(&breakage.course);
-            drop(breakage);
-            if let Some(account) = self.account.as_mut() {
-                account.left(course.left());
-            }
-        }
+        self.source = Source::Ended;
     }
 }
 

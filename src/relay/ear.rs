@@ -12,6 +12,7 @@ use super::parts::Bill;
 
 /// One stream's listener.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one a stream, and the larger is the common one")]
 pub enum Ear {
     /// For a chat, or a completion.
     Chat(Meter),

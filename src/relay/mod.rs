@@ -5,6 +5,7 @@ pub mod body;
 mod chunks;
 pub mod ear;
 pub mod faced;
+pub mod kept;
 pub mod meter;
 pub mod native;
 mod parts;
@@ -12,11 +13,12 @@ pub mod rescue;
 mod seam;
 #[cfg(test)]
 mod tests;
+mod told;
 mod transcript;
 pub mod whole;
 
 pub use account::{Account, Ended};
-pub use body::RelayBody;
 pub use ear::Ear;
 pub use parts::Bill;
 pub use rescue::Rescue;
+pub use told::RelayBody;

@@ -39,6 +39,11 @@ impl Bill {
         }
     }
 
+    /// With what attempts without an answer cost.
+    pub(super) fn with_lost(self, lost: NanoUsd) -> Self {
+        Self { cost: self.cost.map(|cost| NanoUsd(cost.0.saturating_add(lost.0))), ..self }
+    }
+
     /// All parts together; each is rounded once, as it is recorded.
     pub(super) fn of_all<'s>(settlements: impl IntoIterator<Item = &'s Settlement>) -> Self {
         let mut bills = settlements.into_iter().map(Self::of);

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use crate::api::continued::SoFar;
 use crate::telemetry::Series;
 use crate::upstream::Streamed;
-use crate::upstream::trial::Course;
 
 use super::account::Answered;
 
@@ -18,8 +17,6 @@ use super::account::Answered;
 pub struct Rescue {
     /// Starts looking. Dropping the future cancels what is under way.
     pub go_on: Box<dyn FnOnce(Broke) -> Rescuing + Send>,
-    /// What is known of attempts that were under way when the caller left.
-    pub course: Arc<Course>,
 }
 
 /// A search under way.

@@ -124,6 +124,19 @@ impl Exclusion {
         )
     }
 
+    /// Whether it is only so for now: the route may be asked later in the same request.
+    pub const fn is_for_now(&self) -> bool {
+        matches!(
+            self,
+            Self::BreakerOpen { .. }
+                | Self::RateLimited { .. }
+                | Self::OverCap { .. }
+                | Self::Full { .. }
+                | Self::Queue { .. }
+                | Self::Disabled { .. }
+        )
+    }
+
     /// A stable name for logs, metrics and scripts.
     pub const fn code(&self) -> &'static str {
         match self {

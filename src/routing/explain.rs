@@ -7,6 +7,7 @@ pub mod record;
 mod sentence;
 pub mod table;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::pricing::PriceEntry;
@@ -25,7 +26,7 @@ pub use figures::Usd;
 pub use record::{Origin, Outcome, Record};
 
 /// Why a request goes where it goes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// The decision in one line.
     pub sentence: String,
@@ -63,7 +64,7 @@ pub struct Explanation {
 }
 
 /// What a policy that only watches would have decided.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Shadow {
     /// Its name.
     pub policy: String,
@@ -72,7 +73,7 @@ pub struct Shadow {
 }
 
 /// The promise about speed, as it holds for this request.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Promise {
     /// A first token later than this is late, in milliseconds from the request's arrival.
     pub within_ms: u64,
@@ -83,7 +84,7 @@ pub struct Promise {
 }
 
 /// Whom to ask, after which silence whom.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// Who is asked first.
     pub first: String,
@@ -97,7 +98,7 @@ pub struct Plan {
 }
 
 /// A second route and when it is asked.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Second {
     /// Which.
     pub route: String,
@@ -108,7 +109,7 @@ pub struct Second {
 }
 
 /// The next best.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunnerUp {
     /// Which.
     pub route: String,
@@ -117,7 +118,7 @@ pub struct RunnerUp {
 }
 
 /// A route that may serve.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Offer {
     /// `provider/upstream-model`.
     pub route: String,
@@ -146,7 +147,7 @@ pub struct Offer {
 }
 
 /// Prices that hold for this prompt at this moment, in USD per million tokens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PriceInForce {
     /// Plain prompt tokens.
     pub input: String,
@@ -170,7 +171,7 @@ pub struct PriceInForce {
 }
 
 /// A route left out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeftOut {
     /// `provider/upstream-model`.
     pub route: String,

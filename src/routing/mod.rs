@@ -30,7 +30,7 @@ pub use facts::{Endpoint, Learned, Model, Needs, Quantile, RequestFacts, Sort, W
 pub use matching::{select, shadows};
 pub use outlook::{Observe, RouteOutlook};
 pub use policy::{
-    Budgeted, Constraints, Fallback, Glob, HedgeAfter, Hedging, Matcher, Midstream, Mode, Objective, Policy,
-    Slo,
+    Cache, CacheScope, Constraints, Fallback, Glob, HedgeAfter, Hedging, Matcher, Midstream, Mode, Objective,
+    Policy, Slo,
 };
 pub use route::{Capabilities, Retention, Route, RouteId, Routes};

@@ -154,11 +154,25 @@ pub enum Mode {
     Shadow,
 }
 
-/// A budget that the ledger enforces; routing only carries it along.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Budgeted {
-    /// Name of the budget's scope.
-    pub scope: Arc<str>,
+/// Answers kept for equal requests; routing itself does not look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cache {
+    /// For how long; above zero.
+    pub ttl: Duration,
+    /// Who shares them.
+    pub scope: CacheScope,
+}
+
+/// Who shares kept answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheScope {
+    /// Each key by itself.
+    Key,
+    /// A team.
+    #[default]
+    Team,
+    /// All that the policy serves.
+    All,
 }
 
 /// One policy.
@@ -189,10 +203,14 @@ pub struct Policy {
     pub mode: Mode,
     /// Whether answers that are no streams are asked for as streams.
     pub stream_upstream: bool,
+    /// Whether answers are kept for equal requests.
+    pub cache: Option<Cache>,
     /// Whether a route without a known price may serve.
     pub allow_unpriced: bool,
     /// Bound put on the answer when the caller gives none, in tokens, for pricing alone.
     pub output_tokens_assumed: u64,
+    /// Bound put on each answer whose caller gave none, in tokens; routing itself does not look at it.
+    pub output_tokens_max: Option<u64>,
     /// How old a price may be before it is warned of; routing itself does not look at it.
     pub price_age_max: Option<Duration>,
 }
@@ -215,8 +233,10 @@ impl Policy {
             mode: Mode::Live,
             price_age_max: None,
             stream_upstream: false,
+            cache: None,
             allow_unpriced: false,
             output_tokens_assumed: 500,
+            output_tokens_max: None,
         }
     }
 }

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ErrorKind, Pipeline, RedisError};
+use redis::{ErrorKind, Pipeline, RedisError};
+
+use super::dial::{Dial, Wire};
 
 /// Longest wait for a connection, the greeting included.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
@@ -50,8 +51,8 @@ pub type Replicas = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// What is shared with the other replicas.
 pub struct Shared {
-    client: Client,
-    connection: Option<MultiplexedConnection>,
+    dial: Dial,
+    connection: Option<Wire>,
     key: String,
     replica: String,
 }
@@ -61,7 +62,7 @@ impl Shared {
     pub fn new(url: &str, replica: String) -> Result<Self, Error> {
         // The braces keep all keys of a fleet in one slot of a cluster.
         let key = "tollway:{default}:routes".to_owned();
-        Ok(Self { client: Client::open(url)?, connection: None, key, replica })
+        Ok(Self { dial: Dial::new(url)?, connection: None, key, replica })
     }
 
     /// The name of this replica's field.
@@ -76,10 +77,7 @@ impl Shared {
 
     /// Makes a connection, in a second at most. Dropping the future leaves none.
     pub async fn connect(&mut self) -> Result<(), Error> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_MAX))
-            .set_response_timeout(Some(ANSWER_MAX));
-        let connecting = Box::pin(self.client.get_multiplexed_async_connection_with_config(&config));
+        let connecting = Box::pin(self.dial.connect(CONNECT_MAX));
         self.connection =
             Some(tokio::time::timeout(CONNECT_MAX, connecting).await.map_err(|_| Error::Timeout)??);
         Ok(())

@@ -65,7 +65,8 @@ impl MoneyFamily {
     }
 }
 
-fn escaped(value: &str) -> String {
+/// A label's value as the text format wants it.
+pub(super) fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 

@@ -2,6 +2,7 @@
 
 pub mod ids;
 pub mod money;
+pub mod names;
 pub mod time;
 pub mod tokens;
 

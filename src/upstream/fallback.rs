@@ -19,14 +19,13 @@ use smallvec::SmallVec;
 
 use crate::api::body::Call;
 use crate::routing::choose::{decide_into, limit};
-use crate::routing::cost::{self, ExpectedTokens};
 use crate::routing::learn::prefix::Held;
 use crate::routing::learn::retries::RetryBudget;
 use crate::routing::learn::route::AttemptId;
 use crate::routing::pursuit::{Pursuit, Step};
 use crate::routing::{Candidate, Decision, Policy, RequestFacts, Route, RouteId};
 use crate::telemetry::Metrics;
-use crate::units::{Clock, Mono, PicoUsd};
+use crate::units::{Clock, Mono};
 
 use super::answer::Answer;
 use super::attempt::{Failed, Target};
@@ -369,15 +368,6 @@ impl Upstreams {
         Some((errand.routes.get(index)?, self.targets.get(provider)?.as_ref()?, self.health.get(index)?))
     }
 
-    /// What reading the prompt is expected to cost at `route`.
-    fn prompt_cost(&self, errand: &Errand<'_>, route: &Route, candidate: &Candidate) -> Option<PicoUsd> {
-        let card = route.price.as_ref()?;
-        let prompt = errand.facts.prompt_tokens;
-        let cached = candidate.cached_expected.min(prompt);
-        let tokens = ExpectedTokens { uncached: prompt - cached, cached, output: 0 };
-        Some(cost::expected(card, card.rates(prompt, self.clock.now().wall), tokens).prompt)
-    }
-
     fn trial<'a>(
         &'a self,
         errand: &Errand<'a>,
@@ -396,7 +386,7 @@ impl Upstreams {
             call: errand.call,
             headers: errand.headers,
             reading: candidate.reading(),
-            prompt_cost: self.prompt_cost(errand, route, candidate),
+            prompt: self.prompt_charge(errand, route, candidate),
             patience: Patience::of(errand.call, as_stream, fallback.first_token_timeout, left),
             gathered: as_stream.then_some((fallback.idle_timeout, left)),
             as_it_came: may_go_as_it_came(errand.policy, errand.call),

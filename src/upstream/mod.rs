@@ -18,6 +18,7 @@ pub mod health;
 mod judge;
 pub mod prefix;
 pub mod probe;
+mod prompts;
 pub mod sizes;
 pub mod stays;
 mod story;

@@ -16,7 +16,7 @@ use crate::routing::cost::{self, ExpectedTokens};
 use crate::routing::learn::breaker::State;
 use crate::routing::learn::first_token::Reading;
 use crate::routing::{Capabilities, Decision, Endpoint, Exclusion, Policy, Route};
-use crate::units::{Mono, PicoUsd};
+use crate::units::{Mono, PicoUsd, Usage};
 
 use super::answer::Answer;
 use super::fallback::Upstreams;
@@ -112,7 +112,7 @@ impl Upstreams {
             call,
             headers: &HeaderMap::new(),
             reading: Reading::of(prompt_tokens),
-            prompt_cost: None,
+            prompt: (Usage::default(), None),
             patience: Patience::of(call, false, PATIENCE, PATIENCE),
             gathered: None,
             as_it_came: false,

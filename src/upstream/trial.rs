@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
 use smallvec::SmallVec;
 
 use crate::api::body::Call;
+use crate::pricing::PriceEntry;
 use crate::providers::fault::{Class, Weight};
 use crate::providers::headroom;
 use crate::routing::learn::breaker::State;
@@ -16,7 +18,7 @@ use crate::routing::learn::first_token::Reading;
 use crate::routing::learn::route::{AttemptId, Change};
 use crate::routing::{Midstream, Policy, Route};
 use crate::telemetry::Metrics;
-use crate::units::{Clock, Mono, NanoUsd, PicoUsd};
+use crate::units::{Clock, Mono, NanoUsd, PicoUsd, Usage};
 
 use super::answer::Answer;
 use super::attempt::{Asking, Failed, Target, attempt};
@@ -28,22 +30,52 @@ const TOKENS_PER_SECOND_MIN: u64 = 30;
 /// Tokens a whole answer may have when its caller set no bound.
 const TOKENS_UNBOUNDED: u64 = 8_192;
 
-/// What is known of a request's attempts to whoever outlives them, since its caller may leave before anything is answered.
+/// What became of a request's attempts that brought no answer, for whoever accounts for it: its caller may leave before
+/// anything is answered, and what was asked beside or before the answer is paid for all the same.
 #[derive(Debug, Default)]
 pub struct Course {
     asked: AtomicU32,
-    left: Mutex<SmallVec<[Abandoned; 2]>>,
+    lost: Mutex<SmallVec<[Lost; 2]>>,
 }
 
-/// An attempt that was under way when its caller left.
+/// An attempt that brought no answer.
 #[derive(Debug, Clone)]
-pub struct Abandoned {
+pub struct Lost {
     /// Whom it asked.
     pub provider: Arc<str>,
     /// For what.
     pub checkpoint: Arc<str>,
-    /// What its prompt costs, since most providers bill what was cancelled.
-    pub cost: NanoUsd,
+    /// `provider/upstream-model`.
+    pub route: Arc<str>,
+    /// Its prompt by our estimate, where it is billed.
+    pub usage: Usage,
+    /// What that costs: most providers bill what was cancelled, and who took the prompt and fell silent bills it, too. Zero
+    /// where the provider refused it; `None` where it is billed and nobody knows a price.
+    pub cost: Option<PicoUsd>,
+    /// The line of the price book behind it.
+    pub price: Option<PriceEntry>,
+    /// What became of it.
+    pub fate: Fate,
+    /// When it was asked.
+    pub sent: Mono,
+}
+
+/// What became of an attempt without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Its caller left.
+    Left,
+    /// Another was quicker.
+    Beaten,
+    /// It failed, for this reason.
+    Failed(&'static str),
+}
+
+impl Lost {
+    /// The cost as recorded.
+    pub fn amount(&self) -> NanoUsd {
+        self.cost.unwrap_or_default().to_nanos()
+    }
 }
 
 impl Course {
@@ -52,20 +84,20 @@ impl Course {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// Those that were under way when the caller left, where a price is known.
-    pub fn left(&self) -> SmallVec<[Abandoned; 2]> {
+    /// Those that brought no answer, in the order in which that was known.
+    pub fn lost(&self) -> SmallVec<[Lost; 2]> {
         // A panic while it was held can only have left one attempt out.
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn abandoned(&self, route: &Route, cost: Option<PicoUsd>) {
-        let Some(cost) = cost.map(PicoUsd::to_nanos) else { return };
-        let (provider, checkpoint) = (Arc::clone(&route.provider), Arc::clone(&route.checkpoint));
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(Abandoned {
-            provider,
-            checkpoint,
-            cost,
-        });
+    /// What they cost together, each rounded as it is recorded.
+    pub fn lost_amount(&self) -> NanoUsd {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        NanoUsd(lost.iter().fold(0, |sum, one| sum.saturating_add(one.amount().0)))
+    }
+
+    fn lose(&self, one: Lost) {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).push(one);
     }
 }
 
@@ -89,8 +121,8 @@ pub(super) struct Trial<'a> {
     pub(super) headers: &'a HeaderMap,
     /// How much of the prompt the route will have to read.
     pub(super) reading: Reading,
-    /// What reading the prompt costs there, where a price is known.
-    pub(super) prompt_cost: Option<PicoUsd>,
+    /// What reading the prompt is billed as there, and at what cost, where a price is known.
+    pub(super) prompt: (Usage, Option<PicoUsd>),
     pub(super) patience: Patience,
     /// For an answer that is no stream and is asked for as one: how long it may be silent, and how long it may take.
     pub(super) gathered: Option<(Duration, Duration)>,
@@ -166,6 +198,24 @@ impl Patience {
     }
 }
 
+impl Trial<'_> {
+    /// Notes an attempt that brought no answer.
+    fn lost(&self, sent: Mono, at: Timestamp, fate: Fate, billed: bool) {
+        let (Some(course), route) = (self.course, self.route) else { return };
+        let (usage, cost) = if billed { self.prompt } else { (Usage::default(), Some(PicoUsd::ZERO)) };
+        course.lose(Lost {
+            provider: Arc::clone(&route.provider),
+            checkpoint: Arc::clone(&route.checkpoint),
+            route: Arc::clone(&route.name),
+            usage,
+            cost,
+            price: route.price.as_ref().map(|card| card.entry_in_force(usage.prompt, at).clone()),
+            fate,
+            sent,
+        });
+    }
+}
+
 impl Upstreams {
     /// Makes the attempt. Dropping the future cancels it.
     pub(super) async fn try_route(&self, trial: Trial<'_>) -> Result<Brought, Failed> {
@@ -212,9 +262,12 @@ impl Upstreams {
                 };
                 self.tell(route, change, Some(&failed));
                 // Who took the prompt and brought no answer bills it; who refused it does not.
-                if matches!(failed.fault.class, Class::Timeout | Class::BrokenStream | Class::Malformed) {
-                    self.waste(route, trial.prompt_cost, "failed_attempt");
+                let billed =
+                    matches!(failed.fault.class, Class::Timeout | Class::BrokenStream | Class::Malformed);
+                if billed {
+                    self.waste(route, trial.prompt.1, "failed_attempt");
                 }
+                trial.lost(sent, self.clock.now().wall, Fate::Failed(failed.fault.class.code()), billed);
                 Err(failed)
             }
         }
@@ -308,11 +361,14 @@ impl Drop for Open<'_> {
         upstreams.metrics.attempt(&trial.route.provider, &trial.route.checkpoint, self.outcome, seconds);
         if cancelled {
             trial.health.abandoned(now, self.id);
-            if trial.beaten.is_some_and(|beaten| beaten.load(Ordering::Relaxed)) {
-                upstreams.waste(trial.route, trial.prompt_cost, "hedge_loser");
-            } else if let Some(course) = trial.course {
-                course.abandoned(trial.route, trial.prompt_cost);
+            let beaten = trial.beaten.is_some_and(|beaten| beaten.load(Ordering::Relaxed));
+            if beaten {
+                upstreams.waste(trial.route, trial.prompt.1, "hedge_loser");
+            } else if trial.course.is_some() {
+                upstreams.waste(trial.route, trial.prompt.1, "cancelled_stream");
             }
+            let fate = if beaten { Fate::Beaten } else { Fate::Left };
+            trial.lost(self.sent, upstreams.clock.now().wall, fate, true);
         }
         if let Some(policy) = trial.hedge_of {
             let result = if cancelled {

@@ -22,7 +22,10 @@ fn what_is_right_is_counted() {
     assert_eq!(status, 0);
     // A build without the embedded engine serves nothing by itself.
     let expected = if local_engine::AVAILABLE { "1 usable), 1 route" } else { "0 usable), 0 routes" };
-    assert!(text.starts_with(&format!("ok: 9 providers ({expected}, 1 policy, 0 keys\n")), "{text}");
+    assert!(
+        text.starts_with(&format!("ok: 9 providers ({expected}, 1 policy, 0 keys, 0 budgets, 0 limits\n")),
+        "{text}"
+    );
     assert!(text.contains("openrouter is left aside: no API key: set OPENROUTER_API_KEY"), "{text}");
     let nothing = tempfile::tempdir().unwrap();
     assert_eq!(printed(nothing.path(), &["check"]).1, 0, "neither file need exist");
@@ -72,12 +75,12 @@ fn scripts_get_json_and_github_gets_annotations() {
 
 #[test]
 fn warnings_are_shown_and_accepted() {
-    let folder = folder("policy: chat\ncache: {ttl: 5m}\n");
+    let folder = folder("policy: chat\nhedge: {after: p95}\n");
     let (text, status) = printed(folder.path(), &["check"]);
     assert_eq!(status, 0);
     assert!(
         text.contains(
-            "10-chat.yaml:2:14: warning: `cache` is accepted, but this version does not act on it yet"
+            "10-chat.yaml:2:8: warning: `hedge` does nothing here: without `slo.ttft` no answer is ever late"
         ),
         "{text}"
     );

@@ -7,6 +7,7 @@
 )]
 
 mod check;
+mod ledger;
 mod prices;
 mod replay;
 mod schema;

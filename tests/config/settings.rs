@@ -32,16 +32,32 @@ fn a_store_is_one_redis_or_none() {
     let store = |text: &str| good(text, &World(vec![("PW", "hunter2")])).settings.store;
     assert!(matches!(store(""), Store::Embedded));
     assert!(matches!(store("store: embedded"), Store::Embedded));
+    for text in ["redis+cluster://h:1,h:2", "redis+sentinel://:${PW}@h:1,h:2/main"] {
+        assert!(matches!(store(&format!("store: '{text}'")), Store::Redis(_)), "{text}");
+    }
     for scheme in ["redis", "rediss"] {
         let text = format!("store: '{scheme}://:${{PW}}@h:1/2'");
         let Store::Redis(url) = store(&text) else { panic!("{text}") };
         assert_eq!(url.expose_secret(), format!("{scheme}://:hunter2@h:1/2"));
         assert!(!format!("{:?}", good(&text, &World(vec![("PW", "hunter2")]))).contains("hunter2"), "r51");
     }
-    for text in
-        ["redis-sentinel://h", "redis+cluster://h:1,h:2", "redis://h/x", "rediss://h#insecure", "memory"]
+    for text in ["redis-sentinel://h", "redis+sentinel://h:1", "redis://h/x", "rediss://h#insecure", "memory"]
     {
         assert!(compiled(&format!("store: '{text}'"), &[], &nothing()).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn the_ledger_is_a_file_that_forgets_after_a_year_and_a_month() {
+    let ledger = |text: &str| good(text, &nothing()).settings.ledger;
+    let usual = ledger("state_dir: /var/lib/tollway");
+    assert_eq!(usual.path.to_str(), Some("/var/lib/tollway/ledger.db"));
+    assert_eq!((usual.synced, usual.retention), (false, Some(Duration::from_hours(400 * 24))));
+    let own = ledger("ledger: {path: /srv/money.db, durability: power, retention: forever}");
+    assert_eq!((own.path.to_str(), own.synced, own.retention), (Some("/srv/money.db"), true, None));
+    assert_eq!(ledger("ledger: {retention: 30d}").retention, Some(Duration::from_hours(720)));
+    for bad in ["retention: 0d", "retention: 30h", "durability: fsync", "file: x"] {
+        assert!(compiled(&format!("ledger: {{{bad}}}"), &[], &nothing()).is_err(), "{bad}");
     }
 }
 

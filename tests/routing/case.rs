@@ -331,8 +331,10 @@ impl PolicyCase {
             probe: true,
             mode: Mode::Live,
             stream_upstream: false,
+            cache: None,
             allow_unpriced: self.allow_unpriced,
             output_tokens_assumed: 500,
+            output_tokens_max: None,
             price_age_max: None,
         }
     }

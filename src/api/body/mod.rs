@@ -20,7 +20,7 @@ use super::continued::SoFar;
 use super::face::Face;
 use super::responses::Native;
 use super::scan::{self, Kind, Scanner};
-use super::splice::{self, Member};
+use super::splice::{self, Edit, Member, splice};
 use super::wishes::Wishes;
 
 use reading::Reading;
@@ -53,6 +53,8 @@ pub struct Call {
     pub include_usage: bool,
     /// The caller's bound on the answer in tokens.
     pub output_tokens_max: Option<u64>,
+    /// How many answers are written at once (`n`, `best_of`, several prompts), each of them with the bound above.
+    pub choices: u64,
     /// Size of the prompt-bearing members in bytes, from which its tokens are estimated.
     pub prompt_bytes: u64,
     /// What a route must be able to do.
@@ -61,6 +63,8 @@ pub struct Call {
     pub tags: SmallVec<[(Box<str>, Box<str>); 2]>,
     /// The caller's patience, from its client's headers.
     pub deadline: Option<Duration>,
+    /// The bound that whoever pays has put on the answer in place of a wider one of the caller's, in tokens for each choice.
+    pub bound: Option<u64>,
     /// What was said already, where another route has to go on.
     pub so_far: Option<Arc<SoFar>>,
     /// Who should serve it, where the caller says; most do not.
@@ -98,15 +102,52 @@ impl Call {
             stream: found.stream,
             include_usage: found.include_usage,
             output_tokens_max: found.output_tokens_max,
+            choices: found.choices.max(1).saturating_mul(found.prompts.max(1)),
             prompt_bytes: found.prompt_bytes,
             needs: Needs(found.needs),
             tags: found.tags,
             deadline: None,
+            bound: None,
             so_far: None,
             wishes: found.wishes,
             face: None,
             body,
         })
+    }
+
+    /// The same call with at most `max` tokens in all of its answer, where its caller said more or nothing: what whoever pays
+    /// for it can afford. Of several choices each gets its share.
+    #[must_use]
+    pub fn bounded(self, max: u64) -> Self {
+        let fits = |own: u64| own.saturating_mul(self.choices) <= max;
+        if !self.endpoint.writes() || self.output_tokens_max.is_some_and(fits) {
+            return self;
+        }
+        let bound = (max / self.choices.max(1)).max(1);
+        let each = Bytes::from(bound.to_string());
+        let bounds = ["max_tokens", "max_completion_tokens"].map(|name| self.member(name).map(|(at, _)| at));
+        let mut edits: SmallVec<[Edit; 2]> =
+            bounds.into_iter().flatten().map(|at| Edit::Replace(at, each.clone())).collect();
+        if edits.is_empty() {
+            edits.push(Edit::Append([b"\"max_tokens\":", &*each].concat().into()));
+        }
+        let body = Bytes::from(splice(&self.body, &self.members, &edits).concat());
+        match Self::parse(self.endpoint, body, scan::DEPTH_LIMIT) {
+            // What was put on beside the body stays.
+            Ok(bounded) => Self {
+                prompt_bytes: self.prompt_bytes,
+                tags: self.tags,
+                deadline: self.deadline,
+                bound: Some(bound),
+                so_far: self.so_far,
+                wishes: self.wishes,
+                face: self.face,
+                model: self.model,
+                ..bounded
+            },
+            // It was read once, and only a number has changed.
+            Err(_) => self,
+        }
     }
 
     /// The member called `key`, by its place.

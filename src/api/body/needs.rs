@@ -13,10 +13,13 @@ impl Reading<'_> {
         self.found.needs = self.found.needs.with(more);
     }
 
-    pub(super) fn choices(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Error> {
-        if whole_number(scanner, self.body, "n")?.is_some_and(|n| n > 1) {
+    /// `n`, or `best_of`, which writes as many and shows fewer.
+    pub(super) fn choices(&mut self, scanner: &mut Scanner<'_>, param: &'static str) -> Result<(), Error> {
+        let many = whole_number(scanner, self.body, param)?.unwrap_or(1);
+        if param == "n" && many > 1 {
             self.need(Capabilities::MANY_CHOICES);
         }
+        self.found.choices = self.found.choices.max(many);
         Ok(())
     }
 

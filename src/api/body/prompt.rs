@@ -44,7 +44,7 @@ impl Reading<'_> {
 
     pub(super) fn prompt(&mut self, scanner: &mut Scanner<'_>, param: &'static str) -> Result<(), Error> {
         let got = scanner.kind()?;
-        let span = scanner.value()?;
+        let span = if got == Kind::Array { self.prompts(scanner)? } else { scanner.value()? };
         let empty = match got {
             Kind::String => span.len() == 2 && param == "input",
             Kind::Array => self.body[span.clone()].iter().all(|b| b"[] \t\r\n".contains(b)),
@@ -55,6 +55,18 @@ impl Reading<'_> {
         }
         self.prompt_of(span);
         Ok(())
+    }
+
+    /// An array of texts or of lists of tokens has a prompt in each; one of tokens is one prompt.
+    fn prompts(&mut self, scanner: &mut Scanner<'_>) -> Result<Span, Error> {
+        let start = scanner.offset();
+        let mut items = scanner.enter_array()?;
+        while items.next(scanner)? {
+            let is_prompt = matches!(scanner.kind()?, Kind::String | Kind::Array);
+            scanner.value()?;
+            self.found.prompts += u64::from(is_prompt);
+        }
+        Ok(start..scanner.offset())
     }
 
     /// What documents are ranked by: text, or an object where a model takes more than text.

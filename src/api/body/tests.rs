@@ -68,3 +68,34 @@ fn r06_bad_bodies_name_the_field_and_the_fix() {
     assert!(message(r#"{"model":"a","messages":[{}]} {}"#).contains("something follows"));
     assert!(message("{\"model\":\"a\u{202e}b\",\"messages\":[{}]}").contains("control characters"));
 }
+
+#[test]
+fn a_bound_takes_the_place_of_a_wider_one_and_of_none() {
+    let bounded = |body: &'static str, max| {
+        let call = Call::parse(Endpoint::Chat, Bytes::from_static(body.as_bytes()), 64).unwrap().bounded(max);
+        (String::from_utf8(call.body.to_vec()).unwrap(), call.output_tokens_max)
+    };
+    let (body, max) = bounded(r#"{"model":"m","messages":[{}]}"#, 7);
+    assert_eq!((&*body, max), (r#"{"model":"m","messages":[{}],"max_tokens":7}"#, Some(7)));
+    let (body, max) =
+        bounded(r#"{"max_completion_tokens":9,"model":"m","max_tokens":100,"messages":[{}]}"#, 8);
+    assert_eq!(
+        (&*body, max),
+        (r#"{"max_completion_tokens":8,"model":"m","max_tokens":8,"messages":[{}]}"#, Some(8))
+    );
+    let narrow = r#"{"model":"m","messages":[{}],"max_tokens":5}"#;
+    assert_eq!(bounded(narrow, 8), (narrow.to_owned(), Some(5)));
+    let (body, _) = bounded(r#"{"n":3,"model":"m","messages":[{}]}"#, 10);
+    assert!(body.ends_with(r#""max_tokens":3}"#), "{body}");
+}
+
+#[test]
+fn answers_are_counted() {
+    let choices = |body: &'static str| {
+        Call::parse(Endpoint::Completions, Bytes::from_static(body.as_bytes()), 64).unwrap().choices
+    };
+    assert_eq!(choices(r#"{"model":"m","prompt":"a"}"#), 1);
+    assert_eq!(choices(r#"{"model":"m","prompt":[1,2,3],"n":2}"#), 2);
+    assert_eq!(choices(r#"{"model":"m","prompt":["a","b"],"n":2,"best_of":4}"#), 8);
+    assert_eq!(choices(r#"{"model":"m","prompt":[[1],[2],[3]]}"#), 3);
+}

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
 
+use crate::budget::{Limits, ScopeKind};
+use crate::config::budgets::Groups;
 use crate::config::document::TollwayDocument;
-use crate::config::document::gateway::KeyDocument;
+use crate::config::document::keys::KeyDocument;
 use crate::config::document::values::TagValue;
 use crate::config::naming;
 use crate::config::node::Spot;
@@ -14,8 +16,10 @@ use crate::config::read::{At, Pairs, Reader};
 use crate::config::snapshot::{Key, key_hash};
 use crate::routing::Glob;
 
+use super::budgets::say_if_mistyped;
+
 /// The keys, sorted by their hash.
-pub(super) fn compile(reader: &Reader<'_>, document: &TollwayDocument) -> Vec<Key> {
+pub(super) fn compile(reader: &Reader<'_>, document: &TollwayDocument, groups: &Groups) -> Vec<Key> {
     let mut keys: Vec<Key> = Vec::new();
     let mut names: HashMap<Arc<str>, Spot> = HashMap::new();
     for typed in document.keys.iter().flat_map(|keys| &keys.value) {
@@ -34,9 +38,20 @@ pub(super) fn compile(reader: &Reader<'_>, document: &TollwayDocument) -> Vec<Ke
         if keys.iter().any(|known| known.hash == hash) {
             reader.error(typed.spot, "another key has the same text: each needs its own", None);
         }
+        let grant = super::budgets::grant(
+            reader,
+            typed.budget.as_ref(),
+            typed.rpm.as_ref(),
+            typed.tpm.as_ref(),
+            typed.concurrency.as_ref(),
+        );
         keys.push(Key {
             name: Arc::clone(&name.0),
             team: typed.team.as_ref().map_or_else(|| "default".into(), |team| Arc::clone(&team.0)),
+            user: typed.user.as_ref().map(|user| Arc::clone(&user.0)),
+            organisation: organisation(reader, typed, groups),
+            expires: typed.expires.as_ref().map(|moment| moment.0),
+            limits: Limits::of(ScopeKind::Key, &name.0, &grant),
             hash,
             models: typed
                 .models
@@ -49,6 +64,25 @@ pub(super) fn compile(reader: &Reader<'_>, document: &TollwayDocument) -> Vec<Ke
     }
     keys.sort_unstable_by_key(|key| key.hash);
     keys
+}
+
+/// What the key belongs to, by its own word or its team's.
+fn organisation(reader: &Reader<'_>, typed: &KeyDocument, groups: &Groups) -> Option<Arc<str>> {
+    if let Some(user) = &typed.user {
+        say_if_mistyped(reader, user, &groups.users, "user");
+    }
+    if let Some(team) = &typed.team {
+        say_if_mistyped(reader, team, &groups.teams, "team");
+    }
+    let team = typed.team.as_ref().map_or("default", |team| &*team.0);
+    let of_team = groups.teams.get(team).and_then(|team| team.organisation.clone());
+    let Some(own) = &typed.organisation else { return of_team };
+    say_if_mistyped(reader, own, &groups.organisations, "organisation");
+    if let Some(of_team) = of_team.filter(|of_team| *of_team != own.0) {
+        let message = format!("the team `{team}` belongs to `{of_team}`, not to `{}`", own.0);
+        reader.error(own.spot, &message, Some("remove `organisation` here: the team's counts".to_owned()));
+    }
+    Some(Arc::clone(&own.0))
 }
 
 /// Tags as typed, their names checked.

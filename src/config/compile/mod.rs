@@ -1,6 +1,7 @@
 //! From what was typed to what it means, in one pure step that reports every problem at once.
 
 mod address;
+mod budgets;
 mod contract;
 mod cors;
 mod keys;
@@ -68,14 +69,15 @@ pub fn compile(
         }
     }
     refuse_other_versions(&reader, &document, &typed);
-    let keys = keys::compile(&reader, &document);
+    let groups = budgets::groups(&reader, &document);
+    let keys = keys::compile(&reader, &document, &groups);
     let settings = settings::compile(&reader, &document, documents, !keys.is_empty());
     let synced = synced(&reader, documents);
     let catalog = Catalog { book: book.newest(), synced: synced.newest() };
     let book = book.clone().with_synced(synced).with_holidays(&settings::holidays(&document));
     let made = providers::compile(&reader, &document, &settings, &book);
     let names = names::compile(&reader, &document, &made, &book);
-    let policies = policies::compile(&reader, &typed, &made);
+    let (policies, policy_budgets) = policies::compile(&reader, &typed, &made);
     let problems = reader.into_problems();
     if problems.has_errors() {
         return Err(problems);
@@ -89,7 +91,9 @@ pub fn compile(
         route_provider,
         names,
         policies,
+        policy_budgets,
         keys,
+        groups,
         catalog,
         warnings: problems,
     })

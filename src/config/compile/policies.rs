@@ -4,18 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::budgets::PolicyBudget;
 use crate::config::document::PolicyDocument;
 use crate::config::document::gateway::RetentionWord;
 use crate::config::document::policy::{
-    EndpointWord, FallbackDocument, HedgeSetting, MatchDocument, MidstreamWord, ModeWord, ObjectiveWord,
-    OnOff,
+    CacheDocument, CacheScopeWord, EndpointWord, FallbackDocument, HedgeSetting, MatchDocument,
+    MidstreamWord, ModeWord, ObjectiveWord, OnOff,
 };
 use crate::config::document::values::Pattern;
 use crate::config::node::Spot;
 use crate::config::problem::{Severity, nearest};
 use crate::config::read::{At, Reader};
 use crate::routing::{
-    Constraints, Fallback, Glob, Hedging, Matcher, Midstream, Mode, Objective, Policy, Retention, Slo,
+    Cache, CacheScope, Constraints, Fallback, Glob, Hedging, Matcher, Midstream, Mode, Objective, Policy,
+    Retention, Slo,
 };
 
 use super::providers::Made;
@@ -30,10 +32,14 @@ const BUILT_IN: &str = "default";
 /// More tries than this in one request are a mistake.
 const ATTEMPTS_MAX: u64 = 20;
 
-/// The policies; without any, the built-in one.
-pub(super) fn compile(reader: &Reader<'_>, typed: &[At<PolicyDocument>], made: &Made) -> Vec<Policy> {
+/// The policies and the budgets of each; without any, the built-in one.
+pub(super) fn compile(
+    reader: &Reader<'_>,
+    typed: &[At<PolicyDocument>],
+    made: &Made,
+) -> (Vec<Policy>, Vec<Vec<PolicyBudget>>) {
     let mut names: HashMap<Arc<str>, Spot> = HashMap::new();
-    let mut policies = Vec::new();
+    let (mut policies, mut budgets) = (Vec::new(), Vec::new());
     for document in typed {
         let Some(name) = &document.policy else {
             reader.missing(
@@ -66,13 +72,19 @@ pub(super) fn compile(reader: &Reader<'_>, typed: &[At<PolicyDocument>], made: &
                 Some("files apply in name order: rename the file, or give the other a `match`".to_owned()),
             );
         }
+        if let Some(budget) = document.budget.as_ref().filter(|_| policy.mode == Mode::Shadow) {
+            let message = "a shadow decides nothing, and nothing counts for its `budget`";
+            reader.push(Severity::Warning, Some(budget.spot), message, None);
+        }
+        budgets.push(super::budgets::of_policy(reader, document, &policy.name));
         policies.push(policy);
     }
     // Shadows decide nothing: beside them alone the built-in policy serves.
     if policies.iter().all(|policy| policy.mode == Mode::Shadow) {
         policies.push(built_in(if names.contains_key(BUILT_IN) { "built-in" } else { BUILT_IN }));
+        budgets.push(Vec::new());
     }
-    policies
+    (policies, budgets)
 }
 
 const fn matches_everything(matcher: &Matcher) -> bool {
@@ -98,14 +110,15 @@ fn built_in(name: &str) -> Policy {
         probe: true,
         mode: Mode::Live,
         stream_upstream: false,
+        cache: None,
         allow_unpriced: false,
         output_tokens_assumed: OUTPUT_TOKENS_ASSUMED,
+        output_tokens_max: None,
         price_age_max: Some(PRICE_AGE_MAX),
     }
 }
 
 fn policy(reader: &Reader<'_>, typed: &PolicyDocument, name: Arc<str>, made: &Made) -> Policy {
-    say_what_waits(reader, typed);
     say_what_lacks_a_promise(reader, typed);
     let slo = typed.slo.as_ref();
     Policy {
@@ -137,11 +150,13 @@ fn policy(reader: &Reader<'_>, typed: &PolicyDocument, name: Arc<str>, made: &Ma
             Some(ModeWord::Shadow) => Mode::Shadow,
         },
         stream_upstream: typed.stream_upstream.as_ref().is_some_and(|flag| flag.0),
+        cache: typed.cache.as_ref().and_then(|typed| cache(&typed.value)),
         allow_unpriced: typed.allow_unpriced.as_ref().is_some_and(|flag| flag.0),
         output_tokens_assumed: typed
             .output_tokens_assumed
             .as_ref()
             .map_or(OUTPUT_TOKENS_ASSUMED, |count| count.0),
+        output_tokens_max: typed.output_tokens_max.as_ref().map(|count| count.0),
         price_age_max: price_age_max(typed),
         name,
     }
@@ -272,34 +287,19 @@ fn say_what_lacks_a_promise(reader: &Reader<'_>, typed: &PolicyDocument) {
     }
 }
 
+/// What is kept of answers; without a time, or with none, nothing is.
+fn cache(typed: &CacheDocument) -> Option<Cache> {
+    let ttl = typed.ttl.as_ref().map(|ttl| ttl.0).filter(|ttl| !ttl.is_zero())?;
+    let scope = match typed.scope.as_ref().map(|word| word.value) {
+        Some(CacheScopeWord::Key) => CacheScope::Key,
+        None | Some(CacheScopeWord::Team) => CacheScope::Team,
+        Some(CacheScopeWord::All) => CacheScope::All,
+    };
+    Some(Cache { ttl, scope })
+}
+
 /// How old a price may be unremarked; zero: as old as it likes.
 fn price_age_max(typed: &PolicyDocument) -> Option<Duration> {
     let max_age = typed.prices.as_ref().and_then(|prices| prices.max_age.as_ref());
     Some(max_age.map_or(PRICE_AGE_MAX, |age| age.0)).filter(|age| !age.is_zero())
-}
-
-/// What the format has and this version does not do yet.
-fn say_what_waits(reader: &Reader<'_>, typed: &PolicyDocument) {
-    if let Some(budget) = &typed.budget {
-        if let Some(when) = &budget.when_spent {
-            let help =
-                "remove `when_spent`, and watch tollway_cost_usd_total until budgets are enforced".to_owned();
-            reader.error(
-                when.spot,
-                "this version does not hold a budget: nothing would happen when it is spent",
-                Some(help),
-            );
-        } else {
-            super::not_yet(
-                reader,
-                budget.spot,
-                "`budget`",
-                "nothing is refused for money: watch tollway_cost_usd_total instead",
-            );
-        }
-    }
-    let ttl = typed.cache.as_ref().and_then(|cache| cache.ttl.as_ref());
-    if let Some(ttl) = ttl.filter(|ttl| ttl.0 > Duration::ZERO) {
-        super::not_yet(reader, ttl.spot, "`cache`", "every request is asked upstream");
-    }
 }

@@ -3,12 +3,12 @@
 use http::Uri;
 
 use crate::config::document::TollwayDocument;
-use crate::config::problem::Severity;
 use crate::config::read::Reader;
 use crate::config::record::not_among;
 use crate::config::snapshot::Store;
 
-const WORKS: &str = "write it as `redis://host:6379/0` or, over TLS, `rediss://host:6379/0`";
+const WORKS: &str = "write it as `redis://host:6379/0`, `redis+cluster://host:6379,host:6379` or \
+                     `redis+sentinel://host:26379,host:26379/name`, over TLS with `rediss`";
 
 pub(super) fn compile(reader: &Reader<'_>, document: &TollwayDocument) -> Store {
     let Some(store) = &document.store else { return Store::Embedded };
@@ -16,18 +16,16 @@ pub(super) fn compile(reader: &Reader<'_>, document: &TollwayDocument) -> Store 
     let scheme = text.split_once("://").map(|(scheme, _)| scheme);
     match scheme {
         None if text == "embedded" => {}
-        Some("redis" | "rediss") => match fault_in(text) {
+        Some(
+            "redis" | "rediss" | "redis+cluster" | "rediss+cluster" | "redis+sentinel" | "rediss+sentinel",
+        ) => match fault_in(text) {
             None => {
-                let message = "replicas share their routes' health and rate limits in Redis; keys are still those of each \
-                               replica's own configuration, and budgets are not enforced";
-                reader.push(Severity::Warning, Some(store.spot), message, None);
                 return Store::Redis(text.to_owned().into());
             }
             Some(fault) => reader.error(store.spot, fault, Some(WORKS.to_owned())),
         },
         Some(scheme) if scheme.contains("cluster") || scheme.contains("sentinel") => {
-            let message = "a Redis cluster or sentinel cannot be used yet, only a single Redis";
-            reader.error(store.spot, message, Some(WORKS.to_owned()));
+            reader.error(store.spot, "`store` is not an address of Redis", Some(WORKS.to_owned()));
         }
         _ => not_among(reader, store.spot, text, &["embedded", "redis://host:port/db"]),
     }
@@ -40,17 +38,36 @@ fn fault_in(text: &str) -> Option<&'static str> {
     if text.contains(['?', '#']) {
         return Some("`store` must not have a query or fragment");
     }
-    let Ok(uri) = text.parse::<Uri>() else { return Some("`store` is not an address of Redis") };
-    let host = uri.host().unwrap_or_default();
-    if host.is_empty() {
-        return Some("`store` names no host");
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    let (tls, kind) = scheme.split_once('+').unwrap_or((scheme, ""));
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (user, hosts) = authority.rsplit_once('@').map_or(("", authority), |(user, hosts)| (user, hosts));
+    if kind.is_empty() && hosts.contains(',') {
+        return Some("`store` names several hosts, which only a cluster has, or sentinels");
     }
-    if uri.authority().is_some_and(|authority| authority.as_str().contains(',')) {
-        return Some("`store` names several hosts, and only a single Redis can be used");
+    for host in hosts.split(',') {
+        let at = if user.is_empty() { "" } else { "@" };
+        let Ok(uri) = format!("{tls}://{user}{at}{host}").parse::<Uri>() else {
+            return Some("`store` is not an address of Redis");
+        };
+        if uri.host().unwrap_or_default().is_empty() {
+            return Some("`store` names no host");
+        }
     }
-    let database = uri.path().trim_start_matches('/');
-    let is_number = database.len() <= 5 && database.bytes().all(|byte| byte.is_ascii_digit());
-    (!is_number).then_some("`store` must end with the number of a database")
+    let is_number =
+        |database: &str| database.len() <= 5 && database.bytes().all(|byte| byte.is_ascii_digit());
+    match kind {
+        "cluster" => (!matches!(path, "" | "0")).then_some("a cluster has no databases to choose from"),
+        "sentinel" => {
+            let (name, database) = path.split_once('/').unwrap_or((path, ""));
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+            if name.is_empty() || !name.bytes().all(plain) {
+                return Some("`store` must say after the sentinels what they call the primary");
+            }
+            (!is_number(database)).then_some("`store` must end with the number of a database")
+        }
+        _ => (!is_number(path)).then_some("`store` must end with the number of a database"),
+    }
 }
 
 #[cfg(test)]
@@ -58,13 +75,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_one_redis_pass_and_nothing_else() {
+    fn addresses_of_redis_pass_and_nothing_else() {
         for good in [
             "redis://h",
             "redis://h:6379",
             "redis://h:6379/",
             "rediss://u:p%40w@h/3",
             "redis://:pw@[::1]:1/15",
+            "redis+cluster://u:p%40w@a:1,b,[::1]:2",
+            "rediss+cluster://a/",
+            "redis+sentinel://a:1,b:2/main",
+            "rediss+sentinel://:pw@a/my-primary.0/3",
         ] {
             assert_eq!(fault_in(good), None, "{good}");
         }
@@ -75,6 +96,14 @@ mod tests {
             "redis://h/0?protocol=3",
             "rediss://h#insecure",
             "redis://a:1,b:2/0",
+            "redis+cluster://a,,b",
+            "redis+cluster://a/3",
+            "redis+cluster://",
+            "redis+sentinel://a:1",
+            "redis+sentinel://a:1/",
+            "redis+sentinel://a:1/main/x",
+            "redis+sentinel://a:1/m{x}",
+            "redis+sentinel://a:1/main?x",
         ] {
             assert!(fault_in(bad).is_some(), "{bad}");
         }

@@ -3,9 +3,11 @@
 use crate::config::read::{At, Pairs};
 use crate::config::record::{choice, record};
 
+use super::budget::{GrantDocument, TeamDocument};
+use super::keys::KeyDocument;
 use super::values::{
-    Count, Currency, Day, FilePath, Flag, Listen, ModelName, Moment, Name, Pattern, Price, Rate, Secret,
-    Size, Span, TagValue, Text, Usd, Window,
+    Count, Currency, Day, Days, FilePath, Flag, Listen, ModelName, Moment, Name, Price, Rate, Secret, Size,
+    Span, Text, Usd, Window,
 };
 
 record! {
@@ -28,6 +30,8 @@ record! {
         store: Text,
         /// Folder for what must outlive the process. Default ./data.
         state_dir: FilePath,
+        /// The record of every request and of what it cost.
+        ledger: LedgerDocument,
         /// Who serves models. Built-in ones (openrouter, together, fireworks, deepseek, dashscope, hunyuan, modelarts,
         /// openai) take part once their key is set; others have a name of your own and a `kind`.
         providers: Pairs<ProviderDocument>,
@@ -38,6 +42,12 @@ record! {
         aliases: Pairs<Vec<At<ModelName>>>,
         /// Keys of callers.
         keys: Vec<At<KeyDocument>>,
+        /// Teams: what each belongs to, and what its keys may take together. A team that is not named here has no limits.
+        teams: Pairs<TeamDocument>,
+        /// What all keys of a user may take together.
+        users: Pairs<GrantDocument>,
+        /// What all teams of an organisation may take together.
+        organisations: Pairs<GrantDocument>,
         /// Bounds on requests.
         limits: LimitsDocument,
         /// Lets pages of other origins call from a browser. Default: none may.
@@ -48,6 +58,28 @@ record! {
         holidays: Vec<At<Day>>,
         /// Prices that replace the price book's, such as those of your contract.
         prices: Vec<At<PriceOverrideDocument>>,
+    }
+}
+
+choice! {
+    /// What a record has lived through once an answer is over.
+    pub enum DurabilityWord {
+        /// The death of the process. A power cut can cost the last seconds.
+        Process = "process",
+        /// A power cut too: each group of records is synced to the disk.
+        Power = "power",
+    }
+}
+
+record! {
+    /// The ledger: what is held before a request is sent, and one record of each request and of each attempt.
+    pub struct LedgerDocument {
+        /// The file. Default: `ledger.db` in `state_dir`.
+        path: FilePath,
+        /// What a record has lived through once an answer is over. Default process.
+        durability: DurabilityWord,
+        /// How long records are kept, in days (`400d`), or `forever`. Sums of budgets do not depend on it. Default 400d.
+        retention: Days,
     }
 }
 
@@ -352,26 +384,6 @@ record! {
         cached_input: Price,
         /// Answer tokens, in USD per million.
         output: Price,
-    }
-}
-
-record! {
-    /// A caller's key.
-    pub struct KeyDocument {
-        /// Its name in policies, metrics and logs.
-        name: Name,
-        /// The key itself, usually `${SOME_VARIABLE}`.
-        key: Secret,
-        /// A file that holds the key.
-        key_file: FilePath,
-        /// SHA-256 of the key in hexadecimal (`printf %s KEY | sha256sum`), so that the key itself stands nowhere.
-        key_sha256: Text,
-        /// Whose it is. Default: `default`.
-        team: Name,
-        /// Models that it may ask for. Default: all.
-        models: Vec<At<Pattern>>,
-        /// Tags that each of its requests carries.
-        tags: Pairs<TagValue>,
     }
 }
 

@@ -1,7 +1,9 @@
 //! What an operator types: `tollway.yaml` and the policies, field by field. The comments here are the descriptions in the
 //! JSON Schemas.
 
+pub mod budget;
 pub mod gateway;
+pub mod keys;
 pub mod policy;
 pub mod schema;
 pub mod values;

@@ -4,9 +4,10 @@ use crate::config::node::{Node, Value};
 use crate::config::read::{At, Decode, Pairs, Reader};
 use crate::config::record::{choice, record};
 
+use super::budget::{BudgetDocument, OneOrSeveral};
 use super::gateway::RetentionWord;
 use super::values::{
-    Count, Flag, HedgeMoment, Name, Pattern, Price, Share, Span, Speed, TagValue, Usd, Word as _,
+    Count, Flag, HedgeMoment, Name, Pattern, Price, Share, Span, Speed, TagValue, Word as _,
 };
 
 record! {
@@ -42,8 +43,8 @@ record! {
         probe: OnOff,
         /// Whether its decisions are carried out, or only recorded beside those that are. Default: live.
         mode: ModeWord,
-        /// Money that these requests may cost.
-        budget: BudgetDocument,
+        /// Money that these requests may cost: one budget, or a list of several, of which each must hold a request.
+        budget: OneOrSeveral<BudgetDocument>,
         /// Keeps answers.
         cache: CacheDocument,
         /// Whether answers that are no streams are asked of providers as streams and put together here, so that time-outs
@@ -53,6 +54,9 @@ record! {
         allow_unpriced: Flag,
         /// Answer length that expected costs assume where a caller sets none, in tokens. Default 512.
         output_tokens_assumed: Count,
+        /// Longest answer where a caller sets no bound, in tokens: it is put into the request. Without it such a request holds
+        /// as much of a budget as the longest answer of any route would cost.
+        output_tokens_max: Count,
         /// What is asked of the prices that it decides by.
         prices: PricesDocument,
     }
@@ -234,61 +238,24 @@ choice! {
 }
 
 record! {
-    /// Money that the policy's requests may cost.
-    pub struct BudgetDocument {
-        /// How much, in USD.
-        usd: Usd,
-        /// For how long.
-        per: PeriodWord,
-        /// For whom it is counted.
-        scope: ScopeWord,
-        /// What happens when it is spent.
-        when_spent: WhenSpentWord,
-    }
-}
-
-choice! {
-    /// A budget's time.
-    pub enum PeriodWord {
-        /// An hour.
-        Hour = "hour",
-        /// A day.
-        Day = "day",
-        /// A week.
-        Week = "week",
-        /// A month.
-        Month = "month",
-    }
-}
-
-choice! {
-    /// For whom a budget is counted.
-    pub enum ScopeWord {
-        /// Each key.
-        Key = "key",
-        /// Each team.
-        Team = "team",
-        /// All requests of the policy together.
-        Policy = "policy",
-    }
-}
-
-choice! {
-    /// What happens when a budget is spent.
-    pub enum WhenSpentWord {
-        /// Requests are refused.
-        Reject = "reject",
-        /// Only the cheapest route serves.
-        CheapestOnly = "cheapest-only",
-        /// Only this machine serves.
-        LocalOnly = "local-only",
-    }
-}
-
-record! {
     /// Keeps answers for equal requests.
     pub struct CacheDocument {
         /// For how long; 0s: not at all.
         ttl: Span,
+        /// Who gets an answer that was given before: whoever has the same key, is of the same team, or anyone whom this policy
+        /// serves. Default: team.
+        scope: CacheScopeWord,
+    }
+}
+
+choice! {
+    /// Who shares kept answers.
+    pub enum CacheScopeWord {
+        /// Each key by itself.
+        Key = "key",
+        /// A team.
+        Team = "team",
+        /// All that the policy serves.
+        All = "all",
     }
 }

@@ -110,6 +110,8 @@ words! {
     };
     /// How long: `800ms`, `5s`, `10m`, `2h`, `0s`.
     Span(Duration) = { "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?(ms|s|m|h|d)$|\\$\\{", "examples": ["800ms", "5s", "2h"] }, duration;
+    /// For how many days: `400d`, or `forever`, which is `None`.
+    Days(Option<Duration>) = { "type": "string", "pattern": "^([1-9][0-9]{0,4}d|forever)$|\\$\\{", "examples": ["400d", "forever"] }, days;
     /// How many bytes: `512KiB`, `8MiB`, `1GiB`, or a plain number.
     Size(u64) = { "type": ["string", "integer"], "pattern": "^[0-9]+(B|KiB|MiB|GiB|kB|MB|GB)?$|\\$\\{", "examples": ["8MiB"] }, size;
     /// USD per million tokens.
@@ -129,6 +131,8 @@ words! {
             Err(_) => Err("an amount in USD, such as `3.10`".to_owned()),
         }
     };
+    /// A time zone's name.
+    Zone(Arc<str>) = { "type": "string", "examples": ["UTC", "Europe/Berlin"] }, |text| Ok(text.into());
     /// A share between 0 and 1.
     Share(f32) = { "type": ["number", "string"], "minimum": 0, "maximum": 1, "pattern": "^[0-9.]+$|\\$\\{" }, |text| match text.parse::<f32>() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
@@ -236,6 +240,17 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Err("a duration of a year at most".to_owned());
     }
     Duration::try_from_secs_f64(seconds).map_err(|_| wanted())
+}
+
+fn days(text: &str) -> Result<Option<Duration>, String> {
+    if text == "forever" {
+        return Ok(None);
+    }
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
+    match days.filter(|days| (1..=99_999).contains(days)) {
+        Some(days) => Ok(Some(Duration::from_secs(u64::from(days) * 86_400))),
+        None => Err("a number of days such as `400d`, or `forever`".to_owned()),
+    }
 }
 
 fn hedge_moment(text: &str) -> Result<HedgeAfter, String> {

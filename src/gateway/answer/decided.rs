@@ -88,6 +88,11 @@ impl Asked {
         Self { asking, model, prompt_tokens, chain, held }
     }
 
+    /// The checkpoint that is asked for.
+    pub(super) fn model(&self) -> &str {
+        &self.model
+    }
+
     /// What was learnt of such requests.
     pub(super) fn learned(
         &self,

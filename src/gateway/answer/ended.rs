@@ -9,9 +9,10 @@ use http::Response;
 use crate::gateway::failure::Failure;
 use crate::gateway::reply;
 use crate::relay::RelayBody;
-use crate::relay::account::failures_into;
+use crate::relay::account::{charge_lost, failures_into, lost_attempts};
 use crate::telemetry::access_log::escape_into;
 use crate::telemetry::kept::End;
+use crate::treasury::Closing;
 use crate::units::NanoUsd;
 
 use super::Way;
@@ -21,12 +22,16 @@ const LEFT: u16 = 499;
 
 impl Way {
     /// Counts and logs a request that has no answer, and tells the caller.
-    pub(super) fn failed(&self, failure: &Failure) -> Response<RelayBody> {
+    pub(super) fn failed(&mut self, failure: &Failure) -> Response<RelayBody> {
         let told = failure.told(self.id.as_str(), self.surface);
         self.count(told.status.as_u16(), failure.outcome());
-        self.log(told.status.as_u16(), failure.outcome(), None, |line| {
+        let cost = self.charge_lost(told.status.as_u16(), failure.outcome());
+        self.log(told.status.as_u16(), failure.outcome(), cost, |line| {
             // Writing into memory cannot fail.
             let _ = write!(line, ",\"code\":\"{}\"", told.code);
+            if let Some(cost) = cost {
+                let _ = write!(line, ",\"usage\":\"estimated\",\"cost_usd\":{cost}");
+            }
             if let Failure::Upstream(error) = failure {
                 failures_into(line, error.reasons());
             }
@@ -35,24 +40,31 @@ impl Way {
     }
 
     /// The caller left before anything was answered. What was cancelled is charged as far as it can be known: its prompt.
-    fn left(&self) {
-        let metrics = &self.gateway.books.metrics;
-        let (policy, team) = (name(self.seen.policy.as_ref()), name(self.seen.team.as_ref()));
-        let mut cost = None;
-        for one in self.course.left() {
-            let series = metrics.series(policy, team, &one.provider, &one.checkpoint);
-            series.cost.add(one.cost);
-            // The first kind is the prompt's.
-            series.cost_components.iter().take(1).for_each(|prompt| prompt.add(one.cost));
-            metrics.waste(&one.provider, "cancelled_stream").add(one.cost);
-            cost = Some(NanoUsd(one.cost.0.saturating_add(cost.map_or(0, |NanoUsd(before)| before))));
-        }
+    fn left(&mut self) {
+        let cost = self.charge_lost(LEFT, "cancelled");
         self.count(LEFT, "cancelled");
         self.log(LEFT, "cancelled", cost, |line| {
             if let Some(cost) = cost {
                 let _ = write!(line, ",\"usage\":\"estimated\",\"cost_usd\":{cost}");
             }
         });
+    }
+
+    /// Charges what attempts without an answer cost, and settles what was held. `None`: nobody was asked for anything that costs.
+    fn charge_lost(&mut self, status: u16, outcome: &'static str) -> Option<NanoUsd> {
+        let books = &self.gateway.books;
+        let (policy, team) = (name(self.seen.policy.as_ref()), name(self.seen.team.as_ref()));
+        let lost = self.course.lost();
+        charge_lost(&books.metrics, policy, team, &lost);
+        if let Some(purse) = self.purse.take() {
+            let now = books.clock.now();
+            let total = now.mono.since(self.began.mono);
+            let total_ms = u64::try_from(total.as_millis()).unwrap_or(u64::MAX);
+            let attempts = lost_attempts(&lost, now);
+            // It is written whether or not anybody waits for it: there is no answer to hold back.
+            drop(purse.settle(Closing { ttft_ms: None, total_ms, status, outcome, attempts }));
+        }
+        Some(self.course.lost_amount()).filter(|cost| cost.0 > 0)
     }
 
     fn count(&self, status: u16, outcome: &str) {
@@ -67,7 +79,13 @@ impl Way {
         );
     }
 
-    fn log(&self, status: u16, outcome: &'static str, cost: Option<NanoUsd>, more: impl Fn(&mut Vec<u8>)) {
+    pub(super) fn log(
+        &self,
+        status: u16,
+        outcome: &'static str,
+        cost: Option<NanoUsd>,
+        more: impl Fn(&mut Vec<u8>),
+    ) {
         let (books, seen) = (&self.gateway.books, &self.seen);
         let now = books.clock.now();
         let total = now.mono.since(self.began.mono);

@@ -17,6 +17,7 @@ use crate::gateway::reply;
 use crate::relay::account::{Account, Answered, Ended, Who};
 use crate::relay::body::StreamBody;
 use crate::relay::faced::Faced;
+use crate::relay::kept::{self, Keeping};
 use crate::relay::meter::Meter;
 use crate::relay::native::{self, NativeMeter};
 use crate::relay::{Ear, RelayBody, whole};
@@ -29,6 +30,7 @@ use crate::upstream::{Answer, Form, Lessons};
 
 use super::Way;
 use super::decided::Asked;
+use super::kept::Place;
 use super::rescue::Kit;
 
 /// What the last step needs of the steps before.
@@ -45,17 +47,34 @@ pub(super) struct Gathered<'w> {
     /// Since when it was waited for upstreams.
     pub(super) waits_from: Now,
     pub(super) in_flight: InFlight,
+    /// Where the answer is to be kept, if it is.
+    pub(super) place: Option<Place>,
 }
 
 impl Way {
-    pub(super) fn relayed(
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the last step for answers of two kinds, a line each of what it opens"
+    )]
+    pub(super) async fn relayed(
         &mut self,
         gathered: Gathered<'_>,
         served: Served,
         lessons: Lessons,
     ) -> Result<Response<RelayBody>, Failure> {
-        let Gathered { live, policy_at, caller, call, tags, headers, asked, limit, waits_from, in_flight } =
-            gathered;
+        let Gathered {
+            live,
+            policy_at,
+            caller,
+            call,
+            tags,
+            headers,
+            asked,
+            limit,
+            waits_from,
+            in_flight,
+            place,
+        } = gathered;
         let snapshot = &live.snapshot;
         let id = served.candidate.route;
         let (Some(route), Some(policy)) = (snapshot.route(id), snapshot.policies.get(policy_at)) else {
@@ -69,17 +88,27 @@ impl Way {
             model: call.model.clone(),
             policy: Arc::clone(&policy.name),
             team: caller.team_arc(),
-            key: caller.key.map_or_else(|| "".into(), |(_, key)| Arc::clone(&key.name)),
+            key: caller.key.map_or_else(|| "".into(), |key| Arc::clone(&key.name)),
             endpoint: call.surface_name(),
             stream: call.stream,
             decision: self.seen.decision.take(),
         };
+        if !is_rescue_wanted(policy, &call) {
+            self.give_back(&call, asked.prompt_tokens, route).await;
+        }
         let attempts = served.attempts;
         let (by, answer) = answered(route, served, lessons, waits_from);
-        let key = caller.key.map(|(place, _)| place);
-        let series = live.series(&books.metrics, policy_at, key, caller.team(), id);
+        let series = live.series(&books.metrics, policy_at, caller.team_arc(), id);
         let (clock, metrics) = (Arc::clone(&books.clock), Arc::clone(&books.metrics));
-        let mut account = Account::open(books, who, by, series, in_flight, self.began.mono);
+        let mut account = Account::open(
+            books,
+            who,
+            by,
+            series,
+            in_flight,
+            self.began.mono,
+            (Arc::clone(&self.course), self.purse.take()),
+        );
         let vocabulary = Vocabulary::of(&route.checkpoint);
         let prompt_tokens = call.prompt_tokens_estimated(vocabulary);
         let start = Start { request_id: self.id.as_str(), at_s: self.began.wall.as_second(), prompt_tokens };
@@ -106,15 +135,21 @@ impl Way {
                             Err(untold) => {
                                 // Paid for, and of no use: the account says so, and the caller is told.
                                 account.note(reported.as_ref(), counted);
-                                account.close(Ended::Broken(untold.0));
+                                account.close(Ended::Broken(untold.0)).await;
                                 return Ok(reply::error(&Failure::Bug.told(self.id.as_str(), self.surface)));
                             }
                         }
                     }
                 };
                 let response = reply::answer(&answer.headers, false, cost, body);
+                // What was cut short for want of money is no answer to anybody else.
+                if let Some((place, cost)) = place.filter(|_| call.bound.is_none()).zip(cost)
+                    && let Some(said) = kept::kept(&answer)
+                {
+                    place.keeper(self, route)(said, cost);
+                }
                 account.note(reported.as_ref(), counted);
-                account.close(Ended::Well);
+                account.close(Ended::Well).await;
                 response
             }
             Answer::Streamed(streamed) => {
@@ -129,12 +164,14 @@ impl Way {
                         )
                     }
                 };
+                let place = place.filter(|_| call.bound.is_none());
+                let keeping = place.map(|place| Box::new(Keeping::new(place.keeper(self, route))));
                 let rescue = is_rescue_wanted(policy, &call).then(|| {
                     let kit = Kit {
                         live: Arc::clone(live),
                         metrics,
                         policy_at,
-                        key,
+                        key: caller.key.cloned(),
                         call,
                         headers: headers.clone(),
                         tags,
@@ -143,12 +180,15 @@ impl Way {
                         limit,
                         broken: SmallVec::from_iter([id]),
                         attempts,
+                        course: Arc::clone(&self.course),
                         told: String::new(),
                     };
                     kit.rescue()
                 });
                 let idle_timeout = policy.fallback.idle_timeout;
-                let body = StreamBody::new(*streamed, ear, face, account, clock, idle_timeout, rescue);
+                let body = StreamBody::new(*streamed, ear, face, account, clock, idle_timeout, rescue)
+                    .keeping(keeping)
+                    .begun();
                 reply::answer(&answer_headers, true, None, RelayBody::Stream(Box::new(body)))
             }
         })

@@ -14,6 +14,7 @@ use crate::gateway::auth::Caller;
 use crate::gateway::intake::Tags;
 use crate::gateway::live::Live;
 use crate::gateway::steering::Steering;
+use crate::keys::Key;
 use crate::providers::fault::{Class, Fault};
 use crate::relay::Rescue;
 use crate::relay::rescue::{Broke, Continued, Rescued};
@@ -33,8 +34,8 @@ pub(super) struct Kit {
     pub(super) live: Arc<Live>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) policy_at: usize,
-    /// The caller's key, by its place.
-    pub(super) key: Option<usize>,
+    /// The caller's key.
+    pub(super) key: Option<Arc<Key>>,
     pub(super) call: Call,
     pub(super) headers: HeaderMap,
     pub(super) tags: Tags,
@@ -44,6 +45,8 @@ pub(super) struct Kit {
     /// Who broke off, the last one last.
     pub(super) broken: SmallVec<[RouteId; 4]>,
     pub(super) attempts: u32,
+    /// What became of attempts that brought no answer.
+    pub(super) course: Arc<Course>,
     /// What the caller is told of the breaks: items of a JSON array.
     pub(super) told: String,
 }
@@ -51,18 +54,15 @@ pub(super) struct Kit {
 impl Kit {
     /// As the relay wants it.
     pub(super) fn rescue(self) -> Rescue {
-        let course = Arc::new(Course::default());
-        let theirs = Arc::clone(&course);
         Rescue {
             go_on: Box::new(move |broke| {
-                Box::pin(async move { Box::new(self).go_on(broke, &theirs).await.unwrap_or(Rescued::Nobody) })
+                Box::pin(async move { Box::new(self).go_on(broke).await.unwrap_or(Rescued::Nobody) })
             }),
-            course,
         }
     }
 
     /// Looks for who goes on. Dropping the future cancels the attempt under way.
-    async fn go_on(mut self: Box<Self>, broke: Broke, course: &Course) -> Option<Rescued> {
+    async fn go_on(mut self: Box<Self>, broke: Broke) -> Option<Rescued> {
         let Broke { so_far, reason } = broke;
         if self.call.output_tokens_max.is_some_and(|max| so_far.tokens >= max) {
             return Some(Rescued::AtBound);
@@ -73,7 +73,7 @@ impl Kit {
         let from = snapshot.route(*self.broken.last()?)?;
         let call = self.call.continued(so_far.clone());
         let waits_from = live.upstreams.clock.now();
-        let served = self.ask(policy, from, &call, &so_far, reason, course).await?;
+        let served = self.ask(policy, from, &call, &so_far, reason).await?;
         let to = served.candidate.route;
         let route = snapshot.route(to)?;
         self.asked.served(&live, &served);
@@ -87,7 +87,7 @@ impl Kit {
             so_far,
             streamed: *streamed,
             answered,
-            series: live.series(&self.metrics, self.policy_at, self.key, self.caller().team(), to),
+            series: live.series(&self.metrics, self.policy_at, self.caller().team_arc(), to),
             may_echo: snapshot.provider_of(to).is_some_and(|provider| provider.continuation.may_echo()),
             resumed: format!("[{}]", self.told),
             next: self.rescue(),
@@ -102,7 +102,6 @@ impl Kit {
         call: &Call,
         so_far: &SoFar,
         reason: &'static str,
-        course: &Course,
     ) -> Option<Served> {
         let (snapshot, upstreams) = (&self.live.snapshot, &self.live.upstreams);
         let tags: SmallVec<[(&str, &str); 8]> =
@@ -138,7 +137,7 @@ impl Kit {
             route_provider: &snapshot.route_provider,
             policy,
             late: &|| (),
-            course,
+            course: &self.course,
             facts,
             began: self.began,
             limit: self.limit,
@@ -152,7 +151,7 @@ impl Kit {
     }
 
     fn caller(&self) -> Caller<'_> {
-        Caller { key: self.key.and_then(|place| Some((place, self.live.snapshot.keys.get(place)?))) }
+        Caller { key: self.key.as_ref() }
     }
 
     /// Those of `eligible` who cannot go on: other checkpoints, who broke off, and whose dialect has no way to. An answer of

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::ledger::{Settlement, Source};
 use crate::telemetry::access_log::escape_into;
 use crate::telemetry::kept::End;
-use crate::units::{NanoUsd, Usage};
+use crate::units::Usage;
 use crate::upstream::Reason;
 
 use super::{Ended, Open};
@@ -30,8 +30,7 @@ impl Open {
         };
         let (who, by, ttft) = (&self.who, &self.answered, self.ttft);
         let all = Bill::of_all(earlier.iter().chain([settlement]));
-        let left = self.left.iter().fold(0_i64, |sum, one| sum.saturating_add(one.cost.0));
-        let cost = all.cost.map(|cost| NanoUsd(cost.0.saturating_add(left)));
+        let cost = all.with_lost(self.course.lost_amount()).cost;
         let source = earlier.iter().chain([settlement]).map(|one| one.source);
         let source = source.reduce(|one, other| if is_estimate(one) { one } else { other });
         self.books.log.line(|line| {

@@ -6,6 +6,8 @@ use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Registry};
 
 use crate::telemetry::money::{MoneyCounter, MoneyFamily};
 
+use crate::units::NanoUsd;
+
 use super::Metrics;
 use super::make::{counters, gauges, int_gauges};
 
@@ -22,6 +24,8 @@ pub(super) struct CostFamilies {
     pub(super) cost: MoneyFamily,
     pub(super) cost_component: MoneyFamily,
     pub(super) wasted: MoneyFamily,
+    pub(super) saved: MoneyFamily,
+    cache_requests: IntCounterVec,
 }
 
 impl CostFamilies {
@@ -84,11 +88,32 @@ impl CostFamilies {
                 "Cost of what no caller got.",
                 &["provider", "reason"],
             ),
+            saved: MoneyFamily::new(
+                "tollway_saved_usd_total",
+                "Cost of answers that had not to be paid for again.",
+                &["policy", "source"],
+            ),
+            cache_requests: counters(
+                r,
+                "tollway_cache_requests_total",
+                "Requests that a cache of answers was asked for.",
+                &["cache", "result"],
+            ),
         }
     }
 }
 
 impl Metrics {
+    /// What was saved under `policy`, by `cache_exact`.
+    pub fn saved(&self, policy: &str, source: &str, amount: NanoUsd) {
+        self.costs.saved.with(&[policy, source]).add(amount);
+    }
+
+    /// A cache was asked for an answer: `hit` or `miss`.
+    pub fn cache_request(&self, cache: &str, result: &str) {
+        self.costs.cache_requests.with_label_values(&[cache, result]).inc();
+    }
+
     /// A bill that rests on our own count.
     pub fn estimated(&self, provider: &str, reason: &str) {
         self.costs.usage_estimated.with_label_values(&[provider, reason]).inc();

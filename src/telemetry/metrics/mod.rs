@@ -2,6 +2,7 @@
 //!
 //! Each file has the families of one subject, with the methods that count them.
 
+mod budgets;
 mod costs;
 mod decisions;
 mod hedges;
@@ -16,8 +17,10 @@ mod routes;
 
 use prometheus::{Encoder, Registry, TextEncoder};
 
+pub use budgets::BudgetLevel;
 pub use requests::Series;
 
+use budgets::BudgetFamilies;
 use costs::CostFamilies;
 use decisions::DecisionFamilies;
 use hedges::HedgeFamilies;
@@ -40,6 +43,7 @@ pub struct Metrics {
     registry: Registry,
     requests: RequestFamilies,
     costs: CostFamilies,
+    budgets: BudgetFamilies,
     routes: RouteFamilies,
     decisions: DecisionFamilies,
     hedges: HedgeFamilies,
@@ -53,6 +57,7 @@ impl Metrics {
         Self {
             requests: RequestFamilies::new(&registry),
             costs: CostFamilies::new(&registry),
+            budgets: BudgetFamilies::new(&registry),
             routes: RouteFamilies::new(&registry),
             decisions: DecisionFamilies::new(&registry),
             hedges: HedgeFamilies::new(&registry),
@@ -71,11 +76,13 @@ impl Metrics {
             &self.costs.cost,
             &self.costs.cost_component,
             &self.costs.wasted,
+            &self.costs.saved,
             &self.decisions.shadow_cost,
             &self.hedges.probe_cost,
         ] {
             family.render(&mut page);
         }
+        self.budgets.render(&mut page);
         page
     }
 }

@@ -49,7 +49,22 @@ impl Gateway {
     /// As [`Gateway::start`]; a gateway that exits or never becomes ready gives its output.
     pub async fn try_start(binary: impl AsRef<Path>, config: Config) -> Result<Self, String> {
         let directory = tempfile::tempdir().expect("a directory for the gateway");
-        let mut child = spawn(binary.as_ref(), directory.path(), &config);
+        Self::start_in(directory, binary.as_ref(), config).await
+    }
+
+    /// Kills it if it still runs, and starts `binary` again in the same folder, where it finds what it wrote before.
+    pub async fn restarted(mut self, binary: impl AsRef<Path>, config: Config) -> Self {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // What is left of the old one must not remove the folder.
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().expect("a folder"));
+        drop(self);
+        let started = Self::start_in(directory, binary.as_ref(), config).await;
+        started.unwrap_or_else(|output| panic!("no gateway:\n{output}"))
+    }
+
+    async fn start_in(directory: tempfile::TempDir, binary: &Path, config: Config) -> Result<Self, String> {
+        let mut child = spawn(binary, directory.path(), &config);
         let log = Arc::new(Log { lines: Mutex::default(), changes: watch::Sender::new(0) });
         log.follow(child.stdout.take().expect("piped"));
         log.follow(child.stderr.take().expect("piped"));

@@ -48,6 +48,36 @@ impl Redis {
         Self::with(address, &all, format!("rediss://:{password}@{address}/0")).await
     }
 
+    /// Starts a cluster of one node, which has all slots.
+    pub async fn cluster() -> Self {
+        let (address, bus) = (free(), free().port().to_string());
+        let port = address.port().to_string();
+        let arguments = ["--port", &port, "--cluster-enabled", "yes", "--cluster-port", &bus];
+        let redis = Self::with(address, &arguments, format!("redis+cluster://{address}")).await;
+        redis.command(&[b"CLUSTER", b"ADDSLOTSRANGE", b"0", b"16383"]);
+        let deadline = Instant::now() + PATIENCE;
+        while !redis.command(&[b"CLUSTER", b"INFO"]).contains("cluster_state:ok") {
+            assert!(Instant::now() < deadline, "a cluster that is never ready");
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        redis
+    }
+
+    /// Starts a sentinel that watches `primary` under the name `main`, and takes it for dead after half a second.
+    pub async fn sentinel(primary: &Self) -> Self {
+        let address = free();
+        let files = tempfile::tempdir().expect("a directory for the configuration");
+        let path = files.keep().join("sentinel.conf");
+        let (port, watched) = (address.port(), primary.address.port());
+        let text = format!(
+            "port {port}\nsentinel monitor main 127.0.0.1 {watched} 1\nsentinel down-after-milliseconds main 500\n\
+             sentinel failover-timeout main 2000\n"
+        );
+        std::fs::write(&path, text).expect("a fresh directory");
+        let path = path.to_str().expect("a plain path").to_owned();
+        Self::with(address, &[&path, "--sentinel"], format!("redis+sentinel://{address}/main/0")).await
+    }
+
     async fn with(address: SocketAddr, arguments: &[&str], url: String) -> Self {
         let directory = tempfile::tempdir().expect("a directory for Redis");
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();

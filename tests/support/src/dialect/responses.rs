@@ -75,7 +75,7 @@ impl Dialect {
         let comment = match self.kind {
             Kind::OpenRouter => Some(": OPENROUTER PROCESSING\n\n"),
             Kind::DeepSeek => Some(": keep-alive\n\n"),
-            Kind::OpenAi | Kind::Together | Kind::Fireworks => None,
+            _ => None,
         };
         let mut packets: Vec<String> = comment.map(str::to_owned).into_iter().collect();
         packets.extend(told.events());

@@ -1,0 +1,60 @@
+//! Opens what money is kept in: the ledger on this machine, and the bank that other replicas share.
+
+use std::sync::Arc;
+
+use secrecy::ExposeSecret as _;
+
+use crate::config::{LedgerSettings, Settings, Store};
+use crate::store::bank;
+use crate::store::ledger::{Durability, Ledger, LedgerOptions};
+use crate::telemetry::Metrics;
+use crate::treasury::{Heirs, Treasury};
+use crate::units::Clock;
+
+/// Why money cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("{0}")]
+    Ledger(#[from] crate::store::ledger::Error),
+    #[error("store: {0}")]
+    Bank(#[from] bank::Error),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Opens the ledger, and goes on from what it has: alone, or with other replicas in a Redis.
+pub(super) async fn treasury(
+    settings: &Settings,
+    metrics: &Arc<Metrics>,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Arc<Treasury>, Option<Heirs>), Error> {
+    let LedgerSettings { path, synced, retention } = settings.ledger.clone();
+    let durability = if synced { Durability::Power } else { Durability::Process };
+    let shared = matches!(settings.store, Store::Redis(_));
+    let options = LedgerOptions {
+        durability,
+        retention,
+        charge_lost: !shared,
+        clock: Arc::clone(clock),
+        ..LedgerOptions::default()
+    };
+    let (ledger, recovered) = tokio::task::spawn_blocking(move || Ledger::open(&path, options))
+        .await
+        .map_err(std::io::Error::other)??;
+    for (record, _) in &recovered.lost {
+        tracing::warn!(
+            request = %record.id,
+            team = &*record.team,
+            amount_usd = %record.amount,
+            "the gateway died before this request was settled: it is charged all that was held"
+        );
+    }
+    let (metrics, clock) = (Arc::clone(metrics), Arc::clone(clock));
+    if let Store::Redis(url) = &settings.store {
+        let options = bank::Options::new(url.expose_secret(), ledger.replica());
+        let bank = bank::Bank::new(options, Arc::clone(&clock))?;
+        let (treasury, heirs) = Treasury::shared(ledger, recovered, bank, metrics, clock).await?;
+        return Ok((treasury, Some(heirs)));
+    }
+    Ok((Arc::new(Treasury::alone(ledger, metrics, clock).await?), None))
+}

@@ -1,0 +1,71 @@
+//! Holds that become larger while their request goes on.
+
+use std::sync::Arc;
+
+use crate::budget::HoldId;
+use crate::units::{NanoUsd, Now};
+
+use super::ask::{Answer, hold_name};
+use super::link::{Error, Script};
+use super::{Bank, State, keys, store_second, turns};
+
+impl Bank {
+    /// Holds `extra` more, all of it or nothing. Whether it is held.
+    pub async fn grow(&self, id: HoldId, extra: NanoUsd, now: Now) -> bool {
+        let (state, free) = {
+            let inner = self.inner();
+            (inner.state, inner.account.holds.get(&id).is_some_and(|held| held.free))
+        };
+        if free {
+            self.inner().account.grow(id, extra, false);
+            return true;
+        }
+        if state == State::Open {
+            return self.grow_there(id, extra, now).await.unwrap_or(false);
+        }
+        self.grow_alone(id, extra, now)
+    }
+
+    async fn grow_there(&self, id: HoldId, extra: NanoUsd, now: Now) -> Option<bool> {
+        let (mut link, first, joined, ahead, held) = {
+            let inner = self.inner();
+            let held = inner.account.holds.get(&id)?.clone();
+            (inner.link.clone()?, self.head(&inner), inner.joined, inner.ahead, held)
+        };
+        let at = store_second(now, ahead);
+        let budgets: Vec<_> =
+            held.stakes.iter().filter_map(|stake| Some((&stake.key, stake.budget.as_ref()?))).collect();
+        let mut keys: Vec<Arc<str>> = self.first_keys().into_iter().map(Arc::from).collect();
+        let mut arguments = Vec::from(first);
+        arguments.extend([hold_name(id), extra.0.max(0).to_string(), budgets.len().to_string()]);
+        for (key, budget) in &budgets {
+            let before = keys.len();
+            if keys::span(budget) == 0 {
+                // It counts in the window that it was admitted in, also when that is over.
+                keys.push(Arc::clone(key));
+            } else {
+                let counting = turns::turns(&budget.calendar, at).into_iter();
+                let counting = counting.filter(|window| budget.calendar.counts_until(*window) > at);
+                keys.extend(counting.map(|window| keys::balance(&budget.id, &budget.scope, window)));
+            }
+            let hard = u8::from(budget.hard).to_string();
+            arguments.extend([budget.limit.0.to_string(), hard, (keys.len() - before).to_string()]);
+        }
+        let answer = link.call::<Answer>(Script::Grow, &keys, &arguments, self.options.patience).await;
+        let answer = self.heard(answer, joined, now)?;
+        match &*answer.word {
+            "ok" if answer.numbers.len() == 2 => {}
+            "budget" | "unheld" => return Some(false),
+            _ => {
+                self.give_up(joined, Error::Odd);
+                return None;
+            }
+        }
+        let mut inner = self.inner();
+        if inner.joined != joined {
+            return None;
+        }
+        inner.account.grow(id, NanoUsd(extra.0.max(0)), false);
+        Some(true)
+    }
+}
