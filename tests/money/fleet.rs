@@ -43,7 +43,7 @@ async fn caller(number: u64, to: Arc<Mutex<Vec<SocketAddr>>>, stop: Arc<AtomicBo
         let at = usize::try_from(draw >> 8).unwrap() % REPLICAS;
         let address = to.lock().unwrap()[at];
         let tokens = 5 + draw % 40;
-        let body = if draw % 2 == 0 { streamed(tokens) } else { chat(tokens) };
+        let body = if draw.is_multiple_of(2) { streamed(tokens) } else { chat(tokens) };
         let request = Client::new(address).post("/v1/chat/completions", body.to_string());
         // A gateway that was just killed answers nobody.
         let Ok(mut response) = request.header("content-type", "application/json").try_send().await else {
@@ -100,7 +100,7 @@ async fn kept_by_all(spell: Duration, kill_every: Duration, callers: u64, milli_
     }
     let gateways: Vec<Gateway> = gateways.into_iter().flatten().collect();
     // Until every hold is settled and told: all sums agree then, and stay so.
-    let patience = Instant::now() + Duration::from_secs(60);
+    let patience = Instant::now() + Duration::from_mins(1);
     let (spent, recorded) = loop {
         let held = metric_nanos(&gateways[0], "tollway_budget_reserved_usd", "").await;
         let spent = metric_nanos(&gateways[0], "tollway_budget_spent_usd", "").await;
