@@ -5,12 +5,14 @@
     clippy::panic,
     clippy::disallowed_methods,
     clippy::float_cmp,
+    clippy::print_stdout,
     reason = "tests: what cannot go on should stop, and counts of a metrics page are exact in a float"
 )]
 
 mod agree;
 mod budgets;
 mod crash;
+mod fleet;
 mod kept;
 mod limits;
 
