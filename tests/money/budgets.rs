@@ -147,3 +147,15 @@ async fn r38_callers_who_leave_give_back_what_they_held() {
         assert!(amount > 0 && amount < 5_000_000, "its prompt: {record}");
     }
 }
+
+#[tokio::test]
+async fn what_writes_nothing_is_refused_at_once_when_its_budget_is_spent() {
+    let fake = fake().await;
+    let policy =
+        "policy: p\nprobe: off\nfallback: {attempts: 1}\nbudget: {usd: 0.00001, per: day, scope: policy}\n";
+    let gateway = priced(&fake, "10", policy).await;
+    let body = json!({"model": crate::MODEL, "input": "tok-1 a text that costs more than there is"});
+    let response = gateway.post("/v1/embeddings", body.to_string()).send().await;
+    assert_eq!((response.status, fake.count()), (429, 0));
+    assert_eq!(response.json().await["error"]["code"], "insufficient_quota");
+}

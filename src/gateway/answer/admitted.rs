@@ -104,13 +104,15 @@ impl<'l> Cost<'l> {
         self.bounds.ceiling(self.cards.iter().copied(), self.from, self.until)
     }
 
-    /// The same for an answer of at most as many tokens as `left` pays for; `None`: too few to be of use.
+    /// The same for an answer of at most as many tokens as `left` pays for; `None`: too few to be of use, or no fewer than were
+    /// asked for, so that asking again would change nothing.
     fn within(&mut self, left: NanoUsd) -> Option<u64> {
         let cards = self.cards.iter().copied();
         let output = self.bounds.output_within(left, cards, self.from, self.until)?.min(self.bounds.output);
         let least = ANSWER_TOKENS_MIN.min(self.bounds.output);
+        let is_less = output < self.bounds.output;
         self.bounds.output = output;
-        (output >= least).then_some(output)
+        (is_less && output >= least).then_some(output)
     }
 }
 
