@@ -428,7 +428,6 @@ fn r26_money_is_conserved_whatever_happens() {
 }
 
 #[test]
-#[ignore = "a million requests; run once, in release"]
 fn r26_a_million_requests() {
     for seed in seeds(100..110) {
         println!("{seed}: {:?}", simulated(seed, 100_000));
