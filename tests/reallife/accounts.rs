@@ -35,13 +35,14 @@ pub(crate) struct Line {
 
 impl Compared {
     /// The books. Panics where the two differ:
-    /// - A caller was told anything but what its answer cost by the prices in force when it asked.
-    /// - The metrics say anything but the sum of that.
+    /// - A caller whose first attempt answered was told anything but what its answer cost by the prices in force when it asked.
+    /// - What dropped attempts are booked at is not what callers of more attempts were told beyond that.
+    /// - The metrics say anything but the sum of what all were told.
     /// - Attempts that were dropped are not as many, at any seller, as the gateway has counted.
     /// - They are booked at less than their prompts cost if all was cached, or at more than if nothing was.
     pub(crate) fn accounts(&self) -> Accounts {
         let mut accounts = Accounts::default();
-        let mut told = 0;
+        let (mut told, mut least_beyond, mut most_beyond) = (0, 0, 0);
         for (place, seen) in self.seen.iter().enumerate().filter(|(_, seen)| seen.status == 200) {
             told += seen.cost.0;
             let answer = self
@@ -49,14 +50,29 @@ impl Compared {
                 .find(|one| self.name(one.route.0) == seen.provider)
                 .unwrap_or_else(|| panic!("{place}: who answered {seen:?}?"));
             let costs = self.in_force(place, seen).map(|prices| answer.by_prices[prices]);
-            let cost = costs.clone().find(|cost| cost.to_nanos() == seen.cost).unwrap_or_else(|| {
+            // Attempts that brought no answer are charged with it.
+            let may_be = |cost: &PicoUsd| match seen.attempts {
+                1 => cost.to_nanos() == seen.cost,
+                _ => cost.to_nanos() <= seen.cost,
+            };
+            let cost = costs.clone().filter(may_be).max().unwrap_or_else(|| {
                 let costs: Vec<PicoUsd> = costs.collect();
                 panic!("{place}: told {:?} for what costs {costs:?} at {}", seen.cost, seen.provider)
             });
+            // Which of several prices counted is not told where a rest beside it is.
+            let cheapest =
+                self.in_force(place, seen).map(|prices| answer.by_prices[prices]).filter(may_be).min();
+            least_beyond += seen.cost.0 - cost.to_nanos().0;
+            most_beyond += seen.cost.0 - cheapest.unwrap_or(cost).to_nanos().0;
             accounts.answers += cost;
             accounts.repriced += PicoUsd(answer.billed.0 - cost.0);
         }
         assert_eq!(self.nanos("tollway_cost_usd_total", &[]), NanoUsd(told), "the metrics and the callers");
+        let wasted = self.nanos("tollway_wasted_usd_total", &[]);
+        assert!(
+            (least_beyond..=most_beyond).contains(&wasted.0),
+            "dropped attempts are booked at {wasted:?}, and callers were told {least_beyond} to {most_beyond} of them"
+        );
         let all = self.bills.written();
         accounts.in_vain = PicoUsd(all.0 - accounts.answers.0 - accounts.repriced.0);
         for route in 0..self.scenario.routes.len() {

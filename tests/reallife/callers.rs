@@ -22,7 +22,9 @@ pub(crate) struct Seen {
     pub(crate) took_us: u64,
     /// The provider that it was told has answered.
     pub(crate) provider: String,
-    /// What it was told that the answer cost.
+    /// How many attempts it was told that it took.
+    pub(crate) attempts: u32,
+    /// What it was told that the answer cost, with the attempts that brought none.
     pub(crate) cost: NanoUsd,
     /// What went wrong, if anything did.
     pub(crate) error: String,
@@ -67,6 +69,8 @@ async fn ask(client: Client, body: String, caller: usize, sent_us: u64) -> Seen 
     let text = String::from_utf8_lossy(&text);
     let route = response.headers.get("x-tollway-route").unwrap_or_default();
     seen.provider = route.split('/').next().unwrap_or_default().to_owned();
+    let attempts = response.headers.get("x-tollway-attempts").unwrap_or_default();
+    seen.attempts = attempts.parse().unwrap_or_default();
     seen.cost = cost(&text).unwrap_or_default();
     let whole = text.ends_with("data: [DONE]\n\n");
     seen.status = if response.status == 200 && !whole { 0 } else { response.status };
@@ -79,7 +83,15 @@ async fn ask(client: Client, body: String, caller: usize, sent_us: u64) -> Seen 
 impl Default for Seen {
     fn default() -> Self {
         let (provider, error) = (String::new(), String::new());
-        Self { sent_us: 0, status: 0, took_us: u64::MAX, provider, cost: NanoUsd::default(), error }
+        Self {
+            sent_us: 0,
+            status: 0,
+            took_us: u64::MAX,
+            provider,
+            attempts: 1,
+            cost: NanoUsd::default(),
+            error,
+        }
     }
 }
 
