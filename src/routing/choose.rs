@@ -7,8 +7,8 @@
 //! |---|---|---|
 //! | cost | as learnt | nothing |
 //! | balanced | ten mean costs at least | expected cost × first token ÷ target |
-//! | latency | at its ceiling | λ × first token ÷ target |
-//! | throughput | at its ceiling | λ × time per token ÷ 20 ms; a rate below `slo.tokens_per_second` counts as late |
+//! | latency | fifty mean costs | λ × first token ÷ target |
+//! | throughput | fifty mean costs | λ × time per token ÷ 20 ms; a rate below `slo.tokens_per_second` counts as late |
 //!
 //! The target is `slo.ttft`, or 1 s. The caller's order of models comes first; then, with `in_order`, the place in the policy's
 //! `routes`; then the caller's own `provider.order` and the speeds it prefers. What is still equal goes by name, so that the same facts give the same decision.
@@ -201,7 +201,7 @@ fn rank(
     let lateness_usd = match objective {
         Objective::Cost => learnt,
         Objective::Balanced => learnt.max(BALANCED_LATENESS * mean),
-        Objective::Latency | Objective::Throughput => dual::CEILING * mean,
+        Objective::Latency | Objective::Throughput => dual::URGENT * mean,
     };
     decision.lateness_usd = lateness_usd;
     let hedge_from_s = match policy.hedging.after {

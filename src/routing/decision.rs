@@ -62,6 +62,7 @@ impl Candidate {
             hit: f64::from(offer.uncached_hit) - ahead,
             miss: f64::from(offer.uncached_miss) - ahead,
             chance: offer.hit,
+            age_s: offer.held_age_s,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::units::Mono;
 
-use super::learn::cache_hits::{self, BUCKETS};
+use super::learn::cache_hits::{self, AGES_S, BUCKETS};
 use super::learn::first_token::FirstTokenOutlook;
 use super::learn::pace::PaceOutlook;
 use super::route::RouteId;
@@ -44,18 +44,54 @@ pub struct RouteOutlook {
 
 /// Hit shares by age.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CacheShares(pub [f32; BUCKETS]);
+pub struct CacheShares {
+    /// Where each share ends, in seconds of age; the last has no end.
+    ends_s: [f32; CacheShares::EDGES],
+    shares: [f32; CacheShares::EDGES + 1],
+    /// How many ends there are.
+    ends: u8,
+}
 
 impl Default for CacheShares {
     fn default() -> Self {
-        Self(cache_hits::CacheHits::default().shares())
+        Self::by_age(cache_hits::CacheHits::default().shares())
     }
 }
 
 impl CacheShares {
+    /// The most ends that shares may have.
+    pub const EDGES: usize = 24;
+
+    /// Shares by the ages that are told apart where nothing is known but time.
+    pub fn by_age(shares: [f32; BUCKETS]) -> Self {
+        Self::of(&AGES_S, &shares)
+    }
+
+    /// The same share at any age.
+    pub fn even(share: f32) -> Self {
+        Self::of(&[], &[share])
+    }
+
+    /// The first of `shares` up to the first of `ends_s`, in seconds, and so on. One more share than ends; of more than
+    /// there is room for the last are left out.
+    pub fn of(ends_s: &[f32], shares: &[f32]) -> Self {
+        let mut this = Self { ends_s: [0.0; Self::EDGES], shares: [0.0; Self::EDGES + 1], ends: 0 };
+        for (into, from) in this.ends_s.iter_mut().zip(ends_s) {
+            *into = *from;
+            this.ends += 1;
+        }
+        for (into, from) in this.shares.iter_mut().zip(shares) {
+            *into = *from;
+        }
+        this
+    }
+
     /// The share for a prefix last served `age_s` ago.
     pub fn at(&self, age_s: f32) -> f32 {
-        self.0[cache_hits::bucket(age_s)]
+        let ends = usize::from(self.ends);
+        let ends_s = self.ends_s.get(..ends).unwrap_or_default();
+        let at = ends_s.iter().position(|end| age_s < *end).unwrap_or(ends);
+        self.shares.get(at).copied().unwrap_or(0.0)
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Offer {
     pub uncached_hit: f32,
     /// As above.
     pub uncached_miss: f32,
+    /// Seconds since what its cache should hold was last served there.
+    pub held_age_s: f32,
     /// Tokens of both that are ahead of it in the queue of an engine of our own.
     pub queued: f32,
     /// Chance that the answer is written too slowly.

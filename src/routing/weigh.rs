@@ -93,6 +93,7 @@ pub(super) fn weigh(
         hit,
         uncached_hit: (prompt - held_tokens) as f32 + queued,
         uncached_miss: prompt as f32 + queued,
+        held_age_s: held.age_s,
         queued,
         slow: asked.log_rate.map_or(0.0, |log_rate| seen.pace.slower_than_log(log_rate)),
         cold_within: 0.0,

@@ -15,7 +15,7 @@ use crate::providers::fault::{Class, Fault, Weight};
 use crate::routing::learn::breaker::State;
 use crate::routing::learn::first_token::{Prior, Reading};
 use crate::routing::learn::others::{Others, Standing};
-use crate::routing::learn::prefix::Held;
+use crate::routing::learn::prefix::{Held, Parts};
 use crate::routing::learn::route::{AttemptId, Change, Failing, RouteMind};
 use crate::routing::weigh::RAMP_HEARD;
 use crate::routing::{Observe, RouteId, RouteOutlook};
@@ -219,7 +219,14 @@ impl RouteHealth {
 
     /// An attempt's usage is known; see [`RouteMind::billed`].
     pub fn billed(&self, now: Mono, id: AttemptId, held: Held, usage: &Usage) {
-        self.teach(now, false, |mind| mind.billed(id, held, usage.prompt, usage.cached));
+        self.teach(now, false, |mind| mind.billed(now, id, held, usage.prompt, usage.cached));
+    }
+
+    /// A prompt was read at `now`, in these parts; see [`RouteMind::read`].
+    pub fn read(&self, now: Mono, parts: &Parts) {
+        if self.queues {
+            self.teach(now, false, |mind| mind.read(now, parts));
+        }
     }
 
     /// Teaches the mind and shows what it thinks now: at once if `urgent`, else when what is shown is old.

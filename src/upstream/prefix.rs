@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::api::prefix::{Salt, salt};
 use crate::routing::RouteId;
-use crate::routing::learn::prefix::{Block, Held, Ledger, held};
+use crate::routing::learn::prefix::{Block, Held, Ledger, Parts, held};
 use crate::units::Mono;
 
 /// Shards, and blocks in all of them.
@@ -50,11 +50,15 @@ impl Prefixes {
         held(chain, HORIZON_S, |hash| self.with(hash, |ledger| ledger.age_s(hash, number, seconds(now))))
     }
 
-    /// A prompt was read by the route with this number.
-    pub fn served(&self, chain: &[Block], number: RouteId, now: Mono) {
+    /// A prompt was read by the route with this number. Says when its parts last were before.
+    pub fn served(&self, chain: &[Block], number: RouteId, now: Mono) -> Parts {
+        let (mut parts, mut from) = (Parts::default(), 0);
         for block in chain {
-            self.with(block.hash, |ledger| ledger.touch(block.hash, number, seconds(now)));
+            let before = self.with(block.hash, |ledger| ledger.touch(block.hash, number, seconds(now)));
+            parts.push(before, block.tokens_end.saturating_sub(from));
+            from = block.tokens_end;
         }
+        parts
     }
 
     fn with<T>(&self, hash: u64, look: impl FnOnce(&mut Ledger) -> T) -> T {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tollway::pricing::{PriceCard, PriceEntry, Rates, Version};
 use tollway::routing::choose::decide_into;
-use tollway::routing::learn::cache_hits::BUCKETS;
 use tollway::routing::learn::first_token::{FirstTokenOutlook, STRUCK};
 use tollway::routing::learn::pace::PaceOutlook;
 use tollway::routing::learn::prefix::Held;
@@ -95,7 +94,7 @@ fn outlook(dice: &mut Dice, local: bool) -> RouteOutlook {
         },
         error: if dice.once_in(6) { dice.small(0.0, 0.6) } else { dice.small(0.0, 0.02) },
         pace: PaceOutlook::of(dice.small(0.004, 0.06), 0.15),
-        cache_hits: CacheShares([dice.small(0.3, 1.0); BUCKETS]),
+        cache_hits: CacheShares::even(dice.small(0.3, 1.0)),
         heard: u32::try_from(dice.below(40)).unwrap(),
         waiting: u32::try_from(dice.below(6)).unwrap(),
         rate: dice.small(0.0, 30_000.0),

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tollway::routing::RouteOutlook;
-use tollway::routing::learn::cache_hits::BUCKETS;
 use tollway::routing::learn::first_token::{FirstTokenOutlook, PREFILL_LUCK, STRUCK};
 use tollway::routing::learn::pace::PaceOutlook;
 use tollway::routing::learn::prefix::Held;
@@ -105,7 +104,7 @@ impl SeenCase {
                 .map_or_else(FirstTokenOutlook::default, |ms| self.first_token(ms, prompt_tokens)),
             error: self.error_rate,
             pace: self.tokens_per_second.map_or(plain.pace, |rate| PaceOutlook::of(1.0 / rate, 0.15)),
-            cache_hits: self.cache_share.map_or(plain.cache_hits, |share| CacheShares([share; BUCKETS])),
+            cache_hits: self.cache_share.map_or(plain.cache_hits, CacheShares::even),
             heard: self.heard.unwrap_or(if self.ttft_ms.is_some() { HEARD } else { 0 }),
             rate: self.rate,
             cap: self.cap,

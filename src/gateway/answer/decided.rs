@@ -151,7 +151,8 @@ impl Asked {
     /// The route that brought a first token has read the prompt.
     pub(super) fn served(&self, live: &Live, served: &Served) {
         if let Some(health) = live.upstreams.health.get(usize::from(served.candidate.route.0)) {
-            live.upstreams.prefixes.served(&self.chain, health.number(), served.answered);
+            let parts = live.upstreams.prefixes.served(&self.chain, health.number(), served.answered);
+            health.read(served.answered, &parts);
         }
     }
 

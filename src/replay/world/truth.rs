@@ -2,7 +2,6 @@
 //! is, and no single draw.
 
 use crate::replay::scenario::{IncidentKind, MarketRoute};
-use crate::routing::learn::cache_hits::BUCKETS;
 use crate::routing::learn::first_token::{FirstTokenOutlook, STRUCK};
 use crate::routing::learn::pace::PaceOutlook;
 use crate::routing::learn::prefix::Held;
@@ -84,7 +83,7 @@ impl World<'_> {
         into.first_token.doubt = [0.0; 3];
         into.error = error as f32;
         into.pace = PaceOutlook::of((1.0 / writes) as f32, market.pace.noise_sigma as f32);
-        into.cache_hits = CacheShares([market.cache.map_or(0.0, |cache| cache.honoured) as f32; BUCKETS]);
+        into.cache_hits = CacheShares::even(market.cache.map_or(0.0, |cache| cache.honoured) as f32);
         into.abandoned_billed = Abandoned(market.cancelled_prompt_billed as f32);
         into.heard = u32::MAX;
         let links = self.trace.links_of(arrival);
@@ -115,7 +114,7 @@ impl World<'_> {
         };
         into.error = 0.0;
         into.pace = PaceOutlook::of((1.0 / node.stream_per_s) as f32, 0.1);
-        into.cache_hits = CacheShares([1.0; BUCKETS]);
+        into.cache_hits = CacheShares::even(1.0);
         into.abandoned_billed = Abandoned(0.0);
         into.heard = u32::MAX;
         into.queued_tokens = (node.queued_s(now_us) * rate) as f32;

@@ -12,8 +12,13 @@ use crate::routing::decision::{Candidate, Decision};
 
 /// What is aimed at beyond the promise, as a share.
 const MARGIN: f64 = 0.002;
-/// Ceiling of λ, in mean costs of the cheapest candidate.
-pub const CEILING: f64 = 50.0;
+/// Ceiling of λ, in mean costs of the cheapest candidate: where cheap routes are seldom late but then by all means, as with
+/// long prompts that a cache lost, the last share of a promise is kept by others at many times their price.
+const CEILING: f64 = 200.0;
+/// λ where latency is all that counts, in the same measure.
+pub const URGENT: f64 = 50.0;
+/// Most that λ is before anything was decided.
+const START_MOST: f64 = 25.0;
 /// λ before anything was decided, in the same measure, times the share that may be late: the fewer may be late, the dearer
 /// each is.
 const START: f64 = 0.15;
@@ -22,7 +27,7 @@ const START: f64 = 0.15;
 const FLOOR: f64 = 1.0;
 /// Each λ of the curve is so many times the one below it; together they reach from floor to ceiling.
 const RATIO: f64 = 1.25;
-const LEVELS: usize = 19;
+const LEVELS: usize = 25;
 /// Where not even the ceiling keeps the promise, λ is that which comes within this share of what may be late to the best
 /// there is: the last bit of it is the dearest.
 const REACH: f64 = 0.15;
@@ -63,7 +68,7 @@ fn allowed(attainment: f32) -> f64 {
 
 /// λ before anything was decided for a promised share in time, in mean costs of the cheapest candidate.
 pub fn start(attainment: f32) -> f64 {
-    (START / allowed(attainment)).clamp(1.0, CEILING / 2.0)
+    (START / allowed(attainment)).clamp(1.0, START_MOST)
 }
 
 impl LatenessPrice {

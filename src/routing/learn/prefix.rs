@@ -3,6 +3,8 @@
 //! Chains are closed under prefixes: serving a prompt touches all its blocks. So what a route should still hold of a prompt
 //! is found by halving.
 
+use smallvec::SmallVec;
+
 use crate::routing::RouteId;
 
 /// Routes remembered for a block; the one longest unused gives way.
@@ -26,6 +28,33 @@ pub struct Held {
     pub tokens: u32,
     /// Seconds since the longest part of it was last served there.
     pub age_s: f32,
+}
+
+impl Held {
+    /// The share of it that was found there, `cached` tokens having been.
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    pub fn kept(&self, cached: u64) -> f32 {
+        if self.tokens == 0 { 1.0 } else { (cached as f32 / self.tokens as f32).min(1.0) }
+    }
+}
+
+/// A prompt in parts, each with the second in which it was last served on a route, if it ever was, and its tokens.
+#[derive(Debug, Clone, Default)]
+pub struct Parts(SmallVec<[(Option<u32>, u32); 4]>);
+
+impl Parts {
+    /// The next `tokens` of the prompt were last served at `before`.
+    pub fn push(&mut self, before: Option<u32>, tokens: u32) {
+        match self.0.last_mut() {
+            Some((last, sum)) if *last == before => *sum = sum.saturating_add(tokens),
+            _ => self.0.push((before, tokens)),
+        }
+    }
+
+    /// The parts.
+    pub fn as_slice(&self) -> &[(Option<u32>, u32)] {
+        &self.0
+    }
 }
 
 /// Last times by block and route.
@@ -55,8 +84,8 @@ impl Ledger {
         Self { entries: vec![Entry::default(); size], mask: size - 1 }
     }
 
-    /// The block was served on `route` at second `at_s`.
-    pub fn touch(&mut self, hash: u64, route: RouteId, at_s: u32) {
+    /// The block was served on `route` at second `at_s`. Says when it last was before, if that is known.
+    pub fn touch(&mut self, hash: u64, route: RouteId, at_s: u32) -> Option<u32> {
         let place = self.place(hash);
         let entry = &mut self.entries[place];
         if entry.hash != hash {
@@ -72,7 +101,8 @@ impl Ledger {
                 .min_by_key(|(_, (known, at))| if *known == 0 { 0 } else { at + 1 });
             oldest.map_or(0, |(slot, _)| slot)
         });
-        entry.uses[slot] = (own, at_s);
+        let (known, before) = std::mem::replace(&mut entry.uses[slot], (own, at_s));
+        (known == own).then_some(before)
     }
 
     /// Seconds since the block was last served on `route`.

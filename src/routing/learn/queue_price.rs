@@ -184,7 +184,7 @@ mod tests {
     fn it_is_measured_by_what_is_left_to_read_and_by_the_cheapest_elsewhere() {
         let mut seen = RouteOutlook::default();
         (seen.first_token.per_token_s, seen.first_token.level) = (1e-3, 2.0);
-        seen.cache_hits.0.fill(0.5);
+        seen.cache_hits = crate::routing::outlook::CacheShares::even(0.5);
         let own = Candidate::costing(RouteId(0), 0.0);
         let [cheap, dear] = [(1, 2e-3), (2, 5e-3)].map(|(id, usd)| Candidate::costing(RouteId(id), usd));
         let limit = Duration::from_secs(3);

@@ -14,12 +14,14 @@ pub struct Reading {
     pub miss: f64,
     /// Chance that it does.
     pub chance: f32,
+    /// Seconds since what it should hold of the prompt was last served there.
+    pub age_s: f32,
 }
 
 impl Reading {
     /// `uncached` tokens, whatever the cache does.
     pub const fn of(uncached: f64) -> Self {
-        Self { hit: uncached, miss: uncached, chance: 1.0 }
+        Self { hit: uncached, miss: uncached, chance: 1.0, age_s: 0.0 }
     }
 
     /// Tokens that are still to be read when there was time for `read`: with that, it shows what the cache did.

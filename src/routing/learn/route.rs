@@ -16,7 +16,8 @@ use super::first_token::{FirstToken, Prior, Reading};
 use super::load::Load;
 use super::others::{Others, Spell, Standing};
 use super::pace::Pace;
-use super::prefix::Held;
+use super::prefix::{Held, Parts};
+use super::residence::Residence;
 use super::writing::Writing;
 
 /// How long a route rests that only the operator can mend.
@@ -71,6 +72,10 @@ pub struct RouteMind {
     errors: Errors,
     pace: Pace,
     cache_hits: CacheHits,
+    /// Of an engine of our own: what its cache holds, and how much else was served there since what its attempts under way
+    /// were expected to find.
+    residence: Option<Box<Residence>>,
+    distances: SmallVec<[(AttemptId, f32); 4]>,
     load: Load,
     breaker: Breaker,
     waiting: SmallVec<[Waiting; 16]>,
@@ -114,13 +119,15 @@ struct Unsettled {
 impl RouteMind {
     /// A mind that begins with what a catalogue says of first tokens.
     pub fn new(prior: Prior) -> Self {
-        Self { first_token: FirstToken::new(prior), ..Self::default() }
+        let residence = prior.queues.then(Box::default);
+        Self { first_token: FirstToken::new(prior), residence, ..Self::default() }
     }
 
     /// An attempt with so much of a prompt to read begins.
     pub fn began(&mut self, now: Mono, id: AttemptId, reading: Reading) {
         self.breaker.begin(now);
         self.load.asked(now, reading.expected());
+        self.looked_for(now, id, reading);
         if self.waiting.len() < WAITING_MAX {
             let ahead_s = self.queued(now) * self.token_s();
             self.waiting.push(Waiting { id, began: now, reading, ahead_s });
@@ -188,11 +195,39 @@ impl RouteMind {
     /// An attempt's usage is known: of a prompt of `prompt` tokens, of which the route should have held `held`, `cached`
     /// were billed as cached.
     #[expect(clippy::cast_precision_loss, reason = "token counts")]
-    pub fn billed(&mut self, id: AttemptId, held: Held, prompt: u64, cached: u64) {
-        self.cache_hits.reported(held.age_s, u64::from(held.tokens), cached);
+    pub fn billed(&mut self, now: Mono, id: AttemptId, held: Held, prompt: u64, cached: u64) {
+        match &mut self.residence {
+            Some(residence) => {
+                let at = self.distances.iter().position(|(known, _)| *known == id);
+                if let Some((_, distance)) = at.map(|at| self.distances.remove(at)) {
+                    residence.reported(whole_seconds(now), distance, held.kept(cached));
+                }
+            }
+            None => self.cache_hits.reported(held.age_s, u64::from(held.tokens), cached),
+        }
         if let Some(at) = self.unsettled.iter().position(|one| one.id == id) {
             let one = self.unsettled.remove(at);
             self.settled(prompt.saturating_sub(cached) as f64, one);
+        }
+    }
+
+    /// An attempt looks for what the cache of an engine of our own should hold.
+    fn looked_for(&mut self, now: Mono, id: AttemptId, reading: Reading) {
+        let Some(residence) = self.residence.as_mut().filter(|_| !reading.is_certain()) else { return };
+        if let Some(distance) = residence.distance(whole_seconds(now), reading.age_s) {
+            if self.distances.len() >= WAITING_MAX {
+                self.distances.remove(0);
+            }
+            self.distances.push((id, distance));
+        }
+    }
+
+    /// Parts of a prompt were read, each of so many tokens, last read there at such a second: [`super::prefix::Parts`].
+    pub fn read(&mut self, now: Mono, parts: &Parts) {
+        if let Some(residence) = &mut self.residence {
+            for (before, tokens) in parts.as_slice() {
+                residence.served(whole_seconds(now), *before, *tokens);
+            }
         }
     }
 
@@ -350,7 +385,10 @@ impl RouteMind {
             first_token,
             error: self.errors.share(at_s),
             pace: self.pace.outlook(),
-            cache_hits: CacheShares(self.cache_hits.shares()),
+            cache_hits: match &mut self.residence {
+                Some(residence) => residence.shares(whole_seconds(now)),
+                None => CacheShares::by_age(self.cache_hits.shares()),
+            },
             abandoned_billed: Abandoned::default(),
             heard: if self.heard_at.is_some_and(|at| now.since(at) > FORGOTTEN) { 0 } else { self.heard },
             rate: (self.load.rate(now) + self.others.rate(now)) as f32,
@@ -383,6 +421,12 @@ impl RouteMind {
         // Their order is that of an engine of our own.
         Some(self.waiting.remove(at))
     }
+}
+
+/// The second of the clock.
+#[expect(clippy::cast_possible_truncation, reason = "seconds of a process's life")]
+const fn whole_seconds(now: Mono) -> u32 {
+    (now.0 / 1_000_000_000) as u32
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a clock's seconds")]

@@ -11,7 +11,7 @@ use crate::routing::learn::dual::LatenessPrice;
 use crate::routing::learn::first_token::{Prior, Reading};
 use crate::routing::learn::hedge_spend::{HedgeSpend, PROBE_SHARE_PPM};
 use crate::routing::learn::lengths::Lengths;
-use crate::routing::learn::prefix::{Block, Ledger};
+use crate::routing::learn::prefix::{Block, Ledger, Parts};
 use crate::routing::learn::queue_price::{Demanded, QueuePrice};
 use crate::routing::learn::retries::RetryBudget;
 use crate::routing::learn::route::{AttemptId, Failing, RouteMind};
@@ -296,8 +296,14 @@ impl Router for Ours<'_> {
         }
         if let (Knows::Learnt, Some(arrival)) = (&self.knows, world.trace.arrivals.get(place)) {
             let second = u32::try_from(now_us / 1_000_000).unwrap_or(u32::MAX);
+            let (mut parts, mut from) = (Parts::default(), 0);
             for link in world.trace.links_of(arrival) {
-                self.ledger.touch(hash(link.block), route, second);
+                let before = self.ledger.touch(hash(link.block), route, second);
+                parts.push(before, link.tokens_end.saturating_sub(from));
+                from = link.tokens_end;
+            }
+            if queues && let Some(mind) = self.mind(route, false) {
+                mind.read(mono(now_us), &parts);
             }
         }
     }
@@ -339,6 +345,7 @@ impl Router for Ours<'_> {
         if let Some(mind) = self.mind(route, false) {
             mind.ended(Some((report.output_tokens, wrote_s)));
             mind.billed(
+                mono(now_us),
                 AttemptId(attempt),
                 held.unwrap_or_default(),
                 report.prompt_tokens,
