@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use tollway_test_support::Redis;
 
-use crate::budget::{Rate, Unit, Why};
+use crate::budget::{OnStoreLoss, Rate, Unit, Why};
 use crate::units::NanoUsd;
 
 use super::wire::Wire;
-use super::{OnStoreLoss, Replica, State, budget, demand, level};
+use super::{Replica, State, budget, demand, level};
 
 #[tokio::test]
 async fn r40_a_silent_redis_costs_a_few_requests_a_moment_and_the_rest_nothing() {
