@@ -126,7 +126,9 @@ impl Bank {
             }
             Err(Error::Timeout) => Err(Error::Timeout),
             Ok(_) | Err(_) => {
-                self.inner().pulse.beat(self.clock.now().mono.since(asked));
+                // Somebody had waited in vain before.
+                let took = self.patience() + self.clock.now().mono.since(asked);
+                self.inner().pulse.beat(took);
                 self.word(joined);
                 Ok(())
             }
