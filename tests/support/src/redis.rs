@@ -92,6 +92,24 @@ impl Redis {
         &self.url
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Starts one that follows `primary`, and waits until it has all that the primary has.
+    pub async fn following(primary: &Self) -> Self {
+        let replica = Self::start().await;
+        primary.command(&[b"CONFIG", b"SET", b"repl-diskless-sync-delay", b"0"]);
+        replica.command(&[b"REPLICAOF", b"127.0.0.1", primary.address.port().to_string().as_bytes()]);
+        let deadline = Instant::now() + PATIENCE;
+        while !replica.command(&[b"INFO", b"replication"]).contains("master_link_status:up") {
+            assert!(Instant::now() < deadline, "a replica that never follows");
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        replica
+    }
+
     /// Ends it without a word.
     pub fn kill9(&mut self) {
         self.child.kill().expect("our own child");
