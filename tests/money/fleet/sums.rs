@@ -1,8 +1,11 @@
 //! Whether all sums agree once it is quiet: the ledgers', what callers were told, and what Redis says.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use tollway_test_support::{Gateway, Redis};
 
@@ -128,8 +131,15 @@ fn compare(told: &Told, ledgers: &[Vec<Value>]) {
     }
 }
 
-/// What all ledgers have been charged for a lane so far.
-pub(super) fn charged(fleet: &Fleet, lane: &Lane) -> i64 {
-    let records = fleet.running().flat_map(ledger);
-    records.filter(|record| record["policy"] == lane.name).map(|record| nanos(&record["amount_usd"])).sum()
+/// What all ledgers have charged requests of a lane that came within this time.
+pub(super) fn charged(fleet: &Fleet, lane: &Lane, within: &Range<Timestamp>) -> i64 {
+    let each = fleet.running().map(|gateway| {
+        let path = gateway.path("data/ledger.db");
+        let file = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        let sum = "SELECT coalesce(sum(amount_nanos), 0) FROM requests WHERE policy = ? AND began_ns >= ? AND began_ns < ?";
+        let [from, until] =
+            [within.start, within.end].map(|moment| i64::try_from(moment.as_nanosecond()).unwrap());
+        file.query_row(sum, (lane.name, from, until), |row| row.get::<_, i64>(0)).unwrap()
+    });
+    each.sum()
 }

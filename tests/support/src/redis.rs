@@ -151,6 +151,16 @@ impl Redis {
         text.strip_suffix("+OK\r\n").unwrap_or(&text).to_owned()
     }
 
+    /// Whether this sentinel knows of a replica: it looks for one every ten seconds.
+    pub fn knows_a_replica(&self) -> bool {
+        let mut stream = TcpStream::connect(self.address).expect("a sentinel listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time");
+        stream.write_all(b"SENTINEL REPLICAS main\r\n").expect("a sentinel reads");
+        let mut start = [0; 3];
+        stream.read_exact(&mut start).expect("a sentinel answers");
+        start != *b"*0\r"
+    }
+
     async fn listens(&mut self) -> bool {
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(self.address).is_err() {
