@@ -265,7 +265,9 @@ impl Writer {
                     records = backlog.len(),
                     "the ledger can be written again, and what was kept back is"
                 );
-                backlog.into_iter().for_each(|op| go_on(waiting_for(op).1));
+                for op in backlog {
+                    go_on(waiting_for(op).1);
+                }
             }
             Err(error) => {
                 self.failed(&error);
