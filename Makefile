@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test build model lint fmt unit clients bench fuzz replay-report replay-live deny setup-run setup-tests clean
+.PHONY: help run test build model lint fmt unit clients bench fleet fuzz replay-report replay-live deny setup-run setup-tests clean
 
 # The native llama.cpp code is built once: everything here uses one profile.
 PROFILE := release
@@ -51,6 +51,11 @@ clients: setup-tests ## the official client packages against a gateway
 
 bench: ## the benchmarks
 	@scripts/bench.sh
+
+# FLEET_REQUESTS=20000 makes fewer.
+fleet: ## three gateways on one Redis, killed, and with Redis silent, emptied and failed over: some minutes
+	TOLLWAY_FLEET_REQUESTS=$${FLEET_REQUESTS:-200000} \
+	  cargo test --locked --release --no-default-features --test money fleet:: -- --ignored --nocapture --test-threads 1
 
 replay-report: build ## the report on routing, docs/routing-report.md (on published traces where TRACES names their folder)
 	@$(BIN)/tollway replay --protocol --report docs/routing-report.md $(REPLAY_ARGS)

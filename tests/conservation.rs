@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tollway::budget::{
-    Allowance, Book, Budget, Calendar, Demand, HoldId, Period, Scope, ScopeKind, Why, Window,
+    Allowance, Book, Budget, Calendar, Demand, HoldId, OnStoreLoss, Period, Scope, ScopeKind, Why, Window,
 };
 use tollway::units::{Mono, NanoUsd, Now};
 
@@ -241,6 +241,7 @@ impl<B: Bank> World<B> {
             budgets: counted.iter().map(|one| Arc::clone(&self.budgets[*one])).collect(),
             rates: Vec::new(),
             places: Vec::new(),
+            on_loss: OnStoreLoss::Refuse,
         };
         let lines: Vec<Line> =
             counted.iter().map(|one| (*one, self.budgets[*one].calendar.window(now.wall))).collect();
@@ -442,7 +443,16 @@ fn of_policy(limit: i64, calendar: Calendar) -> Arc<Budget> {
 
 fn demand(id: u128, hold: i64, budget: &Arc<Budget>) -> Demand {
     let budgets = vec![Arc::clone(budget)];
-    Demand { id: HoldId(id), hold: NanoUsd(hold), tokens: 0, budgets, rates: Vec::new(), places: Vec::new() }
+    let on_loss = OnStoreLoss::Refuse;
+    Demand {
+        id: HoldId(id),
+        hold: NanoUsd(hold),
+        tokens: 0,
+        budgets,
+        rates: Vec::new(),
+        places: Vec::new(),
+        on_loss,
+    }
 }
 
 fn at(second: i64) -> Now {

@@ -13,6 +13,18 @@ use super::scope::Scope;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HoldId(pub u128);
 
+/// What happens to a request while the store that budgets are shared in does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnStoreLoss {
+    /// Whoever has a hard budget is refused (503 `store_unavailable`).
+    #[default]
+    Refuse,
+    /// Each replica spends on from a slice that it has leased beforehand, and never more.
+    LocalShare,
+    /// All are admitted, and told to the store when it is back.
+    Allow,
+}
+
 /// Everything that a request counts for, and the most it can take of it.
 #[derive(Debug, Clone)]
 pub struct Demand {
@@ -28,6 +40,8 @@ pub struct Demand {
     pub rates: Vec<Arc<Rate>>,
     /// Bounds on requests at once.
     pub places: Vec<Arc<Concurrency>>,
+    /// While the store does not answer. Where nothing is shared it means nothing.
+    pub on_loss: OnStoreLoss,
 }
 
 impl Demand {

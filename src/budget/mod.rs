@@ -14,7 +14,7 @@ pub mod scope;
 pub mod window;
 
 pub use book::{Book, Crossed, Level, Settled};
-pub use demand::{Demand, HoldId, Refusal, Standing, Why};
+pub use demand::{Demand, HoldId, OnStoreLoss, Refusal, Standing, Why};
 pub use limits::{Allowance, Grant, Limits};
 pub use line::{Budget, Concurrency, WhenSpent};
 pub use rate::{Rate, Unit};

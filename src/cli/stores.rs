@@ -51,7 +51,11 @@ pub(super) async fn treasury(
     }
     let (metrics, clock) = (Arc::clone(metrics), Arc::clone(clock));
     if let Store::Redis(url) = &settings.store {
-        let options = bank::Options::new(url.expose_secret(), ledger.replica());
+        let options = bank::Options {
+            on_loss: settings.store_terms.on_loss,
+            patience_max: settings.store_terms.patience,
+            ..bank::Options::new(url.expose_secret(), ledger.replica())
+        };
         let bank = bank::Bank::new(options, Arc::clone(&clock))?;
         let (treasury, heirs) = Treasury::shared(ledger, recovered, bank, metrics, clock).await?;
         return Ok((treasury, Some(heirs)));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::budget;
+use crate::budget::{self, OnStoreLoss};
 use crate::providers::{Continuation, Kind};
 use crate::routing::{Glob, Policy, Route, RouteId};
 
@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub policies: Vec<Policy>,
     /// For each policy its budgets.
     pub policy_budgets: Vec<Vec<PolicyBudget>>,
+    /// For each policy what happens to its requests while the store does not answer.
+    pub on_store_loss: Vec<OnStoreLoss>,
     /// Callers' keys.
     pub keys: Vec<Key>,
     /// Teams, users and organisations.
@@ -119,6 +121,8 @@ pub struct Settings {
     pub auth_by_default: bool,
     /// Where replicas share what they know.
     pub store: Store,
+    /// What is made of its silence.
+    pub store_terms: StoreTerms,
     /// Where the gateway keeps what must outlive it.
     pub state_dir: PathBuf,
     /// The record of every request.
@@ -150,6 +154,21 @@ pub enum Store {
     Embedded,
     /// In the Redis at this address, which may hold a password.
     Redis(SecretString),
+}
+
+/// What is made of a store's silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreTerms {
+    /// What happens to requests with a hard budget, where their policy says nothing else.
+    pub on_loss: OnStoreLoss,
+    /// How long a request waits at most for a store that is slow.
+    pub patience: Duration,
+}
+
+impl Default for StoreTerms {
+    fn default() -> Self {
+        Self { on_loss: OnStoreLoss::default(), patience: Duration::from_secs(1) }
+    }
 }
 
 /// How the ledger is kept.

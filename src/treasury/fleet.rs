@@ -92,7 +92,7 @@ impl Heirs {
         // What this replica had written before it told Redis is in its totals already.
         let written = self.unsettled.contains_key(&id) || self.is_recorded(id).await;
         if written {
-            self.treasury.settled(id, NanoUsd::ZERO, 0);
+            drop(self.bank.settle(id, NanoUsd::ZERO, 0));
             return;
         }
         tracing::warn!(hold = format!("{:032x}", id.0), amount_usd = %amount, "a replica died: what it held is charged here");

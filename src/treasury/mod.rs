@@ -148,28 +148,41 @@ impl Treasury {
     }
 
     fn settle(&self, record: RequestRecord, lines: Vec<Line>, tokens: u64) -> Settling {
-        self.settled(record.hold, record.amount, tokens);
-        self.write(record, lines)
+        let (hold, amount) = (record.hold, record.amount);
+        match &self.bank {
+            // It dies with the ledger's writer: who comes first is no matter.
+            Bank::Own(book) => {
+                warn_of(locked(book).settle(hold, amount, tokens, self.clock.now()));
+                self.write(record, lines)
+            }
+            // Others go on without this process: told before the ledger has it, they would know of less than the next start
+            // charges, which is all that was held.
+            Bank::Shared(bank) => {
+                let bank = Arc::clone(bank);
+                let then = Box::new(move || warn_of(bank.settle(hold, amount, tokens)));
+                self.written(self.ledger.settle_then(record, lines, then))
+            }
+        }
     }
 
-    fn settled(&self, hold: HoldId, amount: NanoUsd, tokens: u64) {
-        let Settled { crossed, .. } = match &self.bank {
-            Bank::Own(book) => locked(book).settle(hold, amount, tokens, self.clock.now()),
-            Bank::Shared(bank) => bank.settle(hold, amount, tokens),
-        };
-        for crossed in crossed {
-            tracing::warn!(
-                budget = %crossed.budget.id,
-                scope = %crossed.budget.scope,
-                percent = crossed.percent,
-                limit_usd = %crossed.budget.limit,
-                "so much of a budget is spent"
-            );
+    /// A hold comes to nothing before its ledger knew of it.
+    fn dismiss(&self, hold: HoldId) {
+        match &self.bank {
+            Bank::Own(book) => warn_of(locked(book).settle(hold, NanoUsd::ZERO, 0, self.clock.now())),
+            // The file may have it yet, and is rid of it first.
+            Bank::Shared(bank) => {
+                let bank = Arc::clone(bank);
+                self.ledger.release_then(hold, move || warn_of(bank.settle(hold, NanoUsd::ZERO, 0)));
+            }
         }
     }
 
     fn write(&self, record: RequestRecord, lines: Vec<Line>) -> Settling {
-        let (written, metrics) = (self.ledger.settle(record, lines), Arc::clone(&self.metrics));
+        self.written(self.ledger.settle(record, lines))
+    }
+
+    fn written(&self, written: impl Future<Output = Result<(), ledger::Error>> + Send + 'static) -> Settling {
+        let metrics = Arc::clone(&self.metrics);
         Settling::of(async move {
             if let Err(error) = written.await {
                 metrics.ledger_error();
@@ -207,8 +220,21 @@ impl Admitting<'_> {
 impl Drop for Admitting<'_> {
     fn drop(&mut self) {
         if let Some(treasury) = self.treasury {
-            treasury.settled(self.hold, NanoUsd::ZERO, 0);
+            treasury.dismiss(self.hold);
         }
+    }
+}
+
+/// Says which thresholds of budgets were passed.
+fn warn_of(settled: Settled) {
+    for crossed in settled.crossed {
+        tracing::warn!(
+            budget = %crossed.budget.id,
+            scope = %crossed.budget.scope,
+            percent = crossed.percent,
+            limit_usd = %crossed.budget.limit,
+            "so much of a budget is spent"
+        );
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
+use tollway::budget::OnStoreLoss;
 use tollway::config::{Auth, Store, Unusable, key_hash};
 use tollway::routing::{Capabilities, HedgeAfter, Hedging, Mode};
 
@@ -45,6 +46,48 @@ fn a_store_is_one_redis_or_none() {
     {
         assert!(compiled(&format!("store: '{text}'"), &[], &nothing()).is_err(), "{text}");
     }
+}
+
+#[test]
+fn what_happens_without_the_store_is_said_with_it_and_a_policy_may_say_otherwise() {
+    let world = World(vec![("PW", "hunter2")]);
+    let usual = good("store: 'redis://h:1/0'", &world);
+    assert_eq!(usual.settings.store_terms.on_loss, OnStoreLoss::Refuse);
+    assert_eq!(usual.settings.store_terms.patience, Duration::from_secs(1));
+    let text = "store: {url: 'redis://:${PW}@h:1/2', on_store_loss: local-share, patience: 250ms}";
+    let policies = [
+        "policy: a\nmatch: {models: [x]}\non_store_loss: allow\n",
+        "policy: b\n",
+        "policy: c\nmode: shadow\n",
+    ];
+    let own = compiled(text, &policies, &world).unwrap();
+    let Store::Redis(url) = &own.settings.store else { panic!("{text}") };
+    assert_eq!(url.expose_secret(), "redis://:hunter2@h:1/2");
+    assert_eq!(own.settings.store_terms.patience, Duration::from_millis(250));
+    let names: Vec<_> = own.policies.iter().map(|policy| &*policy.name).zip(own.on_store_loss).collect();
+    let (share, allow) = (OnStoreLoss::LocalShare, OnStoreLoss::Allow);
+    assert_eq!(names, [("a", allow), ("b", share), ("c", share)]);
+}
+
+#[test]
+fn what_is_wrong_with_a_stores_terms_is_said_where_it_stands() {
+    for (config, words) in [
+        ("store: {on_store_loss: allow}", "tollway.yaml:1:8: error: `store` does not say where it is"),
+        ("store: {url: memory}", "tollway.yaml:1:14: error: `url` must be one of `embedded`"),
+        ("store: {url: 'redis://h', on_store_loss: deny}", "must be one of `refuse`, `local-share`, `allow`"),
+        (
+            "store: {url: 'redis://h', patience: 10ms}",
+            "tollway.yaml:1:37: error: `patience` must be from 50ms to 10s",
+        ),
+        ("store: {url: 'redis://h', patince: 1s}", "patience"),
+        ("store: {url: embedded, patience: 1s}", "tollway.yaml:1:34: warning: nothing is shared"),
+        ("store: ['redis://h']", "must be a single value"),
+    ] {
+        let said = said(config, &[], &nothing()).to_string();
+        assert!(said.contains(words), "{config}: {said}");
+    }
+    let said = said("", &["policy: a\non_store_loss: allow\n"], &nothing()).to_string();
+    assert!(said.contains("1.yaml:2:16: warning: nothing is shared"), "{said}");
 }
 
 #[test]

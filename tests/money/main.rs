@@ -14,6 +14,7 @@ mod budgets;
 mod crash;
 mod fleet;
 mod kept;
+mod ledger_first;
 mod limits;
 
 use std::process::Command;

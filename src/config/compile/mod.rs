@@ -78,6 +78,7 @@ pub fn compile(
     let made = providers::compile(&reader, &document, &settings, &book);
     let names = names::compile(&reader, &document, &made, &book);
     let (policies, policy_budgets) = policies::compile(&reader, &typed, &made);
+    let on_store_loss = store::of_policies(&reader, &typed, &policies, &settings.store, settings.store_terms);
     let problems = reader.into_problems();
     if problems.has_errors() {
         return Err(problems);
@@ -92,6 +93,7 @@ pub fn compile(
         names,
         policies,
         policy_budgets,
+        on_store_loss,
         keys,
         groups,
         catalog,

@@ -48,6 +48,7 @@ pub(super) fn compile(
         auth,
         auth_by_default: document.auth.is_none(),
         store: super::store::compile(reader, document),
+        store_terms: super::store::terms(reader, document),
         state_dir: state_dir(document, &documents.folder),
         ledger: ledger(document, &documents.folder),
         limits: limits(reader, document),

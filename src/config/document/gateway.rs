@@ -5,6 +5,7 @@ use crate::config::record::{choice, record};
 
 use super::budget::{GrantDocument, TeamDocument};
 use super::keys::KeyDocument;
+use super::store::StoreSetting;
 use super::values::{
     Count, Currency, Day, Days, FilePath, Flag, Listen, ModelName, Moment, Name, Price, Rate, Secret, Size,
     Span, Text, Usd, Window,
@@ -26,8 +27,8 @@ record! {
         /// Allows `auth: open` on an address that others can reach.
         auth_open_forced: Flag,
         /// Where replicas share what they know of routes: `embedded` (nowhere; the default), `redis://host:6379/0`, or
-        /// `rediss://…` for TLS.
-        store: Text,
+        /// `rediss://…` for TLS; in place of an address alone also a mapping, which says what happens while it does not answer.
+        store: StoreSetting,
         /// Folder for what must outlive the process. Default ./data.
         state_dir: FilePath,
         /// The record of every request and of what it cost.

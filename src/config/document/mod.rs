@@ -6,6 +6,7 @@ pub mod gateway;
 pub mod keys;
 pub mod policy;
 pub mod schema;
+pub mod store;
 pub mod values;
 
 pub use gateway::TollwayDocument;

@@ -6,6 +6,7 @@ use crate::config::record::{choice, record};
 
 use super::budget::{BudgetDocument, OneOrSeveral};
 use super::gateway::RetentionWord;
+use super::store::OnStoreLossWord;
 use super::values::{
     Count, Flag, HedgeMoment, Name, Pattern, Price, Share, Span, Speed, TagValue, Word as _,
 };
@@ -45,6 +46,8 @@ record! {
         mode: ModeWord,
         /// Money that these requests may cost: one budget, or a list of several, of which each must hold a request.
         budget: OneOrSeveral<BudgetDocument>,
+        /// What happens to these requests while the Redis that budgets are shared in does not answer. Default: as `store` says.
+        on_store_loss: OnStoreLossWord,
         /// Keeps answers.
         cache: CacheDocument,
         /// Whether answers that are no streams are asked of providers as streams and put together here, so that time-outs

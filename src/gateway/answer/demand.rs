@@ -48,6 +48,7 @@ impl Payer<'_> {
             budgets: Vec::new(),
             rates: Vec::new(),
             places: Vec::new(),
+            on_loss: snapshot.on_store_loss.get(policy_at).copied().unwrap_or_default(),
         };
         for limits in std::iter::once(self.own.clone()).chain(of_groups.into_iter().flatten()) {
             demand.budgets.extend(limits.budgets);

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::budget::book::THRESHOLDS;
-use crate::budget::{Budget, Crossed, Demand, HoldId, Settled};
+use crate::budget::{Budget, Crossed, Demand, HoldId, OnStoreLoss, Settled};
 use crate::ledger::Line;
 use crate::units::{Mono, NanoUsd};
 
@@ -33,6 +33,7 @@ pub(super) struct Held {
     pub(super) inherited: bool,
     /// It counts for nothing that Redis keeps, which was never told of it.
     pub(super) free: bool,
+    pub(super) on_loss: OnStoreLoss,
 }
 
 impl Held {
@@ -89,6 +90,8 @@ pub(super) struct Balance {
     /// As of which sequence number.
     pub(super) slice_as_of: i64,
     pub(super) alone: i64,
+    /// Until then a slice is leased of it, since requests of a policy that spends from slices count here.
+    pub(super) shares_until: Mono,
     /// The highest threshold that was told.
     told: u8,
 }
@@ -154,6 +157,7 @@ impl Account {
                 slice_until: Mono(0),
                 slice_as_of: 0,
                 alone: 0,
+                shares_until: Mono(0),
                 told: 0,
             };
             self.balances.insert(Arc::clone(key), balance);
@@ -189,8 +193,27 @@ impl Account {
             .collect();
         let alone = sequence.is_none();
         let free = ask.budgets.is_empty() && ask.rates.is_empty() && ask.places.is_empty();
-        let held = Held { amount: demand.hold.0, stakes, places, tokens, alone, inherited: false, free };
+        let held = Held {
+            amount: demand.hold.0,
+            stakes,
+            places,
+            tokens,
+            alone,
+            inherited: false,
+            free,
+            on_loss: demand.on_loss,
+        };
         self.holds.insert(demand.id, held);
+    }
+
+    /// Requests that would go on from slices count in these balances: they are leased until then.
+    pub(super) fn share(&mut self, ask: &Ask, levels: &[Level], until: Mono) {
+        for (asked, level) in ask.budgets.iter().zip(levels) {
+            let Some((_, key)) = asked.windows.get(level.at) else { continue };
+            if let Some(balance) = self.balances.get_mut(key) {
+                balance.shares_until = until;
+            }
+        }
     }
 
     /// Charges a hold, once.

@@ -5,22 +5,20 @@
 
 use std::time::Duration;
 
-use crate::budget::{Demand, HoldId, Refusal, Standing};
+use crate::budget::{Demand, HoldId, OnStoreLoss, Refusal, Standing};
 use crate::units::{NanoUsd, Now};
 
 use super::account::Account;
 use super::ask::{Ask, Level, cost, standing, why_places, why_rate};
-use super::{Bank, OnStoreLoss, State, lost, store_second};
+use super::{Bank, State, lost, store_second};
 
 const MINUTE_US: u64 = 60_000_000;
 
 impl Bank {
     pub(super) fn admit_alone(&self, demand: &Demand, now: Now) -> Result<Standing, Refusal> {
         let mut inner = self.inner();
-        let policy = self.options.on_loss;
-        let hard = demand.budgets.iter().any(|budget| budget.hard);
         // An open bank does not see what was admitted beside it.
-        if inner.state == State::Open || (hard && policy == OnStoreLoss::Refuse) {
+        if inner.state == State::Open || is_refused(demand) {
             return Err(lost());
         }
         let at = store_second(now, inner.ahead);
@@ -28,7 +26,7 @@ impl Bank {
         let living = u64::from(inner.living.max(1));
         let account = &mut inner.account;
         let levels = levels(&ask, at).ok_or_else(lost)?;
-        if policy == OnStoreLoss::LocalShare {
+        if demand.on_loss == OnStoreLoss::LocalShare {
             for (asked, level) in ask.budgets.iter().zip(&levels).filter(|(asked, _)| asked.budget.hard) {
                 let (_, key) = &asked.windows[level.at];
                 let left = account.balances.get(key).map_or(0, |balance| balance.left_alone(now.mono));
@@ -59,7 +57,7 @@ impl Bank {
         let fits = held.stakes.iter().all(|stake| {
             let hard = stake.budget.as_ref().is_none_or(|budget| budget.hard);
             let balance = inner.account.balances.get(&stake.key);
-            match self.options.on_loss {
+            match held.on_loss {
                 OnStoreLoss::Allow => true,
                 OnStoreLoss::Refuse => !hard,
                 OnStoreLoss::LocalShare => {
@@ -72,6 +70,11 @@ impl Bank {
         }
         fits
     }
+}
+
+/// Whether without Redis nothing of it may pass.
+pub(super) fn is_refused(demand: &Demand) -> bool {
+    demand.on_loss == OnStoreLoss::Refuse && demand.budgets.iter().any(|budget| budget.hard)
 }
 
 /// The windows of second `at`; `None` if a calendar has none.

@@ -7,6 +7,7 @@ use crate::units::{NanoUsd, Now};
 
 use super::ask::{Answer, hold_name};
 use super::link::{Error, Script};
+
 use super::{Bank, State, keys, store_second, turns};
 
 impl Bank {
@@ -51,7 +52,7 @@ impl Bank {
             let hard = u8::from(budget.hard).to_string();
             arguments.extend([budget.limit.0.to_string(), hard, (keys.len() - before).to_string()]);
         }
-        let answer = link.call::<Answer>(Script::Grow, &keys, &arguments, self.options.patience).await;
+        let answer = link.call::<Answer>(Script::Grow, &keys, &arguments, self.gone_after()).await;
         let answer = self.heard(answer, joined, now)?;
         match &*answer.word {
             "ok" if answer.numbers.len() == 2 => {}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::budget::HoldId;
+use crate::budget::{HoldId, OnStoreLoss};
 use crate::ledger::Line;
 use crate::units::{Mono, NanoUsd};
 
@@ -16,11 +16,14 @@ use super::account::Held;
 use super::ask::{Answer, hold_id, hold_name};
 use super::keys;
 use super::link::{ANSWER_MAX, CONNECT_MAX, Error, Link, Script};
-use super::{Bank, OnStoreLoss, State, store_second};
+use super::patience::GONE_AFTER;
+use super::{Bank, State, store_second};
 
 /// Wait after a failure; doubles up to the longest, so that its return is seen within five seconds (R40).
 const WAIT_FIRST: Duration = Duration::from_millis(50);
 const WAIT_LONGEST: Duration = Duration::from_secs(1);
+/// The longest wait for a connection: no request waits for that.
+const CONNECT_LONGEST: Duration = Duration::from_secs(2);
 /// How often the settings are looked at.
 const LOOKS_EVERY: Duration = Duration::from_mins(1);
 /// Holds that are taken over at once.
@@ -99,6 +102,7 @@ impl Keeper<'_> {
                 Ok(())
             }
             State::Open => self.serve().await,
+            State::Silent => self.bank.listen().await,
         };
         self.hand_out();
         match outcome {
@@ -140,7 +144,8 @@ impl Keeper<'_> {
         if let Some(error) = lost {
             self.lament(&error);
         }
-        let link = Link::open(&self.bank.dial).await?;
+        let longer = CONNECT_MAX * 2_u32.saturating_pow(self.failures.min(8));
+        let link = Link::open(&self.bank.dial, longer.min(CONNECT_LONGEST)).await?;
         let mut inner = self.bank.inner();
         inner.link = Some(link);
         inner.turn(State::Joining);
@@ -246,7 +251,9 @@ impl Bank {
                 // Of a rolling budget no single balance tells what is left.
                 let budget = balance.budget.as_ref().filter(|budget| keys::span(budget) == 0);
                 let Some(budget) = budget.filter(|_| balance.line.window.holds(second)) else { continue };
-                let leased = budget.hard && self.options.on_loss == OnStoreLoss::LocalShare;
+                let shares =
+                    self.options.on_loss == OnStoreLoss::LocalShare || now.mono < balance.shares_until;
+                let leased = budget.hard && shares;
                 let wanted = if leased { budget.limit.0 / share } else { 0 };
                 arguments.extend([budget.limit.0, wanted].map(|amount| amount.to_string()));
                 keys.push(Arc::clone(key));
@@ -257,7 +264,7 @@ impl Bank {
             }
             (link, inner.joined, keys, arguments, slices)
         };
-        let answer = link.call::<Answer>(Script::Beat, &keys, &arguments, self.options.patience).await;
+        let answer = link.call::<Answer>(Script::Beat, &keys, &arguments, self.gone_after()).await;
         let numbers = 3 + 3 * slices.len();
         let Some(answer) = self.heard_ok(answer, joined, now, numbers) else { return Vec::new() };
         let mut inner = self.inner();
@@ -288,7 +295,7 @@ impl Bank {
             (link, inner.joined, self.head(&inner))
         };
         let theirs = keys::holds(dead);
-        let read: Result<Vec<(String, String)>, Error> = link.plain(&["HGETALL", &theirs], CONNECT_MAX).await;
+        let read: Result<Vec<(String, String)>, Error> = link.plain(&["HGETALL", &theirs], GONE_AFTER).await;
         let Ok(read) = read else { return nothing };
         let theirs_held = read.iter().filter_map(|(_, record)| Held::read(record));
         let touched = theirs_held.flat_map(|held| {
@@ -302,7 +309,7 @@ impl Bank {
         let mut arguments = Vec::from(head);
         let lease = self.options.lease.as_micros().to_string();
         arguments.extend([dead.to_owned(), lease, INHERITED_MAX.to_string()]);
-        let answer = link.call::<Answer>(Script::Inherit, &keys, &arguments, CONNECT_MAX).await;
+        let answer = link.call::<Answer>(Script::Inherit, &keys, &arguments, GONE_AFTER).await;
         let Some(answer) = self.heard(answer, joined, self.clock.now()) else { return nothing };
         let moved = answer.texts.as_chunks::<2>().0.iter();
         let moved: Vec<_> =
@@ -320,12 +327,12 @@ impl Bank {
     /// Which of the holds of a former life another replica has taken over, and charges. To be asked before the ledger charges
     /// what that life left open; from then on nobody takes any more of them for the time of a lease.
     pub async fn reclaim(&self, holds: &[HoldId]) -> Result<Vec<HoldId>, Error> {
-        let mut link = Link::open(&self.dial).await?;
+        let mut link = Link::open(&self.dial, GONE_AFTER).await?;
         let mut keys = Vec::from(self.first_keys());
         keys.push(keys::inherited(&self.options.replica));
         let mut arguments = Vec::from(self.head(&self.inner()));
         arguments.extend(holds.iter().map(|id| hold_name(*id)));
-        let answer: Answer = link.call(Script::Reclaim, &keys, &arguments, CONNECT_MAX).await?;
+        let answer: Answer = link.call(Script::Reclaim, &keys, &arguments, GONE_AFTER).await?;
         Ok(answer.texts.iter().filter_map(|name| hold_id(name)).collect())
     }
 

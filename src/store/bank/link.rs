@@ -1,7 +1,7 @@
 //! One connection to Redis on which requests and the bank's own task speak at once, each script in one round trip.
 //!
-//! It is given up at the first answer that is late or odd: what was asked is not known to have been done then, and the bank
-//! writes everything again, under another generation, before anybody is admitted over a new one.
+//! It is given up at the first answer that is odd, or when nothing is heard any more: what was asked is not known to have been done
+//! then, and the bank writes everything again, under another generation, before anybody is admitted over a new one.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use redis::{ErrorKind, FromRedisValue, RedisError, ServerErrorKind, Value};
 
 use crate::store::dial::{Dial, Wire};
 
-/// Longest wait for a connection, with all that is asked on it first (R40).
+/// First wait for a connection, with all that is asked on it first (R40). It doubles with each that was too short.
 pub(super) const CONNECT_MAX: Duration = Duration::from_millis(250);
-/// Longest wait for an answer that a request waits for (R40).
+/// Longest wait of a request for a Redis that was quick and says nothing (R40).
 pub(super) const ANSWER_MAX: Duration = Duration::from_millis(50);
 
 /// The scripts.
@@ -135,9 +135,9 @@ pub(super) struct Link {
 
 impl Link {
     /// Dials, and leaves the scripts there. Dropping the future leaves no connection.
-    pub(super) async fn open(dial: &Dial) -> Result<Self, Error> {
+    pub(super) async fn open(dial: &Dial, limit: Duration) -> Result<Self, Error> {
         let opening = async {
-            let connection = dial.connect(CONNECT_MAX).await?;
+            let connection = dial.connect(limit).await?;
             let mut link = Self { connection, names: [const { None }; _] };
             for (place, script) in Script::ALL.into_iter().enumerate() {
                 let load = redis::cmd("SCRIPT").arg("LOAD").arg(script.text()).to_owned();
@@ -150,7 +150,12 @@ impl Link {
             }
             Ok(link)
         };
-        tokio::time::timeout(CONNECT_MAX, Box::pin(opening)).await.unwrap_or(Err(Error::Timeout))
+        tokio::time::timeout(limit, Box::pin(opening)).await.unwrap_or(Err(Error::Timeout))
+    }
+
+    /// Whether something that nobody waits for any more may be asked again: a client of a cluster does so where a node has gone.
+    pub(super) const fn may_ask_twice(&self) -> bool {
+        matches!(self.connection, Wire::Cluster(_))
     }
 
     /// Runs a script.

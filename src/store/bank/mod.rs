@@ -24,6 +24,8 @@ mod keep;
 mod keys;
 mod link;
 mod options;
+mod patience;
+mod pulse;
 mod settings;
 mod turns;
 mod write;
@@ -36,7 +38,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::budget::{Budget, Demand, HoldId, Level, Refusal, Settled, Standing, Why};
+use crate::budget::{Budget, Demand, HoldId, Level, OnStoreLoss, Refusal, Settled, Standing, Why};
 use crate::ledger::Line;
 use crate::store::dial::Dial;
 use crate::units::{Clock, Mono, NanoUsd, Now};
@@ -44,11 +46,16 @@ use crate::units::{Clock, Mono, NanoUsd, Now};
 use account::Account;
 use ask::{Answer, Ask};
 use link::{Link, Script};
+use patience::Waited;
+use pulse::Pulse;
 
 pub use keep::{InheritedHold, run};
 pub use link::Error;
-pub use options::{OnStoreLoss, Options};
+pub use options::Options;
 pub use settings::Finding;
+
+/// A call's own limit is that much longer than anybody waits for it.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// How it stands between this replica and Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +68,8 @@ pub enum State {
     Opening,
     /// Requests are admitted by Redis.
     Open,
+    /// It was open, and Redis says nothing: slow, or gone.
+    Silent,
 }
 
 /// The shared bank.
@@ -89,6 +98,8 @@ struct Inner {
     sequence: i64,
     /// What stands in Redis is doubted.
     doubted: bool,
+    /// What was heard of Redis lately.
+    pulse: Pulse,
     /// Replicas that live, this one included.
     living: u32,
     /// By how much the store's clock is ahead of this machine's, in microseconds.
@@ -116,6 +127,7 @@ impl Bank {
             epoch: 0,
             sequence: 0,
             doubted: false,
+            pulse: Pulse::default(),
             living: 1,
             ahead: 0,
             lost: None,
@@ -152,7 +164,7 @@ impl Bank {
                 }
                 State::Joining if !waited => {
                     waited = true;
-                    let _ = tokio::time::timeout(self.options.patience, turned).await;
+                    let _ = tokio::time::timeout(self.patience(), turned).await;
                 }
                 _ => break,
             }
@@ -169,7 +181,19 @@ impl Bank {
         let ask = Ask::new(demand, store_second(now, ahead));
         let (keys, arguments) = (ask.keys(self.first_keys()), ask.arguments(head, demand));
         let unheard = Unheard { bank: self, demand, ask: Some(&ask), joined };
-        let answer = link.call::<Answer>(Script::Admit, &keys, &arguments, self.options.patience).await;
+        let asked = self.clock.now().mono;
+        let calling = link.call::<Answer>(Script::Admit, &keys, &arguments, self.longest() + GRACE);
+        let answer = match self.patiently(calling, asked).await {
+            Waited::Answered(answer) => answer,
+            // One slow answer is no reason to refuse others.
+            Waited::Slow if alone::is_refused(demand) => return Some(Err(lost())),
+            Waited::Slow | Waited::Silent => {
+                // Whatever comes of it is taken back.
+                drop(unheard);
+                self.fall_silent(joined);
+                return Some(self.admit_alone(demand, now));
+            }
+        };
         unheard.heard();
         let answer = self.heard(answer, joined, now)?;
         if answer.word == "clock" {
@@ -189,6 +213,10 @@ impl Bank {
         }
         let sequence = answer.numbers.get(1).copied();
         inner.account.hold(demand, &ask, &verdict.levels, Some(sequence.unwrap_or(0)));
+        if demand.on_loss == OnStoreLoss::LocalShare {
+            let until = now.mono.plus(self.options.share_lasts);
+            inner.account.share(&ask, &verdict.levels, until);
+        }
         Some(Ok(verdict.standing))
     }
 
@@ -270,6 +298,7 @@ impl Bank {
                 return None;
             }
         };
+        self.word(joined);
         let mut inner = self.inner();
         if let Some(store) = answer.numbers.first() {
             inner.ahead = store.saturating_sub(now.wall.as_microsecond());

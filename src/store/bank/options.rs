@@ -2,19 +2,9 @@
 
 use std::time::Duration;
 
-use super::link::ANSWER_MAX;
+use crate::budget::OnStoreLoss;
 
-/// What happens to requests while Redis does not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnStoreLoss {
-    /// Whoever has a hard budget is refused (503 `store_unavailable`).
-    #[default]
-    Refuse,
-    /// Each replica spends on from a slice that it has leased beforehand, and never more.
-    LocalShare,
-    /// All are admitted, and told to Redis when it is back.
-    Allow,
-}
+use super::link::ANSWER_MAX;
 
 /// How a bank is kept.
 #[derive(Debug, Clone)]
@@ -29,9 +19,12 @@ pub struct Options {
     pub beat: Duration,
     /// How long a new epoch waits for all replicas' word: two beats at least.
     pub opens: Duration,
-    /// The longest that a request waits for an answer of Redis.
+    /// A request waits so long for a Redis that says nothing, and longer for one that has been slow lately.
     pub patience: Duration,
-    /// Without Redis.
+    /// The longest that a request waits for a Redis that says something.
+    pub patience_max: Duration,
+    /// Without Redis, for requests that say nothing else; where it is `LocalShare` slices of all budgets are leased, else of those
+    /// whose requests ask for it.
     pub on_loss: OnStoreLoss,
     /// A slice is this part of a budget's limit, or a quarter of what is left if that is less.
     pub share: u32,
@@ -49,6 +42,7 @@ impl Options {
             beat: Duration::from_secs(1),
             opens: Duration::from_secs(3),
             patience: ANSWER_MAX,
+            patience_max: Duration::from_secs(1),
             on_loss: OnStoreLoss::default(),
             share: 20,
             share_lasts: Duration::from_mins(10),

@@ -60,7 +60,7 @@ impl Bank {
             }
             (link, inner.joined, keys, arguments, totals)
         };
-        let answer = link.call::<Answer>(Script::Settle, &keys, &arguments, self.options.patience).await;
+        let answer = link.call::<Answer>(Script::Settle, &keys, &arguments, self.gone_after()).await;
         let numbers = 2 + 2 * totals.len();
         let Some(answer) = self.heard_ok(answer, joined, self.clock.now(), numbers) else { return false };
         let mut inner = self.inner();

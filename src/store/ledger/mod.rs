@@ -233,14 +233,26 @@ impl Ledger {
         lines: Vec<Line>,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let (reply, told) = oneshot::channel();
-        self.ask(Op::Settle(Box::new(record), lines, Some(reply)), told)
+        self.ask(Op::Settle(Box::new(record), lines, Some(reply), None), told)
+    }
+
+    /// The same, and `then` is called by the writer as soon as the record is in the file, before anybody hears of it: also where
+    /// that took several tries, and never if it does not come there. `then` must not block.
+    pub fn settle_then(
+        &self,
+        record: RequestRecord,
+        lines: Vec<Line>,
+        then: Box<dyn FnOnce() + Send>,
+    ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
+        let (reply, told) = oneshot::channel();
+        self.ask(Op::Settle(Box::new(record), lines, Some(reply), Some(then)), told)
     }
 
     /// The same for a `Drop`, where nobody can wait. Never blocks and loses nothing: it is one more entry in the writer's list,
     /// which takes one for each hold beyond its bound.
     pub fn settle_detached(&self, record: RequestRecord, lines: Vec<Line>) {
         let request = record.id.clone();
-        if self.shared.shared.queue.push(Op::Settle(Box::new(record), lines, None)).is_err() {
+        if self.shared.shared.queue.push(Op::Settle(Box::new(record), lines, None, None)).is_err() {
             tracing::error!(%request, "settled after the ledger was closed: the next start charges its hold");
         }
     }
@@ -248,7 +260,13 @@ impl Ledger {
     /// Ends a hold of which nothing was used, without a record.
     pub fn release(&self, hold: HoldId) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let (reply, told) = oneshot::channel();
-        self.ask(Op::Release(hold, Some(reply)), told)
+        self.ask(Op::Release(hold, Some(reply), None), told)
+    }
+
+    /// The same for a `Drop`: `then` is called by the writer once no such hold stands in the file. It must not block.
+    pub fn release_then(&self, hold: HoldId, then: impl FnOnce() + Send + 'static) {
+        // Closed, the next start finds the hold and charges it.
+        let _ = self.shared.shared.queue.push(Op::Release(hold, None, Some(Box::new(then))));
     }
 
     /// What was spent on each line so far; zero for one that is not known.
@@ -377,7 +395,7 @@ impl Drop for Holding {
     fn drop(&mut self) {
         if let (Ok(_), Some((hold, ledger))) = (&self.told, self.release.take()) {
             // The list keeps the order: whatever becomes of the hold, this comes after it.
-            let _ = ledger.shared.shared.queue.push(Op::Release(hold, None));
+            let _ = ledger.shared.shared.queue.push(Op::Release(hold, None, None));
         }
     }
 }

@@ -18,6 +18,8 @@ use super::error::Error;
 
 /// Where the answer goes; nobody asks for one after a `Drop`.
 pub(super) type Reply = Option<oneshot::Sender<Result<(), Error>>>;
+/// Called once what ends a hold is on the disk, and never if it does not come there: then the next start charges the hold.
+pub(super) type Then = Option<Box<dyn FnOnce() + Send>>;
 /// Tells the caller of `run` how it went.
 pub(super) type Told = Box<dyn FnOnce(Option<Error>) + Send>;
 /// A caller's closure: whether it went well, and who is to be told once that is on the disk.
@@ -26,8 +28,8 @@ pub(super) type Closure = Box<dyn FnOnce(&Connection) -> (Result<(), rusqlite::E
 /// Something for the writer to do.
 pub(super) enum Op {
     Hold(HoldRow, Reply),
-    Settle(Box<RequestRecord>, Vec<Line>, Reply),
-    Release(HoldId, Reply),
+    Settle(Box<RequestRecord>, Vec<Line>, Reply, Then),
+    Release(HoldId, Reply, Then),
     Run(Closure),
     Sweep(Reply),
     Close(Reply),

@@ -17,7 +17,7 @@ use crate::units::{Clock, Mono};
 use super::books::{Books, Statements};
 use super::copier::Copier;
 use super::error::{Error, is_failed_sync};
-use super::queue::{Op, Queue, Reply};
+use super::queue::{Op, Queue, Reply, Then};
 use super::witness::Witness;
 use super::{Durability, Figures, retention, schema};
 
@@ -154,7 +154,9 @@ impl Writer {
             Ok(written) => {
                 self.shared.written.fetch_add(written, Ordering::Relaxed);
                 for op in group {
-                    answer(reply_of(op), Ok(()));
+                    let (reply, then) = waiting_for(op);
+                    go_on(then);
+                    answer(reply, Ok(()));
                 }
             }
             Err(error) => {
@@ -172,10 +174,10 @@ impl Writer {
         for op in group {
             match op {
                 Op::Hold(hold, _) => self.books.hold(&mut statements, hold)?,
-                Op::Settle(record, lines, _) => {
+                Op::Settle(record, lines, ..) => {
                     written += u64::from(self.books.settle(&mut statements, record, lines)?);
                 }
-                Op::Release(hold, _) => self.books.release(&mut statements, *hold)?,
+                Op::Release(hold, ..) => self.books.release(&mut statements, *hold)?,
                 Op::Run(_) | Op::Sweep(_) | Op::Close(_) => {}
             }
         }
@@ -220,23 +222,30 @@ impl Writer {
     fn keep(&mut self, group: Vec<Op>, trouble: &Error) {
         for op in group {
             match op {
-                Op::Settle(record, lines, reply) if !self.gave_up && self.books.is_live(record.hold) => {
+                Op::Settle(record, lines, reply, then)
+                    if !self.gave_up && self.books.is_live(record.hold) =>
+                {
                     answer(reply, Err(Error::NotYet(trouble.to_string().into())));
                     let is_there = |op: &Op| matches!(op, Op::Settle(there, ..) if there.hold == record.hold);
                     if !self.backlog.iter().any(is_there) {
-                        self.backlog.push(Op::Settle(record, lines, None));
+                        self.backlog.push(Op::Settle(record, lines, None, then));
                     }
                 }
-                Op::Release(hold, reply) if !self.gave_up && self.books.is_live(hold) => {
+                Op::Release(hold, reply, then) if !self.gave_up && self.books.is_live(hold) => {
                     answer(reply, Err(Error::NotYet(trouble.to_string().into())));
-                    self.backlog.push(Op::Release(hold, None));
+                    self.backlog.push(Op::Release(hold, None, then));
                 }
-                Op::Settle(record, _, reply) => {
+                // It never came there, and so nothing stands in the way.
+                Op::Release(_, reply, then) if !self.gave_up => {
+                    go_on(then);
+                    answer(reply, Err(trouble.clone()));
+                }
+                Op::Settle(record, _, reply, _) => {
                     tracing::error!(request = %record.id, amount = %record.amount, "a record was not written");
                     self.shared.unwritten.fetch_add(1, Ordering::Relaxed);
                     answer(reply, Err(trouble.clone()));
                 }
-                other => answer(reply_of(other), Err(trouble.clone())),
+                other => answer(waiting_for(other).0, Err(trouble.clone())),
             }
         }
     }
@@ -256,6 +265,9 @@ impl Writer {
                     records = backlog.len(),
                     "the ledger can be written again, and what was kept back is"
                 );
+                for op in backlog {
+                    go_on(waiting_for(op).1);
+                }
             }
             Err(error) => {
                 self.failed(&error);
@@ -369,11 +381,18 @@ impl Writer {
     }
 }
 
-fn reply_of(op: Op) -> Reply {
+/// Who waits for it, and what is to be done then.
+fn waiting_for(op: Op) -> (Reply, Then) {
     match op {
-        Op::Hold(_, reply) | Op::Settle(_, _, reply) | Op::Release(_, reply) => reply,
-        Op::Sweep(reply) | Op::Close(reply) => reply,
-        Op::Run(_) => None,
+        Op::Settle(_, _, reply, then) | Op::Release(_, reply, then) => (reply, then),
+        Op::Hold(_, reply) | Op::Sweep(reply) | Op::Close(reply) => (reply, None),
+        Op::Run(_) => (None, None),
+    }
+}
+
+fn go_on(then: Then) {
+    if let Some(then) = then {
+        then();
     }
 }
 

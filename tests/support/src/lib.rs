@@ -31,6 +31,7 @@
 )]
 
 pub mod alloc;
+mod cable;
 mod client;
 mod config;
 mod connection;
@@ -51,6 +52,7 @@ mod send;
 mod sse;
 mod wire;
 
+pub use cable::Cable;
 pub use client::{Client, End, Request, Response};
 pub use config::{Config, Model, Provider};
 pub use connection::{Received, Recorded, received};

@@ -92,6 +92,24 @@ impl Redis {
         &self.url
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Starts one that follows `primary`, and waits until it has all that the primary has.
+    pub async fn following(primary: &Self) -> Self {
+        let replica = Self::start().await;
+        primary.command(&[b"CONFIG", b"SET", b"repl-diskless-sync-delay", b"0"]);
+        replica.command(&[b"REPLICAOF", b"127.0.0.1", primary.address.port().to_string().as_bytes()]);
+        let deadline = Instant::now() + PATIENCE;
+        while !replica.command(&[b"INFO", b"replication"]).contains("master_link_status:up") {
+            assert!(Instant::now() < deadline, "a replica that never follows");
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        replica
+    }
+
     /// Ends it without a word.
     pub fn kill9(&mut self) {
         self.child.kill().expect("our own child");
@@ -131,6 +149,16 @@ impl Redis {
         stream.take(64 << 10).read_to_end(&mut answer).expect("Redis answers");
         let text = String::from_utf8_lossy(&answer);
         text.strip_suffix("+OK\r\n").unwrap_or(&text).to_owned()
+    }
+
+    /// Whether this sentinel knows of a replica: it looks for one every ten seconds.
+    pub fn knows_a_replica(&self) -> bool {
+        let mut stream = TcpStream::connect(self.address).expect("a sentinel listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time");
+        stream.write_all(b"SENTINEL REPLICAS main\r\n").expect("a sentinel reads");
+        let mut start = [0; 3];
+        stream.read_exact(&mut start).expect("a sentinel answers");
+        start != *b"*0\r"
     }
 
     async fn listens(&mut self) -> bool {

@@ -24,11 +24,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
 use crate::budget::{
-    Budget, Calendar, Demand, HoldId, Period, Refusal, Scope, ScopeKind, Standing, WhenSpent, Why,
+    Budget, Calendar, Demand, HoldId, OnStoreLoss, Period, Refusal, Scope, ScopeKind, Standing, WhenSpent,
+    Why,
 };
 use crate::units::{Clock, NanoUsd, SystemClock};
 
-use super::{Bank, InheritedHold, OnStoreLoss, Options, State, run};
+use super::{Bank, InheritedHold, Options, State, run};
 
 /// How long anything is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -73,7 +74,8 @@ impl Replica {
     }
 
     async fn admit(&self, demand: &Demand) -> Result<Standing, Refusal> {
-        self.bank.admit(demand, self.clock.now()).await
+        let demand = Demand { on_loss: self.bank.options.on_loss, ..demand.clone() };
+        self.bank.admit(&demand, self.clock.now()).await
     }
 
     /// Waits until the state is one of these.
@@ -129,6 +131,7 @@ fn demand(budget: &Arc<Budget>, hold: i64) -> Demand {
         budgets: vec![Arc::clone(budget)],
         rates: Vec::new(),
         places: Vec::new(),
+        on_loss: OnStoreLoss::default(),
     }
 }
 

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use tollway_test_support::Redis;
 
-use crate::budget::{Rate, Unit, Why};
-use crate::units::NanoUsd;
+use crate::budget::{OnStoreLoss, Rate, Unit, Why};
+use crate::units::{Clock as _, NanoUsd};
 
 use super::wire::Wire;
-use super::{OnStoreLoss, Replica, State, budget, demand, level};
+use super::{Replica, State, budget, demand, level, until};
 
 #[tokio::test]
 async fn r40_a_silent_redis_costs_a_few_requests_a_moment_and_the_rest_nothing() {
@@ -38,6 +38,108 @@ async fn r40_a_silent_redis_costs_a_few_requests_a_moment_and_the_rest_nothing()
     a.opened().await;
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(level(&a, &budget).await, (0, 1), "what was asked meanwhile holds nothing");
+}
+
+#[tokio::test]
+async fn r40_a_slow_redis_costs_a_request_or_two_and_is_waited_for_from_then_on() {
+    let redis = Redis::start().await;
+    let wire = Wire::to(redis.url()).await;
+    let usual = |options: &mut super::Options| {
+        options.patience = Duration::from_millis(50);
+        options.patience_max = Duration::from_secs(10);
+        // Whatever else is heard makes up for a late answer.
+        options.beat = Duration::from_secs(10);
+    };
+    let a = Replica::open(&wire.url(), "a", usual).await;
+    let budget = budget("team/z", 1_000_000);
+    for _ in 0..20 {
+        a.admit(&demand(&budget, 1)).await.unwrap();
+    }
+    let joined = a.bank.inner().joined;
+    wire.delay(Duration::from_millis(120));
+    let began = Instant::now();
+    assert_eq!(a.admit(&demand(&budget, 1)).await.unwrap_err().why, Why::StoreLost);
+    assert!(began.elapsed() < Duration::from_millis(120), "{:?}", began.elapsed());
+    let began = Instant::now();
+    assert_eq!(a.admit(&demand(&budget, 1)).await.unwrap_err().why, Why::StoreLost);
+    assert!(began.elapsed() < Duration::from_millis(20), "nobody else waits: {:?}", began.elapsed());
+    let mut late = 0;
+    for _ in 0..12 {
+        a.opened().await;
+        late += i64::from(a.admit(&demand(&budget, 1)).await.is_err());
+    }
+    assert!(late <= 2, "{late} of twelve");
+    assert_eq!(a.bank.inner().joined, joined, "nothing was given up, and nothing had to be written anew");
+    wire.delay(Duration::ZERO);
+    a.told().await;
+    assert_eq!(level(&a, &budget).await, (0, 32 - late), "what came late is taken back");
+}
+
+#[tokio::test]
+async fn r41_each_request_is_treated_as_its_policy_says() {
+    let redis = Redis::start().await;
+    let wire = Wire::to(redis.url()).await;
+    let a = Replica::open(&wire.url(), "a", |_| {}).await;
+    let budget = budget("team/e", 2_000);
+    let of = |on_loss, hold| crate::budget::Demand { on_loss, ..demand(&budget, hold) };
+    let admit = async |one: &crate::budget::Demand| a.bank.admit(one, a.clock.now()).await;
+    let first = of(OnStoreLoss::LocalShare, 10);
+    admit(&first).await.unwrap();
+    a.bank.settle(first.id, NanoUsd(10), 0);
+    // Since a request asked for it, a slice is leased with the next beat.
+    until("a slice", || a.bank.inner().account.balances.values().any(|balance| balance.slice > 0)).await;
+    a.told().await;
+    wire.cut();
+    a.until(&[State::Lost]).await;
+    let mut spent = 10;
+    let mut go_on = async |on_loss| {
+        for _ in 0..50 {
+            let one = of(on_loss, 10);
+            if admit(&one).await.is_err() {
+                return;
+            }
+            a.bank.settle(one.id, NanoUsd(10), 0);
+            spent += 10;
+        }
+    };
+    go_on(OnStoreLoss::Refuse).await;
+    go_on(OnStoreLoss::LocalShare).await;
+    go_on(OnStoreLoss::Refuse).await;
+    assert_eq!(spent, 110, "a twentieth, and that by those alone who may");
+    let one = of(OnStoreLoss::Allow, 10);
+    admit(&one).await.unwrap();
+    a.bank.settle(one.id, NanoUsd(10), 0);
+    wire.lay(redis.url());
+    a.opened().await;
+    a.told().await;
+    assert_eq!(level(&a, &budget).await.0, 120, "all is told");
+}
+
+#[tokio::test]
+async fn r41_what_goes_on_through_a_silence_is_told_when_it_ends() {
+    let redis = Redis::start().await;
+    let usual = |options: &mut super::Options| {
+        options.patience = Duration::from_millis(50);
+        options.on_loss = OnStoreLoss::Allow;
+    };
+    let a = Replica::open(redis.url(), "a", usual).await;
+    let budget = budget("team/g", 1_000);
+    let before = demand(&budget, 10);
+    a.admit(&before).await.unwrap();
+    redis.pause();
+    // The first waits in vain and goes on by itself, so that it is asked for twice.
+    let (during, settled) = (demand(&budget, 10), demand(&budget, 10));
+    a.admit(&during).await.unwrap();
+    a.admit(&settled).await.unwrap();
+    a.bank.settle(settled.id, NanoUsd(7), 0);
+    redis.resume();
+    a.opened().await;
+    a.told().await;
+    assert_eq!(level(&a, &budget).await, (7, 20));
+    a.bank.settle(during.id, NanoUsd(3), 0);
+    a.bank.settle(before.id, NanoUsd(3), 0);
+    a.told().await;
+    assert_eq!(level(&a, &budget).await, (13, 0));
 }
 
 #[tokio::test]

@@ -153,6 +153,7 @@ async fn same(redis: &Redis, replicas: &[Replica], case: u64, steps: Vec<Step>) 
                     budgets: budgets.iter().map(|one| Arc::clone(&lines.budgets[*one])).collect(),
                     rates: rates.iter().map(|one| Arc::clone(&lines.rates[*one])).collect(),
                     places: places.iter().map(|one| Arc::clone(&lines.places[*one])).collect(),
+                    on_loss: crate::budget::OnStoreLoss::Refuse,
                 };
                 let here = book.admit(&demand, now(at));
                 let there = replicas[replica].bank.admit(&demand, now(at)).await;

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -12,6 +14,7 @@ pub(super) struct Wire {
     address: SocketAddr,
     far: Arc<Mutex<Option<SocketAddr>>>,
     cut: watch::Sender<u64>,
+    delay: Arc<Mutex<Duration>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -22,24 +25,34 @@ impl Wire {
         let far = Arc::new(Mutex::new(Some(host(url))));
         let (cut, _) = watch::channel(0);
         let (target, cuts) = (Arc::clone(&far), cut.clone());
+        let delay = Arc::new(Mutex::new(Duration::ZERO));
+        let delays = Arc::clone(&delay);
         let task = tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
                 let Some(far) = *target.lock().unwrap() else { continue };
-                let mut cut = cuts.subscribe();
+                let (mut cut, delay) = (cuts.subscribe(), Arc::clone(&delays));
                 tokio::spawn(async move {
                     let Ok(mut far) = TcpStream::connect(far).await else { return };
+                    let ((mut from_near, mut to_near), (mut from_far, mut to_far)) =
+                        (near.split(), far.split());
                     tokio::select! {
-                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        _ = copy(&mut from_near, &mut to_far) => {}
+                        _ = slowly(&mut from_far, &mut to_near, &delay) => {}
                         _ = cut.changed() => {}
                     }
                 });
             }
         });
-        Self { address, far, cut, task }
+        Self { address, far, cut, delay, task }
     }
 
     pub(super) fn url(&self) -> String {
         format!("redis://{}/0", self.address)
+    }
+
+    /// Answers take so much longer from now on.
+    pub(super) fn delay(&self, by: Duration) {
+        *self.delay.lock().unwrap() = by;
     }
 
     /// Nothing goes through any more.
@@ -59,6 +72,23 @@ impl Drop for Wire {
     fn drop(&mut self) {
         self.cut();
         self.task.abort();
+    }
+}
+
+async fn slowly(
+    from: &mut ReadHalf<'_>,
+    to: &mut WriteHalf<'_>,
+    delay: &Mutex<Duration>,
+) -> std::io::Result<()> {
+    let mut some = vec![0; 64 << 10];
+    loop {
+        let length = from.read(&mut some).await?;
+        let wait = *delay.lock().unwrap();
+        if length == 0 {
+            return Ok(());
+        }
+        tokio::time::sleep(wait).await;
+        to.write_all(&some[..length]).await?;
     }
 }
 
