@@ -15,6 +15,7 @@ mod crash;
 mod fleet;
 mod kept;
 mod limits;
+mod outgrown;
 
 use std::process::Command;
 
