@@ -22,7 +22,7 @@ use super::window::{Period, Window};
 pub const THRESHOLDS: [u8; 3] = [50, 80, 100];
 /// A clock may be set back so far, in seconds, and finds every balance of the calendar as it was.
 const SET_BACK: i64 = 3 * 3_600;
-/// Balances are looked through for old ones whenever so many more have come.
+/// Balances and rates are looked through for old ones whenever so many more have come.
 const TIDY_EVERY: usize = 256;
 
 /// The state.
@@ -32,6 +32,7 @@ pub struct Book {
     rates: HashMap<(Scope, Unit), i128>,
     places: HashMap<Scope, u32>,
     holds: HashMap<HoldId, Hold>,
+    /// How many balances and rates there were when they were last looked through.
     known: usize,
 }
 
@@ -115,8 +116,54 @@ impl Account {
             Period::Rolling(_) => SET_BACK / 18,
             _ => SET_BACK.max(begun.end.saturating_sub(begun.start)),
         };
-        let stays = |one: &Balance| budget.calendar.counts_until(one.window).saturating_add(back);
-        self.windows.retain(|one| one.held != 0 || now.wall.as_second() < stays(one));
+        self.retain(budget, now.wall.as_second().saturating_sub(back));
+    }
+
+    /// Keeps what counts at `second` or later, what is held, and of a rolling budget what counted beside that when it was
+    /// admitted: it may grow yet.
+    fn retain(&mut self, budget: &Budget, second: i64) {
+        let calendar = &budget.calendar;
+        let held = self.windows.iter().filter(|one| one.held != 0).map(|one| one.window.start);
+        let since = match calendar.period {
+            Period::Rolling(_) => held.min().map_or(second, |start| start.min(second)),
+            _ => second,
+        };
+        self.windows.retain(|one| one.held != 0 || since < calendar.counts_until(one.window));
+    }
+
+    /// The most that is spent and held in any span that counts `window`: there what is held more must fit.
+    fn most(&self, budget: &Budget, window: Window) -> i64 {
+        let calendar = &budget.calendar;
+        let counts_in = |one: Window, view: Window| match calendar.period {
+            Period::Rolling(_) => one.start <= view.start && view.start < calendar.counts_until(one),
+            _ => one == view,
+        };
+        let views = self.windows.iter().map(|one| one.window).filter(|view| counts_in(window, *view));
+        let sums = views.map(|view| {
+            let counting = self.windows.iter().filter(|one| counts_in(one.window, view));
+            counting.fold(0, |sum: i64, one| sum.saturating_add(one.spent).saturating_add(one.held))
+        });
+        sums.max().unwrap_or(0)
+    }
+
+    /// Until so much of what is spent counts no more that `hold` fits beside the rest. What others hold may be given back at any
+    /// moment, so it is never waited for longer than a moment.
+    fn until_room(&self, budget: &Budget, hold: NanoUsd, now: Now) -> Duration {
+        let (calendar, second) = (&budget.calendar, now.wall.as_second());
+        let mut counting: SmallVec<[&Balance; 2]> =
+            self.windows.iter().filter(|one| calendar.counts(one.window, now.wall)).collect();
+        counting.sort_by_key(|one| one.window.end);
+        let room = budget.limit.0.saturating_sub(hold.0);
+        let mut spent = counting.iter().fold(0_i64, |sum, one| sum.saturating_add(one.spent));
+        let mut until = second;
+        for one in counting {
+            if spent <= room {
+                break;
+            }
+            spent -= one.spent;
+            until = calendar.counts_until(one.window);
+        }
+        Duration::from_secs(u64::try_from(until.saturating_sub(second)).unwrap_or(0)).max(MOMENT)
     }
 
     fn balance(&mut self, window: Window) -> &mut Balance {
@@ -166,7 +213,7 @@ impl Book {
                 places: demand.places.iter().map(|place| place.scope.clone()).collect(),
             },
         );
-        if self.accounts.len() > self.known + TIDY_EVERY {
+        if self.accounts.len() + self.rates.len() > self.known + TIDY_EVERY {
             self.tidy(now);
         }
         Ok(standing)
@@ -188,18 +235,12 @@ impl Book {
     }
 
     /// Holds `extra` more, all of it or nothing. Whether it is held.
-    pub fn grow(&mut self, id: HoldId, extra: NanoUsd, now: Now) -> bool {
+    pub fn grow(&mut self, id: HoldId, extra: NanoUsd) -> bool {
         let Some(one) = self.holds.get_mut(&id) else { return false };
-        // In the windows in which it was admitted, whatever turn it is by now; of a rolling budget all parts that count do.
+        // In the windows in which it was admitted, whatever turn it is by now.
         let fits = one.lines.iter().filter(|(budget, _)| budget.hard).all(|(budget, window)| {
-            let Some(account) = self.accounts.get_mut(&name(budget)) else { return true };
-            let (spent, held) = if matches!(budget.calendar.period, Period::Rolling(_)) {
-                account.counting(budget, now)
-            } else {
-                let balance = account.balance(*window);
-                (balance.spent, balance.held)
-            };
-            spent.saturating_add(held).saturating_add(extra.0) <= budget.limit.0
+            let taken = self.accounts.get(&name(budget)).map_or(0, |account| account.most(budget, *window));
+            taken.saturating_add(extra.0.max(0)) <= budget.limit.0
         });
         if fits {
             one.amount = one.amount.saturating_add(extra.0);
@@ -236,8 +277,10 @@ impl Book {
             let more = rate.span(tokens) - rate.span(hold.tokens.min(rate.per_minute));
             let before = self.tat(rate);
             let key = (rate.scope.clone(), rate.unit);
-            if before + more > clock {
-                self.rates.insert(key, before + more);
+            // What was taken beyond what was asked for is owed from now on: nobody has saved up for it.
+            let after = if more > 0 { before.max(clock) + more } else { before + more };
+            if after > clock {
+                self.rates.insert(key, after);
             } else {
                 // It is whole again.
                 self.rates.remove(&key);
@@ -267,10 +310,11 @@ impl Book {
         (account.budget, account.known) = (Some(Arc::clone(budget)), true);
     }
 
-    /// Those and no others are shown though nothing was spent of them.
+    /// Those and no others are shown though nothing was spent of them. What was shown so and is no longer is not shown at all until
+    /// it is asked for again; what was spent of it stays counted.
     pub fn know_only(&mut self, budgets: &[Arc<Budget>]) {
-        for account in self.accounts.values_mut() {
-            account.known = false;
+        for account in self.accounts.values_mut().filter(|account| account.known) {
+            (account.budget, account.known) = (None, false);
         }
         for budget in budgets {
             self.know(budget);
@@ -326,21 +370,12 @@ impl Book {
             if spent.saturating_add(held).saturating_add(demand.hold.0) > budget.limit.0 {
                 let why =
                     Why::Budget { budget: Arc::clone(budget), spent: NanoUsd(spent), held: NanoUsd(held) };
-                let wait = (demand.hold <= budget.limit).then(|| self.until_room(budget, account, now));
+                let wait = (demand.hold <= budget.limit)
+                    .then(|| account.map_or(MOMENT, |account| account.until_room(budget, demand.hold, now)));
                 refuse(why, wait);
             }
         }
         worst
-    }
-
-    /// Until the first of what counts no longer does.
-    #[expect(clippy::unused_self, reason = "beside those who ask")]
-    fn until_room(&self, budget: &Budget, account: Option<&Account>, now: Now) -> Duration {
-        let counting = account.into_iter().flat_map(|account| &account.windows);
-        let counting = counting.filter(|one| budget.calendar.counts(one.window, now.wall));
-        let ends = counting.map(|one| budget.calendar.counts_until(one.window)).min();
-        let ends = ends.unwrap_or_else(|| budget.calendar.window(now.wall).end);
-        Duration::from_secs(u64::try_from(ends.saturating_sub(now.wall.as_second())).unwrap_or(0)).max(MOMENT)
     }
 
     fn tat(&self, rate: &Rate) -> i128 {
@@ -361,13 +396,12 @@ impl Book {
         let clock = i128::from(now.mono.0);
         self.accounts.retain(|_, account| {
             let Some(budget) = &account.budget else { return true };
-            account.windows.retain(|one| {
-                one.held != 0 || now.wall.as_second() < budget.calendar.counts_until(one.window)
-            });
+            let budget = Arc::clone(budget);
+            account.retain(&budget, now.wall.as_second());
             account.known || !account.windows.is_empty()
         });
         self.rates.retain(|_, tat| *tat > clock);
-        self.known = self.accounts.len();
+        self.known = self.accounts.len() + self.rates.len();
     }
 }
 
@@ -385,3 +419,6 @@ fn asked(demand: &Demand, rate: &Rate) -> u64 {
         Unit::Tokens => demand.tokens.min(rate.per_minute),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, Unit, ZonedDateTime, ZonedDateTimeRound};
+use jiff::{Timestamp, ZonedDateTime};
 
 /// A rolling period is counted in so many parts.
 const PARTS: u64 = 60;
@@ -87,16 +87,25 @@ impl Calendar {
         }
     }
 
+    /// A full hour by the zone's clocks. A change of clocks within one, as where they change by half an hour, ends it.
+    fn hour(&self, now: Timestamp) -> Option<Window> {
+        const HOUR: i64 = 3_600;
+        let second = now.as_second();
+        let offset = i64::from(self.zone.to_offset(now).seconds());
+        let start = second - (second + offset).rem_euclid(HOUR);
+        let later = now.checked_add(jiff::Span::new().seconds(1)).ok()?;
+        let before = self.zone.preceding(later).next().map(|change| change.timestamp().as_second());
+        let next = self.zone.following(now).next().map(|change| change.timestamp().as_second());
+        Some(Window {
+            start: before.filter(|at| *at <= second).map_or(start, |at| start.max(at)),
+            end: next.filter(|at| *at > second).map_or(start + HOUR, |at| (start + HOUR).min(at)),
+        })
+    }
+
     fn turn(&self, now: Timestamp) -> Option<Window> {
         let zoned = now.to_zoned_datetime(self.zone.clone());
         let (start, end) = match self.period {
-            Period::Hour => {
-                let start = zoned
-                    .round(ZonedDateTimeRound::new().smallest(Unit::Hour).mode(jiff::RoundMode::Trunc))
-                    .ok()?;
-                let end = start.checked_add(jiff::Span::new().hours(1)).ok()?;
-                (start, end)
-            }
+            Period::Hour => return self.hour(now),
             Period::Day => days(&zoned, 1)?,
             Period::Week => {
                 let back = i64::from(zoned.weekday().since(Weekday::Monday));
@@ -206,8 +215,8 @@ mod tests {
         for zone in ["UTC", "Europe/Berlin", "America/Santiago", "Asia/Shanghai", "Australia/Lord_Howe"] {
             for period in [Period::Hour, Period::Day, Period::Week, Period::Month] {
                 let calendar = Calendar { period, zone: TimeZone::get(zone).unwrap() };
-                let mut at = "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap();
-                for _ in 0..500 {
+                let mut at = "2026-03-20T00:00:00Z".parse::<Timestamp>().unwrap();
+                for _ in 0..1_000 {
                     let window = calendar.window(at);
                     assert!(window.holds(at.as_second()), "{zone} {period} {at}");
                     let last = Timestamp::from_second(window.end - 1).unwrap();

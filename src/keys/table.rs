@@ -145,6 +145,9 @@ fn entry_in<'t>(entries: &'t HashMap<Bytes32, Entry>, hash: &Bytes32) -> Option<
 }
 
 #[cfg(test)]
+mod timing;
+
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 

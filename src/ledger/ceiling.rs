@@ -15,6 +15,8 @@ pub struct Bounds {
     pub output: u64,
     /// Attempts at most, hedges among them; above zero.
     pub attempts: u32,
+    /// Searches at most, each of which costs the fee of a request; one for whatever is no search.
+    pub searches: u64,
     /// Whether an answer that broke off may be gone on with: its text is then part of the next one's prompt.
     pub resumes: bool,
 }
@@ -42,7 +44,7 @@ impl Bounds {
         let (mut whole, mut further) = (PicoUsd::ZERO, PicoUsd::ZERO);
         for card in cards {
             let worst = self.worst(card, from, until);
-            let prompt = times(worst.input, self.prompt) + worst.request;
+            let prompt = times(worst.input, self.prompt) + times(worst.request, self.searches.max(1));
             whole = whole.max(prompt + times(worst.output, self.output));
             let read_again = if self.resumes { times(worst.input, self.output) } else { PicoUsd::ZERO };
             further = further.max(prompt + read_again);
@@ -82,7 +84,14 @@ impl Bounds {
 
     fn worst(&self, card: &PriceCard, from: Timestamp, until: Timestamp) -> Worst {
         let mut worst = Worst::default();
-        for (prompt, at) in [(0, from), (self.prompt, from), (0, until), (self.prompt, until)] {
+        let tiers = |at| {
+            let above =
+                card.at(at).overrides.iter().filter_map(|(condition, _)| condition.prompt_tokens_above);
+            let within = above.map(|above| above.saturating_add(1)).filter(|first| *first <= self.prompt);
+            // A prompt may turn out shorter than it may be, and a shorter one may be dearer.
+            std::iter::once(0).chain(within).map(move |prompt| (prompt, at))
+        };
+        for (prompt, at) in tiers(from).chain(tiers(until)) {
             let rates = card.rates(prompt, at);
             let input =
                 [Some(rates.input), rates.cached_input, rates.cache_write].into_iter().flatten().max();
@@ -104,7 +113,7 @@ mod tests {
 
     use super::*;
     use crate::ledger::settle;
-    use crate::pricing::{PriceEntry, Rates, Version};
+    use crate::pricing::{Condition, PriceEntry, Rates, Version};
     use crate::units::{Reported, TokenPrice, Usage};
 
     fn card(input: u64, cached: u64, written: u64, output: u64, request: i128) -> PriceCard {
@@ -133,7 +142,7 @@ mod tests {
         ) {
             let cards: Vec<_> = prices.iter().map(|p| card(p.0, p.1, p.2, p.3, p.4)).collect();
             let attempts = u32::try_from(lost).unwrap() + 1;
-            let bounds = Bounds { prompt, output, attempts, resumes: false };
+            let bounds = Bounds { prompt, output, attempts, searches: 1, resumes: false };
             let held = bounds.ceiling(&cards, AT, AT);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a draw")]
             let of = |whole: u64, share: f64| (whole as f64 * share) as u64;
@@ -161,12 +170,38 @@ mod tests {
         #[test]
         fn what_an_amount_pays_for_costs_no_more(amount in 0_i64..1_000_000_000, prompt in 0_u64..10_000, attempts in 1_u32..4, resumes: bool) {
             let cards = [card(140_000, 28_000, 140_000, 280_000, 5), card(100_000, 10_000, 100_000, 400_000, 0)];
-            let bounds = Bounds { prompt, output: 0, attempts, resumes };
+            let bounds = Bounds { prompt, output: 0, attempts, searches: 1, resumes };
             let least = bounds.ceiling(&cards, AT, AT);
             prop_assume!(amount >= least.0);
             let output = bounds.output_within(NanoUsd(amount), &cards, AT, AT).unwrap();
             let held = Bounds { output, ..bounds }.ceiling(&cards, AT, AT);
             prop_assert!(held.0 <= amount, "{} > {amount}", held.0);
         }
+    }
+
+    #[test]
+    fn a_dearer_tier_between_and_the_fee_of_each_search_are_held_too() {
+        let above = |tokens, input: u64| {
+            let condition = Condition { prompt_tokens_above: Some(tokens), ..Condition::default() };
+            let Rates { output, request, cached_input, cache_write, .. } = card(0, 0, 0, 0, 0).at(AT).base;
+            (condition, Rates { input: TokenPrice(input), output, request, cached_input, cache_write })
+        };
+        let version = Version {
+            overrides: vec![above(1_000, 5_000), above(10_000, 10)],
+            ..card(100, 0, 0, 0, 0).at(AT).clone()
+        };
+        let tiers = PriceCard::new(version, 0);
+        let bounds = Bounds { prompt: 20_000, output: 0, attempts: 1, searches: 1, resumes: false };
+        let middle = Usage { prompt: 9_000, ..Usage::default() };
+        let held = bounds.ceiling([&tiers], AT, AT);
+        let charged = tiers.cost_of(&middle, AT).recorded();
+        assert!(charged <= held, "{charged} > {held}");
+
+        let fee = card(0, 0, 0, 0, 7_000_000);
+        let bounds = Bounds { searches: 3, ..bounds };
+        let report = Reported { searches: 3, ..Reported::default() };
+        let charged = settle(Some(&fee), Some(&report), Usage::default(), true, AT).cost().unwrap();
+        let held = bounds.ceiling([&fee], AT, AT);
+        assert!(charged.0 == 21_000 && charged <= held, "{charged} > {held}");
     }
 }

@@ -6,18 +6,20 @@
 mod line;
 mod recorded;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::ledger::{Settlement, Source, components, settle};
+use crate::ledger::{Bounds, Settlement, Source, components, settle};
 use crate::pricing::PriceCard;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::kept::Kept;
 use crate::telemetry::{InFlight, Metrics, Series};
 use crate::treasury::{Purse, Settling};
-use crate::units::{Clock, Mono, Reported, RequestId, Usage};
+use crate::units::{Clock, Mono, NanoUsd, Reported, RequestId, Usage};
 use crate::upstream::trial::{Course, Lost, tell_breaker};
 use crate::upstream::{Lessons, Reason, Underway};
 
@@ -36,6 +38,9 @@ pub enum Ended {
     /// The upstream broke off after its first token; the code says how.
     Broken(&'static str),
 }
+
+/// More is being held; says all that is held then, or that there is no room.
+pub type Growing = Pin<Box<dyn Future<Output = Option<NanoUsd>> + Send>>;
 
 /// Who asked, for the log and the metrics.
 #[derive(Debug)]
@@ -164,6 +169,29 @@ impl Account {
             Bill::of_all(settled(&open.parts, reported).iter().chain([&last]))
         };
         bill.with_lost(open.course.lost_amount())
+    }
+
+    /// Whether any budget holds what it may cost.
+    pub fn is_counted(&self) -> bool {
+        self.open.as_deref().and_then(|open| open.purse.as_ref()).is_some_and(Purse::is_counted)
+    }
+
+    /// Asks that so many answer tokens more may be paid for; `None`: they cost nothing, or nobody holds anything.
+    pub fn grow(&self, tokens: u64) -> Option<Growing> {
+        let open = self.open.as_deref()?;
+        let (purse, card, at) = (open.purse.as_ref()?, open.answered.card.as_ref()?, open.answered.at);
+        let bounds =
+            Bounds { prompt: open.counted.prompt, output: 0, attempts: 1, searches: 1, resumes: false };
+        let of = |output| Bounds { output, ..bounds }.ceiling([card], at, at).0;
+        let extra = of(tokens).saturating_sub(of(0));
+        (extra > 0).then(|| Box::pin(purse.grow(NanoUsd(extra))) as Growing)
+    }
+
+    /// So much is held now.
+    pub fn grown(&mut self, amount: NanoUsd) {
+        if let Some(purse) = self.open.as_deref_mut().and_then(|open| open.purse.as_mut()) {
+            purse.grown(amount);
+        }
     }
 
     /// The part under way broke off: its route hears of it at once, whoever goes on.

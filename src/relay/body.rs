@@ -4,6 +4,8 @@
 //! Back-pressure is the caller's: nothing is read from the upstream until the caller has taken what was. Dropping the body
 //! (the caller left) drops the upstream's, which closes or resets it, and closes the account.
 
+mod leash;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -32,6 +34,7 @@ use super::kept::Keeping;
 use super::meter::{Flow, Out};
 use super::parts::Bill;
 use super::rescue::{Broke, Continued, Rescue, Rescued, Rescuing};
+use leash::Leash;
 
 /// A stream from one upstream, or one after another, to one caller.
 pub struct StreamBody {
@@ -55,6 +58,8 @@ pub struct StreamBody {
     keeping: Option<Box<Keeping>>,
     /// The record of an answer that has ended, on its way to the ledger: the end is told once it is there.
     settling: Option<Settling>,
+    /// What it may say at most; none where nobody minds.
+    leash: Option<Leash>,
 }
 
 /// Where a stream's bytes come from.
@@ -104,6 +109,7 @@ impl StreamBody {
             prelude: SmallVec::new(),
             keeping: None,
             settling: None,
+            leash: None,
         };
         body.prelude = streamed.prelude;
         body
@@ -142,6 +148,10 @@ impl StreamBody {
                 self.frame = Bytes::new();
                 return Poll::Ready(Some(bytes));
             }
+            if self.is_growing() {
+                ready!(self.poll_growing(cx));
+                continue;
+            }
             let upstream = match &mut self.source {
                 Source::Ended => return Poll::Ready(None),
                 Source::Rescue(breakage) => {
@@ -168,7 +178,7 @@ impl StreamBody {
 
     /// Takes all events that are here.
     fn take_events(&mut self) {
-        while matches!(self.source, Source::Upstream(_)) {
+        while matches!(self.source, Source::Upstream(_)) && !self.is_growing() {
             match self.events.next_event() {
                 Ok(Some(event)) => self.take(&event),
                 Ok(None) => return,
@@ -201,6 +211,7 @@ impl StreamBody {
         let mut out = Out::new();
         let flow = self.ear.take(event, bill(self.account.as_ref()), &mut out);
         self.follow(flow, out);
+        self.mind_leash();
     }
 
     /// The upstream's bytes stopped. If the answer had ended by then, only its report is missing.

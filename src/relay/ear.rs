@@ -43,7 +43,22 @@ impl Ear {
         }
     }
 
-    /// The answer broke off where its caller's bound was reached.
+    /// The stream may have to be ended where more is said than is held for.
+    pub(super) fn may_end(&mut self) {
+        if let Self::Chat(meter) = self {
+            meter.may_end();
+        }
+    }
+
+    /// Tokens said so far.
+    pub(super) fn said(&self) -> u64 {
+        match self {
+            Self::Chat(meter) => meter.said_in_all(),
+            Self::Native(meter) => meter.counted().completion,
+        }
+    }
+
+    /// The answer ends where its bound was reached.
     pub(super) fn end_at_bound(&mut self, bill: impl Fn(Option<&Reported>, Usage) -> Bill, out: &mut Out) {
         if let Self::Chat(meter) = self {
             meter.end_at_bound(bill, out);

@@ -57,6 +57,9 @@ pub struct Meter {
     head: Option<Box<str>>,
     /// What is kept so that another route can go on; `None`: none will be asked to.
     kept: Option<Box<Kept>>,
+    /// Whether we may have to end the stream ourselves, and what its chunks say alike, which is kept for that.
+    may_end: bool,
+    identity: Option<Box<Identity>>,
 }
 
 /// What is kept of a stream that another route may have to go on with.
@@ -86,6 +89,8 @@ impl Meter {
             usage_chunk: None,
             head: None,
             kept: None,
+            may_end: false,
+            identity: None,
         }
     }
 
@@ -97,6 +102,17 @@ impl Meter {
     /// Keeps what is said from now on, so that another route can go on where this one breaks off.
     pub fn keep(&mut self) {
         self.kept = Some(Box::default());
+    }
+
+    /// We may have to end the stream where more is said than is held for.
+    pub fn may_end(&mut self) {
+        self.may_end = true;
+    }
+
+    /// Tokens said so far, in all parts.
+    pub fn said_in_all(&self) -> u64 {
+        let before = self.kept.as_deref().map_or(0, |kept| kept.tokens_before);
+        before + self.tokens().max(self.said())
     }
 
     /// What another route would have to go on from, or why none can.
@@ -117,7 +133,8 @@ impl Meter {
         let before = std::mem::replace(&mut kept.tokens_before, so_far.tokens);
         let to_read = self.prompt_tokens + so_far.tokens.saturating_sub(before);
         let (kept, head, vocabulary) = (self.kept.take(), self.head.take(), self.vocabulary);
-        *self = Self { vocabulary, head, kept, ..Self::new(self.usage_asked, to_read) };
+        let (may_end, identity) = (self.may_end, self.identity.take());
+        *self = Self { vocabulary, head, kept, may_end, identity, ..Self::new(self.usage_asked, to_read) };
     }
 
     /// Whether every choice seen has had its finish reason.
@@ -125,13 +142,21 @@ impl Meter {
         self.seen != 0 && self.seen & !self.finished == 0
     }
 
-    /// The answer broke off where its caller's bound was reached: nothing is left to say but that.
+    /// The answer ends where its bound was reached: nothing is left to say but that, of each choice that has not ended.
     pub fn end_at_bound(&mut self, bill: impl Fn(Option<&Reported>, Usage) -> Bill, out: &mut Out) {
-        if let Some(kept) = self.kept.as_deref_mut() {
-            let more = kept.seam.as_mut().map_or("", |seam| seam.extension());
-            if let Some(identity) = &kept.identity {
-                out.push(identity.chunk("", Some("length"), more).raw);
-            }
+        let kept = self.kept.as_deref_mut();
+        let mut more = "";
+        let mut identity = self.identity.as_deref();
+        if let Some(Kept { seam, identity: known, .. }) = kept {
+            more = seam.as_mut().map_or("", |seam| seam.extension());
+            identity = known.as_ref().or(identity);
+        }
+        let open = match self.seen & !self.finished {
+            0 => 1,
+            open => open,
+        };
+        for index in (0..u64::BITS).filter(|index| open & (1 << index) != 0) {
+            out.extend(identity.map(|identity| identity.at_bound(index, std::mem::take(&mut more)).raw));
         }
         self.usage_at_end(bill, out);
         out.push(Bytes::from_static(DONE));
@@ -231,6 +256,9 @@ impl Meter {
     ) {
         if self.usage_asked && self.head.is_none() {
             self.head = Some(Identity::of(data, chunk).head().into());
+        }
+        if self.may_end && self.identity.is_none() {
+            self.identity = Some(Box::new(Identity::of(data, chunk)));
         }
         if let Some(kept) = &mut self.kept {
             kept.identity.get_or_insert_with(|| Identity::of(data, chunk));

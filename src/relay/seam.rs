@@ -57,6 +57,14 @@ impl Identity {
         self.object.as_deref() == Some(b"\"text_completion\"")
     }
 
+    /// A chunk of our own that says that the choice at `index` has ended where its bound was.
+    pub(super) fn at_bound(&self, index: u32, more: &str) -> Event {
+        let choice = if self.is_completion() { "\"text\":\"\"" } else { "\"delta\":{}" };
+        let head = self.head();
+        let finish = "\"finish_reason\":\"length\"";
+        Event::of(format!("{head},\"choices\":[{{\"index\":{index},{choice},{finish}}}]{more}}}").as_bytes())
+    }
+
     /// A chunk of our own that says `text`, or that the answer has ended for the reason `finish`.
     pub(super) fn chunk(&self, text: &str, finish: Option<&str>, more: &str) -> Event {
         let finish = finish.map_or_else(|| "null".to_owned(), |reason| format!("\"{reason}\""));

@@ -113,7 +113,7 @@ impl Treasury {
         let now = self.clock.now();
         match &self.bank {
             Bank::Own(book) => locked(book).know_only(budgets),
-            Bank::Shared(bank) => budgets.iter().for_each(|budget| bank.know(budget, now)),
+            Bank::Shared(bank) => bank.know_only(budgets, now),
         }
         let stated = budgets.iter().map(|budget| (Arc::clone(&budget.id), budget.scope.clone())).collect();
         *self.stated.lock().unwrap_or_else(PoisonError::into_inner) = stated;
@@ -189,6 +189,13 @@ impl Treasury {
                 tracing::error!(%error, "a record could not be written when it was due");
             }
         })
+    }
+
+    async fn grow(&self, hold: HoldId, extra: NanoUsd) -> bool {
+        match &self.bank {
+            Bank::Own(book) => locked(book).grow(hold, extra),
+            Bank::Shared(bank) => bank.grow(hold, extra, self.clock.now()).await,
+        }
     }
 
     fn shrink(&self, hold: HoldId, amount: NanoUsd) {

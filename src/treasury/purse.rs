@@ -85,6 +85,34 @@ impl Purse {
         }
     }
 
+    /// Whether any budget holds it.
+    pub fn is_counted(&self) -> bool {
+        self.open.as_deref().is_some_and(|entry| !entry.lines.is_empty())
+    }
+
+    /// Asks for `extra` more. What comes back says all that is held then, once that is durable; `None`: there is no room for it.
+    ///
+    /// Cancel safety: dropped, the budgets may hold more than this purse knows, until it is settled.
+    pub fn grow(&self, extra: NanoUsd) -> impl Future<Output = Option<NanoUsd>> + Send + use<> {
+        let treasury = Arc::clone(&self.treasury);
+        let entry = self.open.as_deref().cloned();
+        async move {
+            let mut entry = entry?;
+            entry.amount = NanoUsd(entry.amount.0.saturating_add(extra.0));
+            if !treasury.grow(entry.id, extra).await {
+                return None;
+            }
+            treasury.ledger().hold(&entry).await.ok().map(|()| entry.amount)
+        }
+    }
+
+    /// It holds `amount` now.
+    pub fn grown(&mut self, amount: NanoUsd) {
+        if let Some(entry) = self.open.as_deref_mut() {
+            entry.amount = amount;
+        }
+    }
+
     /// Charges what the attempts cost and gives the rest back. What comes back is ready once that is durable; it is written
     /// whether or not anybody waits for it.
     pub fn settle(mut self, closing: Closing) -> Settling {

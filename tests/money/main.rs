@@ -16,6 +16,7 @@ mod fleet;
 mod kept;
 mod ledger_first;
 mod limits;
+mod outgrown;
 
 use std::process::Command;
 

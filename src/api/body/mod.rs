@@ -57,6 +57,8 @@ pub struct Call {
     pub choices: u64,
     /// Size of the prompt-bearing members in bytes, from which its tokens are estimated.
     pub prompt_bytes: u64,
+    /// Documents to rank; none but for a reranker.
+    pub documents: u64,
     /// What a route must be able to do.
     pub needs: Needs,
     /// Tags from `metadata`.
@@ -104,6 +106,7 @@ impl Call {
             output_tokens_max: found.output_tokens_max,
             choices: found.choices.max(1).saturating_mul(found.prompts.max(1)),
             prompt_bytes: found.prompt_bytes,
+            documents: found.documents,
             needs: Needs(found.needs),
             tags: found.tags,
             deadline: None,

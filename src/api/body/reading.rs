@@ -24,6 +24,7 @@ pub(super) struct Found {
     /// Prompts in one request for completions; each is answered by itself.
     pub(super) prompts: u64,
     pub(super) prompt_bytes: u64,
+    pub(super) documents: u64,
     pub(super) needs: Capabilities,
     pub(super) tags: SmallVec<[(Box<str>, Box<str>); 2]>,
     pub(super) wishes: Option<Box<Wishes>>,
@@ -192,6 +193,7 @@ impl<'a> Reading<'a> {
             // A reranker reads the query with every document.
             let queries = self.query_bytes.saturating_mul(self.documents);
             self.found.prompt_bytes = self.found.prompt_bytes.saturating_add(queries);
+            self.found.documents = self.documents;
             self.found.stream = false;
         }
         Ok((self.found, self.members))

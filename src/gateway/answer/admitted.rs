@@ -91,7 +91,7 @@ impl<'l> Cost<'l> {
         let attempts = ask.policy.fallback.attempts;
         Self {
             cards: routes().filter_map(|route| route.price.as_ref()).collect(),
-            bounds: Bounds { prompt, output, attempts, resumes },
+            bounds: Bounds { prompt, output, attempts, searches: searches(call, prompt), resumes },
             from: now,
             until: SignedDuration::try_from(ask.limit)
                 .ok()
@@ -118,13 +118,20 @@ impl<'l> Cost<'l> {
 
 /// The most tokens that prompt and answer may have. No byte of a prompt makes more than one token, and what is `estimated` is
 /// hardly ever a quarter short. `room` is the longest context of any route.
-fn lengths(call: &Call, estimated: u64, room: Option<u64>) -> (u64, u64) {
+pub(super) fn lengths(call: &Call, estimated: u64, room: Option<u64>) -> (u64, u64) {
     let prompt = (estimated + estimated / 4).min(call.prompt_bytes) + PROMPT_TOKENS_AROUND;
     if !call.endpoint.writes() {
         return (prompt, 0);
     }
     let each = call.output_tokens_max.or(room).unwrap_or(OUTPUT_TOKENS_MAX);
     (prompt, each.saturating_mul(call.choices))
+}
+
+/// The most searches that a reranker may bill: one for each hundred documents, of which a long one counts as several, five hundred
+/// tokens of it and the query at a time.
+fn searches(call: &Call, prompt: u64) -> u64 {
+    const TOKENS_EACH: u64 = 250;
+    if call.documents == 0 { 1 } else { call.documents.saturating_add(prompt / TOKENS_EACH).div_ceil(100) }
 }
 
 /// Why a request was not admitted as it was decided.
@@ -232,7 +239,8 @@ impl Way {
         let Some(purse) = self.purse.as_mut() else { return };
         let now = self.gateway.books.clock.now().wall;
         let (prompt, output) = lengths(call, estimated, route.context_tokens);
-        let bounds = Bounds { prompt, output, attempts: 1, resumes: false };
+        let searches = searches(call, prompt);
+        let bounds = Bounds { prompt, output, attempts: 1, searches, resumes: false };
         let own = bounds.ceiling(&route.price, now, now);
         purse.shrink(NanoUsd(own.0.saturating_add(self.course.lost_amount().0))).await;
     }

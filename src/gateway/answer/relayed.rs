@@ -29,6 +29,7 @@ use crate::upstream::trial::is_rescue_wanted;
 use crate::upstream::{Answer, Form, Lessons};
 
 use super::Way;
+use super::admitted::lengths;
 use super::decided::Asked;
 use super::kept::Place;
 use super::rescue::Kit;
@@ -111,6 +112,7 @@ impl Way {
         );
         let vocabulary = Vocabulary::of(&route.checkpoint);
         let prompt_tokens = call.prompt_tokens_estimated(vocabulary);
+        let (_, held_for) = lengths(&call, prompt_tokens, route.context_tokens);
         let start = Start { request_id: self.id.as_str(), at_s: self.began.wall.as_second(), prompt_tokens };
         Ok(match answer {
             Answer::Whole(answer) => {
@@ -187,6 +189,7 @@ impl Way {
                 });
                 let idle_timeout = policy.fallback.idle_timeout;
                 let body = StreamBody::new(*streamed, ear, face, account, clock, idle_timeout, rescue)
+                    .held_for(held_for)
                     .keeping(keeping)
                     .begun();
                 reply::answer(&answer_headers, true, None, RelayBody::Stream(Box::new(body)))

@@ -30,6 +30,8 @@ pub(super) struct Held {
     pub(super) tokens: Vec<(Arc<str>, u64, u64)>,
     /// It was admitted without Redis, which does not know of it.
     pub(super) alone: bool,
+    /// So much of it stands in what this replica spends alone.
+    pub(super) alone_amount: i64,
     pub(super) inherited: bool,
     /// It counts for nothing that Redis keeps, which was never told of it.
     pub(super) free: bool,
@@ -140,6 +142,8 @@ pub(super) struct Account {
     charged: HashSet<HoldId>,
     /// Rates while it is alone: the arrival time by this process's own clock, in microseconds.
     pub(super) rates: HashMap<Arc<str>, u64>,
+    /// Budgets that are shown though nothing was spent of them.
+    known: Vec<Arc<Budget>>,
 }
 
 impl Account {
@@ -193,12 +197,14 @@ impl Account {
             .collect();
         let alone = sequence.is_none();
         let free = ask.budgets.is_empty() && ask.rates.is_empty() && ask.places.is_empty();
+        let amount = demand.hold.0;
         let held = Held {
-            amount: demand.hold.0,
+            amount,
             stakes,
             places,
             tokens,
             alone,
+            alone_amount: if alone { amount } else { 0 },
             inherited: false,
             free,
             on_loss: demand.on_loss,
@@ -230,7 +236,9 @@ impl Account {
             balance.heard.0 = balance.heard.0.saturating_add(charged);
             balance.heard.1 = balance.heard.1.saturating_sub(held.amount).max(0);
             if held.alone {
-                balance.alone = balance.alone.saturating_sub(held.amount).saturating_add(charged);
+                // What Redis had granted is charged first.
+                let rest = charged.saturating_sub(held.amount - held.alone_amount).max(0);
+                balance.alone = balance.alone.saturating_sub(held.alone_amount).saturating_add(rest);
             }
             settled.crossed.extend(balance.crossed());
         }
@@ -249,7 +257,10 @@ impl Account {
     pub(super) fn grow(&mut self, id: HoldId, extra: NanoUsd, alone: bool) {
         let Some(held) = self.holds.get_mut(&id) else { return };
         held.amount = held.amount.saturating_add(extra.0);
-        held.alone |= alone;
+        if alone {
+            held.alone = true;
+            held.alone_amount = held.alone_amount.saturating_add(extra.0);
+        }
         let held = held.clone();
         for stake in &held.stakes {
             if let Some(balance) = self.balance(&stake.key) {
@@ -275,11 +286,13 @@ impl Account {
         let Some(held) = self.holds.get_mut(&id).filter(|held| to < held.amount) else { return };
         let less = held.amount - to;
         held.amount = to;
+        let less_alone = less.min(held.alone_amount);
+        held.alone_amount -= less_alone;
         let held = held.clone();
         if held.alone {
             for stake in &held.stakes {
                 if let Some(balance) = self.balance(&stake.key) {
-                    balance.alone -= less;
+                    balance.alone -= less_alone;
                 }
             }
         }
@@ -327,10 +340,49 @@ impl Account {
     }
 
     /// Forgets balances that nobody asks for any more.
-    pub(super) fn prune(&mut self, second: i64) {
+    pub(super) fn prune(&mut self, second: i64, now: Mono) {
+        // Rates that are whole again.
+        self.rates.retain(|_, arrival| *arrival > now.0 / 1_000);
         let used: BTreeSet<&str> =
             self.holds.values().flat_map(|held| held.stakes.iter().map(|stake| &*stake.key)).collect();
         self.balances.retain(|key, balance| second < balance.forgotten || used.contains(&**key));
+    }
+
+    /// Shows those and no others though nothing was spent of them, in the windows of `at`; forgets those that were shown so.
+    pub(super) fn know_only(&mut self, budgets: &[Arc<Budget>], at: jiff::Timestamp) {
+        let gone: Vec<Arc<Budget>> = std::mem::replace(&mut self.known, budgets.to_vec());
+        for balance in self.balances.values_mut() {
+            let line = &balance.line;
+            let is_gone = |one: &Arc<Budget>| one.id == line.budget && one.scope == line.scope;
+            if gone.iter().any(is_gone) {
+                balance.budget = None;
+            }
+        }
+        self.know(at);
+    }
+
+    /// Puts those that are known into the windows of `at`.
+    pub(super) fn know(&mut self, at: jiff::Timestamp) {
+        for budget in self.known.clone() {
+            let window = budget.calendar.window(at);
+            let key = keys::balance(&budget.id, &budget.scope, window);
+            let is_new = !self.balances.contains_key(&key);
+            let Some(balance) = self.balance(&key) else { continue };
+            balance.budget = Some(Arc::clone(&budget));
+            if is_new && keys::span(&budget) > 0 {
+                // Heard of its last part: what that says counts in this one, too, until somebody asks again.
+                let before = self.balances.values().filter(|one| {
+                    let line = &one.line;
+                    (&line.budget, &line.scope) == (&budget.id, &budget.scope)
+                        && line.window.start < window.start
+                        && budget.calendar.counts(line.window, at)
+                });
+                let heard = before.max_by_key(|one| one.line.window.start).map(|one| one.heard);
+                if let (Some(heard), Some(balance)) = (heard, self.balances.get_mut(&key)) {
+                    balance.heard = heard;
+                }
+            }
+        }
     }
 
     /// What the ledger says that this replica has spent of a balance.

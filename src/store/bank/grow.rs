@@ -34,23 +34,23 @@ impl Bank {
             (inner.link.clone()?, self.head(&inner), inner.joined, inner.ahead, held)
         };
         let at = store_second(now, ahead);
-        let budgets: Vec<_> =
-            held.stakes.iter().filter_map(|stake| Some((&stake.key, stake.budget.as_ref()?))).collect();
+        let hard = held.stakes.iter().filter_map(|stake| {
+            let budget = stake.budget.as_ref().filter(|budget| budget.hard)?;
+            Some((keys::parse_balance(&stake.key)?.0.window, budget))
+        });
+        let hard: Vec<_> = hard.collect();
         let mut keys: Vec<Arc<str>> = self.first_keys().into_iter().map(Arc::from).collect();
         let mut arguments = Vec::from(first);
-        arguments.extend([hold_name(id), extra.0.max(0).to_string(), budgets.len().to_string()]);
-        for (key, budget) in &budgets {
-            let before = keys.len();
-            if keys::span(budget) == 0 {
-                // It counts in the window that it was admitted in, also when that is over.
-                keys.push(Arc::clone(key));
-            } else {
-                let counting = turns::turns(&budget.calendar, at).into_iter();
-                let counting = counting.filter(|window| budget.calendar.counts_until(*window) > at);
-                keys.extend(counting.map(|window| keys::balance(&budget.id, &budget.scope, window)));
+        arguments.extend([hold_name(id), extra.0.max(0).to_string(), hard.len().to_string()]);
+        for (mine, budget) in &hard {
+            let windows = turns::beside(&budget.calendar, *mine, at);
+            let place = windows.iter().position(|window| window == mine).unwrap_or(0) + 1;
+            arguments.extend([budget.limit.0.to_string(), windows.len().to_string(), place.to_string()]);
+            for window in windows {
+                let counts = budget.calendar.counts_until(window);
+                arguments.extend([window.start, counts].map(|second| second.to_string()));
+                keys.push(keys::balance(&budget.id, &budget.scope, window));
             }
-            let hard = u8::from(budget.hard).to_string();
-            arguments.extend([budget.limit.0.to_string(), hard, (keys.len() - before).to_string()]);
         }
         let answer = link.call::<Answer>(Script::Grow, &keys, &arguments, self.gone_after()).await;
         let answer = self.heard(answer, joined, now)?;

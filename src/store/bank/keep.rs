@@ -175,7 +175,7 @@ impl Keeper<'_> {
             for dead in self.bank.beat().await {
                 self.inherit(&dead).await;
             }
-            self.bank.inner().account.prune(now.wall.as_second());
+            self.bank.inner().account.prune(now.wall.as_second(), now.mono);
         }
         if self.looked_at.is_none_or(|at| now.mono.since(at) >= LOOKS_EVERY) {
             self.looked_at = Some(now.mono);

@@ -264,18 +264,16 @@ impl Bank {
         }
     }
 
-    /// A budget that is shown among the levels from now on, whether anything was spent of it or not.
-    pub fn know(&self, budget: &Arc<Budget>, now: Now) {
-        let window = budget.calendar.window(now.wall);
-        let key = keys::balance(&budget.id, &budget.scope, window);
-        if let Some(balance) = self.inner().account.balance(&key) {
-            balance.budget = Some(Arc::clone(budget));
-        }
+    /// Those budgets and no others are shown among the levels though nothing was spent of them.
+    pub fn know_only(&self, budgets: &[Arc<Budget>], now: Now) {
+        self.inner().account.know_only(budgets, now.wall);
     }
 
     /// Every budget as last heard, a beat ago at most.
     pub fn levels(&self, now: Now) -> Vec<Level> {
-        let inner = self.inner();
+        let mut inner = self.inner();
+        // Windows may have turned over since.
+        inner.account.know(now.wall);
         let balances = inner.account.balances.values();
         let levels = balances.filter_map(|balance| {
             let budget = Arc::clone(balance.budget.as_ref()?);

@@ -27,6 +27,32 @@ pub(super) fn turns(calendar: &Calendar, at: i64) -> Vec<Window> {
     turns
 }
 
+/// In order, the turns up to second `at` that have a moment in common with `window` in which both count, and `window` itself.
+pub(super) fn beside(calendar: &Calendar, window: Window, at: i64) -> Vec<Window> {
+    let turn = |second| Timestamp::from_second(second).map(|second| calendar.window(second));
+    let mut turns = vec![window];
+    if !matches!(calendar.period, Period::Rolling(_)) {
+        return turns;
+    }
+    let mut earliest = window;
+    while let Ok(before) = turn(earliest.start - 1)
+        && calendar.counts_until(before) > window.start
+    {
+        turns.push(before);
+        earliest = before;
+    }
+    turns.reverse();
+    let mut last = window;
+    while last.end <= at
+        && last.end < calendar.counts_until(window)
+        && let Ok(next) = turn(last.end)
+    {
+        turns.push(next);
+        last = next;
+    }
+    turns
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +80,18 @@ mod tests {
                 assert!(calendar.counts_until(first) <= at, "{period}");
             }
         }
+    }
+
+    #[test]
+    fn what_counts_beside_a_part_goes_back_and_forth_by_a_span() {
+        let calendar = Calendar::utc(Period::Rolling(Duration::from_mins(10)));
+        let mine = Window { start: 6_000, end: 6_010 };
+        let all = beside(&calendar, mine, 9_000);
+        assert!(all.windows(2).all(|pair| pair[0].end == pair[1].start));
+        assert_eq!((all[0].start, all[all.len() - 1].start), (5_400, 6_600));
+        assert_eq!(beside(&calendar, mine, 6_015).last().unwrap().start, 6_010);
+        let day = Calendar::utc(Period::Day);
+        let mine = Window { start: 0, end: 86_400 };
+        assert_eq!(beside(&day, mine, 100_000), [mine]);
     }
 }

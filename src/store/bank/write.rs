@@ -126,6 +126,7 @@ impl Bank {
         for id in &written.holds {
             if let Some(held) = inner.account.holds.get_mut(id) {
                 held.alone = false;
+                held.alone_amount = 0;
             }
         }
         for (key, alone) in &written.alone {

@@ -17,28 +17,35 @@ local k, a = 3, 10
 for b = 1, budgets do
   local limit, hard, span, windows = tonumber(ARGV[a]), ARGV[a + 1] == '1', tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
   a = a + 4
-  local at, ends
+  local at
   for w = 0, windows - 1 do
     if tonumber(ARGV[a + 3 * w]) <= seconds and seconds < tonumber(ARGV[a + 3 * w + 1]) then
-      at, ends = w, tonumber(ARGV[a + 3 * w + 1])
+      at = w
     end
   end
   if not at then return { 'clock', { now } } end
-  local spent, held, slice, room = 0, 0, 0, nil
+  local spent, held, slice, parts = 0, 0, 0, {}
   for w = 0, windows - 1 do
     local counts = tonumber(ARGV[a + 3 * w + 1]) + span
     if w == at or (span > 0 and counts > seconds) then
-      local s, h, l, fields = balance(KEYS[k + w], now)
+      local s, h, l = balance(KEYS[k + w], now)
       spent, held = spent + s, held + h
       if w == at then slice = l else held = held + l end
-      if fields > 0 then room = math.min(room or counts, counts) end
+      parts[#parts + 1] = { counts, s }
     end
   end
   -- What this replica has leased beforehand is its own to use here too.
   local free, left = limit - spent - held, slice
   if hard and amount > free then
     local wait = -1
-    if amount <= limit then wait = math.max(((room or ends) - seconds) * 1000000, 1000000) end
+    if amount <= limit then
+      -- Until enough of what is spent counts no more. What others hold may be given back at any moment.
+      local rest, till = spent, seconds
+      for _, part in ipairs(parts) do
+        if rest > limit - amount then rest, till = rest - part[2], part[1] end
+      end
+      wait = math.max((till - seconds) * 1000000, 1000000)
+    end
     noes[#noes + 1] = { 'budget', b, wait }
   elseif free - amount < slice then
     left = math.max(free - amount, 0)

@@ -30,7 +30,7 @@ local function next_sequence()
   return redis.call('HINCRBY', fleet, 'seq:' .. me, 1)
 end
 
--- What a balance says: spent, held by requests and by other replicas' slices, this replica's own slice, and how much it says.
+-- What a balance says: spent, held by requests and by other replicas' slices, this replica's own slice.
 local function balance(key, now)
   local spent, held, slice = 0, 0, 0
   local f = redis.call('HGETALL', key)
@@ -47,7 +47,7 @@ local function balance(key, now)
       end
     end
   end
-  return spent, held, slice, #f
+  return spent, held, slice
 end
 
 local function take(key, field, amount)

@@ -31,6 +31,8 @@ for _ = 1, tonumber(ARGV[5]) do
     a = a + 3
     local tat = tonumber(redis.call('GET', key) or 0)
     if there and (tat > now or more > 0) then
+      -- What was taken beyond what was asked for is owed from now on: nobody has saved up for it.
+      if more > 0 then tat = math.max(tat, now) end
       tat = tat + more * 60000000 / minute
       if tat > now then
         redis.call('SET', key, string.format('%.3f', tat), 'PX', int((tat - now) / 1000 + 10000))

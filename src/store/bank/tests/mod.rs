@@ -9,6 +9,7 @@
 
 mod admission;
 mod death;
+mod known;
 mod loss;
 mod odd;
 mod outages;
