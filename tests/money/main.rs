@@ -15,6 +15,9 @@ mod crash;
 mod fleet;
 mod kept;
 mod limits;
+mod lookups;
+mod probes;
+mod sink;
 
 use std::process::Command;
 

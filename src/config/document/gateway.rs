@@ -1,6 +1,11 @@
 //! `tollway.yaml`: what an operator sets once.
 
-use crate::config::read::{At, Pairs};
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use crate::config::node::{Node, Value};
+use crate::config::read::{At, Decode, Pairs, Reader};
 use crate::config::record::{choice, record};
 
 use super::budget::{GrantDocument, TeamDocument};
@@ -30,8 +35,9 @@ record! {
         store: Text,
         /// Folder for what must outlive the process. Default ./data.
         state_dir: FilePath,
-        /// The record of every request and of what it cost.
-        ledger: LedgerDocument,
+        /// The record of every request and of what it cost. An address alone (`postgres://…`) is that of the database which all
+        /// replicas send their records to.
+        ledger: LedgerOrAddress,
         /// Who serves models. Built-in ones (openrouter, together, fireworks, deepseek, dashscope, hunyuan, modelarts,
         /// openai) take part once their key is set; others have a name of your own and a `kind`.
         providers: Pairs<ProviderDocument>,
@@ -80,6 +86,41 @@ record! {
         durability: DurabilityWord,
         /// How long records are kept, in days (`400d`), or `forever`. Sums of budgets do not depend on it. Default 400d.
         retention: Days,
+        /// The PostgreSQL that records are sent to as well, from every replica: `postgres://user:password@host/database`, with
+        /// `?sslmode=disable`, `prefer`, `require`, `verify-ca` or `verify-full` (the default but on this machine) and
+        /// `sslrootcert=FILE`.
+        postgres: Secret,
+        /// A file that holds that address.
+        postgres_file: FilePath,
+    }
+}
+
+/// How the ledger is kept, or only the address of the database that records are sent to.
+#[derive(Debug, Clone)]
+pub struct LedgerOrAddress(pub LedgerDocument);
+
+impl Decode for LedgerOrAddress {
+    fn decode(node: &Node, reader: &Reader<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Scalar { .. } => Secret::decode(node, reader).map(|address| {
+                let postgres = Some(At { value: address, spot: node.spot });
+                Self(LedgerDocument { postgres, ..LedgerDocument::default() })
+            }),
+            _ => LedgerDocument::decode(node, reader).map(Self),
+        }
+    }
+}
+
+impl JsonSchema for LedgerOrAddress {
+    fn schema_name() -> Cow<'static, str> {
+        "LedgerOrAddress".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let whole = generator.subschema_for::<LedgerDocument>();
+        json_schema!({ "anyOf": [whole, { "type": "string", "pattern": "^postgres(ql)?://|\\$\\{" }] })
     }
 }
 
