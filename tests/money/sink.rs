@@ -1,5 +1,7 @@
 //! The gateway and the database of its fleet: every record arrives, metrics say so, and the password is told nobody.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 use tollway_test_support::{Config, Gateway, Postgres};
 
@@ -24,6 +26,11 @@ async fn r51_what_two_gateways_recorded_is_in_one_database_and_its_password_nowh
         for max in [3, 5, 7] {
             assert_eq!(gateway.chat(&chat(max)).send().await.status, 200);
         }
+    }
+    let patience = Instant::now() + Duration::from_mins(1);
+    while postgres.sql("SELECT coalesce((SELECT count(*) FROM tollway.requests), 0)") != "6" {
+        assert!(Instant::now() < patience);
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for gateway in &gateways {
         gateway
@@ -52,13 +59,17 @@ async fn r51_what_two_gateways_recorded_is_in_one_database_and_its_password_nowh
         })
         .await;
     postgres.restart().await;
+    let patience = Instant::now() + Duration::from_mins(1);
+    while postgres.sql("SELECT count(*) FROM tollway.requests") != "7" {
+        assert!(Instant::now() < patience);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     gateways[0]
         .metrics_until("it is back", |metrics| {
             metrics.sum("tollway_ledger_sink_connected", &[]) == 1.0
                 && metrics.sum("tollway_ledger_sink_behind", &[]) == 0.0
         })
         .await;
-    assert_eq!(postgres.sql("SELECT count(*) FROM tollway.requests"), "7");
     for (gateway, password) in gateways
         .iter()
         .map(|gateway| (gateway, postgres.password()))
