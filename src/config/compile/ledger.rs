@@ -5,7 +5,7 @@ use std::path::Path;
 use http::Uri;
 
 use crate::config::document::TollwayDocument;
-use crate::config::document::gateway::{DurabilityWord, LedgerDocument};
+use crate::config::document::ledger::{DurabilityWord, LedgerDocument};
 use crate::config::read::Reader;
 use crate::config::snapshot::{LedgerSettings, PostgresAddress};
 

@@ -63,7 +63,7 @@ impl Reader {
             let (at, after, of) = (from, hold.clone(), replica.clone());
             let page =
                 self.link.driven(ANSWER_MAX, async |client| page(client, at, &after, &of, to).await).await?;
-            for (row, by, attempts) in page.iter() {
+            for (row, by, attempts) in &page {
                 let record = serde_json::from_str::<Row>(row).ok().and_then(Row::record);
                 let record = record.ok_or_else(|| Error::Odd("a row that is no record".to_owned()))?;
                 if i64::try_from(record.attempts.len()) != Ok(i64::from(*attempts)) {

@@ -33,7 +33,7 @@ CREATE TABLE tollway.replicas (replica text PRIMARY KEY, place bigint NOT NULL, 
 pub(super) const VERSION: usize = VERSIONS.len();
 
 /// Keeps two replicas from making the same tables at once: `tollway` in letters.
-const LOCK: i64 = 0x746f_6c6c_7761_79;
+const LOCK: i64 = 0x0074_6f6c_6c77_6179;
 
 /// Makes the tables, or brings them to this version. The name that the database bears.
 pub(super) async fn prepare(client: &Client) -> Result<String, Error> {

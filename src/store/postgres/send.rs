@@ -128,7 +128,10 @@ pub async fn run(mut sender: Sender, stop: CancellationToken) {
             tracing::info!(%error, behind = sender.progress.behind(), "records are left to be sent at the next start");
         }
         Err(_) => {
-            tracing::info!(behind = sender.progress.behind(), "records are left to be sent at the next start")
+            tracing::info!(
+                behind = sender.progress.behind(),
+                "records are left to be sent at the next start"
+            );
         }
     }
 }
@@ -207,7 +210,7 @@ impl Sender {
 
     /// How many records there are by now.
     async fn look(&mut self) -> Result<(), Error> {
-        let newest = self.read(|reader| reader.newest()).await?;
+        let newest = self.read(ledger::Reader::newest).await?;
         self.progress.newest.store(newest, Ordering::Relaxed);
         Ok(())
     }

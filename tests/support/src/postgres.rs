@@ -44,9 +44,7 @@ impl Postgres {
 
     async fn with(tls: &[(&str, &str)]) -> Option<Self> {
         let Some(programs) = programs() else {
-            eprintln!(
-                "skipped: there is no `initdb` on this machine; scripts/setup-tests.sh installs PostgreSQL"
-            );
+            skipped();
             return None;
         };
         let directory = tempfile::tempdir().expect("a directory for PostgreSQL");
@@ -191,6 +189,11 @@ impl Drop for Postgres {
 
 fn pid(child: &Child) -> Option<Pid> {
     i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+}
+
+#[expect(clippy::print_stderr, reason = "whoever runs the tests should see what was not tested")]
+fn skipped() {
+    eprintln!("skipped: there is no `initdb` on this machine; scripts/setup-tests.sh installs PostgreSQL");
 }
 
 /// Where its programs are: Debian keeps those that a server needs out of the path.
