@@ -21,7 +21,9 @@ use super::live::{Gateway, Live};
 /// How often the ledger is looked at.
 const LOOKS_EVERY: Duration = Duration::from_secs(1);
 /// Records that are looked through at once.
-const PLACES: i64 = 20_000;
+const PLACES: i64 = 2_000;
+/// Attempts that are asked for in one turn.
+const ASKED_MAX: usize = 50;
 /// Attempts that wait to be asked for; with more, the ledger is read on later.
 const WAITING_MAX: usize = 2_000;
 /// How long after its record an answer is asked for first; each time it waits twice as long, up to an hour.
@@ -73,15 +75,17 @@ impl Lookups {
             tracing::debug!(%error, "the ledger cannot be looked through for answers without usage");
         }
         let now = self.gateway.books.clock.now().mono;
+        let mut left = ASKED_MAX;
         for _ in 0..self.waiting.len() {
             let Some(one) = self.waiting.pop_front() else { return };
-            if one.due > now {
+            if one.due > now || left == 0 {
                 self.waiting.push_back(one);
                 continue;
             }
-            if let Some(later) = self.ask(&live, one).await {
-                self.waiting.push_back(later);
-            }
+            let (later, well) = self.ask(&live, one).await;
+            // Who cannot be asked for one cannot be asked for the next, and each takes its time.
+            left = if well { left - 1 } else { 0 };
+            self.waiting.extend(later);
         }
     }
 
@@ -108,11 +112,11 @@ impl Lookups {
         Ok(())
     }
 
-    /// Asks for one; what comes back is to be asked for again.
-    async fn ask(&mut self, live: &Live, one: Waiting) -> Option<Waiting> {
+    /// Asks for one: what is to be asked for again, and whether there was an answer.
+    async fn ask(&mut self, live: &Live, one: Waiting) -> (Option<Waiting>, bool) {
         let Waiting { record, n, tries, .. } = &one;
-        let attempt = record.attempts.get(*n)?;
-        let at = provider(live, &attempt.provider)?;
+        let Some(attempt) = record.attempts.get(*n) else { return (None, true) };
+        let Some(at) = provider(live, &attempt.provider) else { return (None, true) };
         let metrics = &self.gateway.books.metrics;
         let (name, route) = (&*attempt.provider, &*attempt.route);
         let result = match live.upstreams.look_up(at, &attempt.generation).await {
@@ -123,12 +127,12 @@ impl Lookups {
                         metrics.looked_up(name, ADJUSTED);
                         tracing::debug!(request = %record.id, route, %difference, "what an answer cost was looked up");
                     }
-                    return None;
+                    return (None, true);
                 }
                 // The ledger is in trouble, and will be asked again.
                 Err(_) => "failed",
             },
-            Err(Unknown::Never) => return None,
+            Err(Unknown::Never) => return (None, true),
             Err(Unknown::Missing) => "missing",
             Err(Unknown::Failed) => "failed",
         };
@@ -136,15 +140,11 @@ impl Lookups {
         let now = self.gateway.books.clock.now();
         if now.wall.duration_since(attempt.asked) > LASTS {
             metrics.looked_up(name, "given_up");
-            return None;
+            return (None, true);
         }
         let wait = FIRST.saturating_mul(1 << tries.min(&16)).min(AGAIN_MAX);
-        Some(Waiting {
-            tries: tries.saturating_add(1),
-            due: now.mono.plus(wait),
-            record: Arc::clone(record),
-            n: *n,
-        })
+        let (tries, due) = (tries.saturating_add(1), now.mono.plus(wait));
+        (Some(Waiting { tries, due, record: Arc::clone(record), n: *n }), result == "missing")
     }
 }
 

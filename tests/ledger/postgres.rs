@@ -227,6 +227,37 @@ async fn a_database_that_forgot_is_sent_all_again() {
     replica.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_lets_us_in_and_takes_nothing_gets_all_once_it_does() {
+    let Some(postgres) = Postgres::start().await else { return };
+    let replica = Replica::start(&postgres.url());
+    replica.settle(records(0..10)).await;
+    replica.sent(10).await;
+    postgres.sql("ALTER TABLE tollway.attempts ADD CONSTRAINT none CHECK (amount_nanos < 0) NOT VALID");
+    replica.settle(records(10..30)).await;
+    let deadline = Instant::now() + PATIENCE;
+    let refused =
+        || replica.progress.failures().counts.iter().any(|(word, times)| *word == "query" && *times >= 3);
+    while !refused() {
+        assert!(Instant::now() < deadline, "{:?}", replica.progress);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!replica.progress.is_connected());
+    assert_eq!(replica.progress.behind(), 20);
+    assert_eq!(
+        postgres.sql("SELECT count(*) FROM tollway.requests"),
+        "10",
+        "a request without its attempts is none"
+    );
+    postgres.sql("ALTER TABLE tollway.attempts DROP CONSTRAINT none");
+    replica.sent(30).await;
+    assert_eq!(
+        postgres.sql("SELECT count(*), sum(amount_nanos) FROM tollway.requests"),
+        format!("30|{}", sum(0..30))
+    );
+    replica.stop().await;
+}
+
 #[tokio::test]
 async fn records_that_were_not_sent_outlive_their_retention_and_places_are_given_once() {
     let folder = tempfile::tempdir().unwrap();

@@ -140,11 +140,14 @@ impl Sender {
     /// One connection's life. Never ends well.
     async fn connected(&mut self, tries: &mut u32) -> Result<(), Error> {
         let (mut link, mut sent) = self.open().await?;
-        if std::mem::take(tries) > 0 {
-            tracing::info!(behind = self.progress.behind(), "PostgreSQL takes records again");
-        }
         loop {
-            if !self.send_one(&mut link, &mut sent).await? {
+            let more = self.send_one(&mut link, &mut sent).await?;
+            // Only now: a database that lets us in and takes nothing is not tried twice a second for ever.
+            if std::mem::take(tries) > 0 {
+                tracing::info!(behind = self.progress.behind(), "PostgreSQL takes records again");
+            }
+            self.progress.connected.store(true, Ordering::Relaxed);
+            if !more {
                 tokio::time::sleep(LOOKS_EVERY).await;
                 // So that a connection that went away is noticed before anybody needs it.
                 link.driven(ANSWER_MAX, async |client| Ok(client.check_connection().await?)).await?;
@@ -166,6 +169,7 @@ impl Sender {
     /// A connection, with the tables there, and the mark from which it goes on.
     async fn open(&mut self) -> Result<(Link, Sent), Error> {
         let here = self.ledger.sent().await?;
+        self.progress.place.store(here.place, Ordering::Relaxed);
         let mut link = Link::open(&self.address).await?;
         let replica = self.ledger.replica();
         let (target, there) = link
@@ -183,7 +187,6 @@ impl Sender {
             );
         }
         self.progress.place.store(place, Ordering::Relaxed);
-        self.progress.connected.store(true, Ordering::Relaxed);
         self.look().await?;
         Ok((link, Sent { target, place }))
     }
@@ -203,7 +206,6 @@ impl Sender {
         link.driven(ANSWER_MAX, async |client| write(client, replica, &batch, place).await).await?;
         sent.place = place;
         self.progress.place.store(place, Ordering::Relaxed);
-        self.progress.connected.store(true, Ordering::Relaxed);
         self.ledger.note_sent(sent.clone()).await?;
         Ok(true)
     }
