@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need, if it is missing: build tools, Redis, Prometheus, and the client packages under
+# Installs what the tests need, if it is missing: build tools, Redis, PostgreSQL, Prometheus, and the client packages under
 # target/clients and tests/clients/*/node_modules. Safe to run twice.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -10,6 +10,7 @@ install_build_tools
 missing=()
 have curl || missing+=(curl)
 have redis-server || missing+=(redis-server)
+have initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
 have prometheus || missing+=(prometheus)
 have npm || missing+=(nodejs npm)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)

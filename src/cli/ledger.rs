@@ -2,9 +2,11 @@
 
 mod export;
 mod focus;
+mod parquet;
 mod reconcile;
 mod repair;
 mod rows;
+mod source;
 mod verify;
 
 use std::io::{self, Write as _};
@@ -16,6 +18,9 @@ use jiff::Timestamp;
 
 use crate::config::{Location, Problems, watch};
 use crate::store::ledger::{self, Reader, read::Span};
+use crate::store::postgres;
+
+pub(super) use source::{Fleet, Source};
 
 /// Look at the ledger: export it, hold it against a provider's invoice, verify it
 #[derive(Debug, Clone, Args)]
@@ -41,6 +46,9 @@ pub(super) struct Which {
     /// The configuration file [default: tollway.yaml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Read the PostgreSQL that the configuration's `ledger` names, which has the records of every replica
+    #[arg(long, conflicts_with = "ledger")]
+    fleet: bool,
 }
 
 /// Which requests.
@@ -67,6 +75,8 @@ pub(super) enum Error {
     Configuration(Problems),
     #[error(transparent)]
     Ledger(#[from] ledger::Error),
+    #[error(transparent)]
+    Fleet(#[from] postgres::Error),
     #[error("cannot read the invoice {0}: {1}")]
     Invoice(PathBuf, String),
     #[error("{0}")]

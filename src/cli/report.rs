@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use rusqlite::types::ValueRef;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::ledger::{Error, When, Which, told};
+use super::ledger::{Error, Fleet, Source, When, Which, told};
 use super::output::Output;
+use crate::ledger::ADJUSTED;
 use crate::routing::explain::table::{Align, columns};
 use crate::store::ledger::Reader;
 use crate::units::NanoUsd;
@@ -55,87 +55,133 @@ pub(super) fn run(args: &ReportArgs) -> ExitCode {
 }
 
 fn report(args: &ReportArgs) -> Result<ExitCode, Error> {
-    let sql = query(&args.by)?;
-    let reader = args.which.open()?;
-    let lines = lines(&reader, args, &sql).map_err(|error| reader.misread(&error))?;
+    let rows = match args.which.source()? {
+        Source::Here(reader) => {
+            let sql = query(&args.by, Dialect::Sqlite)?;
+            here(&reader, args, &sql).map_err(|error| reader.misread(&error))?
+        }
+        Source::Fleet(Fleet { mut reader, runtime }) => {
+            let sql = query(&args.by, Dialect::Postgres)?;
+            runtime.block_on(reader.texts(&sql, args.when.span()))?
+        }
+    };
+    let lines: Vec<Line> = rows.iter().map(|row| line(args, row)).collect();
     args.output.print(&lines, |lines| text(&args.by, lines), &mut anstream::stdout())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whose SQL is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    Sqlite,
+    Postgres,
 }
 
 /// Columns of an attempt; all others are the request's.
 const OF_ATTEMPTS: [&str; 3] = ["provider", "route", "checkpoint"];
 const OF_REQUESTS: [&str; 8] =
     ["key", "user", "team", "organisation", "policy", "model", "endpoint", "outcome"];
-const OF_TIME: [(&str, &str); 3] = [("hour", "%Y-%m-%dT%H"), ("day", "%Y-%m-%d"), ("month", "%Y-%m")];
+/// Spans of time, as SQLite and as PostgreSQL write them.
+const OF_TIME: [(&str, &str, &str); 3] = [
+    ("hour", "%Y-%m-%dT%H", "YYYY-MM-DD\"T\"HH24"),
+    ("day", "%Y-%m-%d", "YYYY-MM-DD"),
+    ("month", "%Y-%m", "YYYY-MM"),
+];
 
 /// What one name groups by, in SQL. Names come from lists, and a tag's from letters, digits and `. _ -` alone.
-fn expression(name: &str) -> Result<String, Error> {
+fn expression(name: &str, dialect: Dialect) -> Result<String, Error> {
     if OF_REQUESTS.contains(&name) {
-        return Ok(format!("r.{name}"));
+        // `user` is a word of PostgreSQL's own.
+        let column = if (name, dialect) == ("user", Dialect::Postgres) { "user_name" } else { name };
+        return Ok(format!("r.{column}"));
     }
     if OF_ATTEMPTS.contains(&name) {
         return Ok(format!("coalesce(a.{name}, '')"));
     }
-    if let Some((_, format)) = OF_TIME.iter().find(|(word, _)| *word == name) {
-        return Ok(format!("strftime('{format}', r.began_ns / 1000000000, 'unixepoch')"));
+    if let Some((_, sqlite, postgres)) = OF_TIME.iter().find(|(word, ..)| *word == name) {
+        return Ok(match dialect {
+            Dialect::Sqlite => format!("strftime('{sqlite}', r.began_ns / 1000000000, 'unixepoch')"),
+            Dialect::Postgres => format!("to_char(r.began AT TIME ZONE 'UTC', '{postgres}')"),
+        });
     }
     let tag = name.strip_prefix("tag:").filter(|tag| !tag.is_empty());
     let is_plain = |tag: &&str| tag.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
     if let Some(tag) = tag.filter(is_plain) {
-        return Ok(format!("coalesce(json_extract(r.tags, '$.\"{tag}\"'), '')"));
+        return Ok(match dialect {
+            Dialect::Sqlite => format!("coalesce(json_extract(r.tags, '$.\"{tag}\"'), '')"),
+            Dialect::Postgres => format!("coalesce(r.tags ->> '{tag}', '')"),
+        });
     }
     let known: Vec<&str> =
-        OF_REQUESTS.into_iter().chain(OF_ATTEMPTS).chain(OF_TIME.map(|(word, _)| word)).collect();
+        OF_REQUESTS.into_iter().chain(OF_ATTEMPTS).chain(OF_TIME.map(|(word, ..)| word)).collect();
     let known = known.join(", ");
     Err(Error::Usage(format!("nothing can be grouped by {name:?}; there are {known} and tag:NAME")))
 }
 
-fn query(by: &[String]) -> Result<String, Error> {
-    let groups = by.iter().map(|name| expression(name)).collect::<Result<Vec<_>, _>>()?.join(", ");
+/// Columns of groups, then of numbers, all of them as texts; `$1` and `$2` are the span.
+fn query(by: &[String], dialect: Dialect) -> Result<String, Error> {
+    let groups = by.iter().map(|name| expression(name, dialect)).collect::<Result<Vec<_>, _>>()?;
     // A request counts once in each of its groups; with none of an attempt's columns it has one group, and its first row is it.
-    let requests = if by.iter().any(|name| OF_ATTEMPTS.contains(&name.as_str())) {
-        "count(DISTINCT r.seq)"
-    } else {
-        "count(CASE WHEN coalesce(a.n, 0) = 0 THEN 1 END)"
+    let (names, tables, from, to) = match dialect {
+        Dialect::Sqlite => ("r.seq", "requests r LEFT JOIN attempts a ON a.seq = r.seq", "?1", "?2"),
+        Dialect::Postgres => {
+            let tables = "tollway.requests r LEFT JOIN tollway.attempts a ON a.hold = r.hold AND a.replica = r.replica";
+            ("(r.hold, r.replica)", tables, "$1", "$2")
+        }
     };
+    let requests = if by.iter().any(|name| OF_ATTEMPTS.contains(&name.as_str())) {
+        format!("count(DISTINCT CASE WHEN r.outcome != '{ADJUSTED}' THEN {names} END)")
+    } else {
+        format!("count(CASE WHEN coalesce(a.n, 0) = 0 AND r.outcome != '{ADJUSTED}' THEN 1 END)")
+    };
+    let sum = |of: &str| format!("coalesce(sum({of}), 0)");
+    let numbers = [
+        requests,
+        sum("a.prompt_tokens"),
+        sum("a.cached_tokens"),
+        sum("a.completion_tokens"),
+        sum("a.amount_nanos"),
+        sum("CASE WHEN coalesce(a.n, 0) = 0 THEN r.saved_nanos END"),
+        sum(&format!("CASE WHEN a.outcome NOT IN ('ok', '{ADJUSTED}') THEN a.amount_nanos END")),
+    ];
+    let columns: Vec<String> =
+        groups.iter().chain(&numbers).map(|column| format!("CAST({column} AS text)")).collect();
+    let groups = groups.join(", ");
     Ok(format!(
-        "SELECT {groups}, {requests}, coalesce(sum(a.prompt_tokens), 0), coalesce(sum(a.cached_tokens), 0), \
-         coalesce(sum(a.completion_tokens), 0), coalesce(sum(a.amount_nanos), 0), \
-         coalesce(sum(CASE WHEN coalesce(a.n, 0) = 0 THEN r.saved_nanos END), 0), \
-         coalesce(sum(CASE WHEN a.outcome != 'ok' THEN a.amount_nanos END), 0) \
-         FROM requests r LEFT JOIN attempts a ON a.seq = r.seq WHERE r.began_ns >= ?1 AND r.began_ns < ?2 \
-         GROUP BY {groups} ORDER BY sum(a.amount_nanos) DESC, {groups}"
+        "SELECT {} FROM {tables} WHERE r.began_ns >= {from} AND r.began_ns < {to} \
+         GROUP BY {groups} ORDER BY coalesce(sum(a.amount_nanos), 0) DESC, {groups}",
+        columns.join(", ")
     ))
 }
 
-fn lines(reader: &Reader, args: &ReportArgs, sql: &str) -> rusqlite::Result<Vec<Line>> {
+fn here(reader: &Reader, args: &ReportArgs, sql: &str) -> rusqlite::Result<Vec<Vec<String>>> {
     let (from, to) = args.when.span().nanos();
     let mut statement = reader.connection().prepare(sql)?;
-    let mut rows = statement.query([from, to])?;
-    let mut lines = Vec::new();
-    while let Some(row) = rows.next()? {
-        let mut group = Map::new();
-        for (at, name) in args.by.iter().enumerate() {
-            let value = match row.get_ref(at)? {
-                ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
-                _ => String::new(),
-            };
-            group.insert(name.clone(), value.into());
-        }
-        let number = |at: usize| row.get::<_, i64>(args.by.len() + at);
-        let money = |at: usize| number(at).map(|nanos| NanoUsd(nanos).to_string());
-        lines.push(Line {
-            group,
-            requests: number(0)?,
-            prompt_tokens: number(1)?,
-            cached_tokens: number(2)?,
-            completion_tokens: number(3)?,
-            spend_usd: money(4)?,
-            saved_usd: money(5)?,
-            waste_usd: money(6)?,
-        });
+    let columns = statement.column_count();
+    let rows = statement.query_map([from, to], |row| {
+        (0..columns).map(|at| Ok(row.get::<_, Option<String>>(at)?.unwrap_or_default())).collect()
+    })?;
+    rows.collect()
+}
+
+fn line(args: &ReportArgs, row: &[String]) -> Line {
+    let (values, numbers) = row.split_at(args.by.len().min(row.len()));
+    let mut group = Map::new();
+    for (name, value) in args.by.iter().zip(values) {
+        group.insert(name.clone(), value.clone().into());
     }
-    Ok(lines)
+    let number = |at: usize| numbers.get(at).and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
+    let money = |at: usize| NanoUsd(number(at)).to_string();
+    Line {
+        group,
+        requests: number(0),
+        prompt_tokens: number(1),
+        cached_tokens: number(2),
+        completion_tokens: number(3),
+        spend_usd: money(4),
+        saved_usd: money(5),
+        waste_usd: money(6),
+    }
 }
 
 /// For a terminal.

@@ -19,10 +19,10 @@ use crate::gateway::framing::{HeadLimits, Refusal, RequestBody};
 use crate::gateway::listener::{self, ConnInfo, ListenerSettings};
 use crate::gateway::tasks::Tasks;
 use crate::gateway::tls::TlsReload;
-use crate::gateway::{Gateway, answer, auth, fleet, probes};
+use crate::gateway::{Gateway, answer, auth, fleet, lookups, probes};
 use crate::relay::account::Books;
 use crate::store::keys::usage;
-use crate::store::{KeyStore, Shared};
+use crate::store::{KeyStore, Shared, postgres};
 use crate::telemetry::{AccessLog, Metrics};
 use crate::units::{Clock, SystemClock};
 
@@ -116,6 +116,7 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
     };
     let engine = Arc::new(EngineHost::start(&settings));
     let (treasury, heirs) = stores::treasury(&settings, &metrics, &clock).await?;
+    let sender = stores::sender(&settings, &treasury, &clock)?;
     let (key_store, purse) = (key_store(&settings)?, Some(Arc::clone(&treasury)));
     let gateway = Arc::new(Gateway::new(Arc::clone(&snapshot), engine.socket(), books, purse, key_store));
     // Before anybody is let in; what cannot be read now is tried again by the task.
@@ -150,6 +151,7 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
     running
         .tasks
         .spawn("probes", probes::run(Arc::clone(&running.gateway), running.tasks.clone(), stop.clone()));
+    running.tasks.spawn("lookups", lookups::run(Arc::clone(&running.gateway), stop.clone()));
     let of_keys = (Arc::clone(&running.gateway), stop.clone());
     running.tasks.spawn("keys", async move { of_keys.0.keys.follow(of_keys.1).await });
     if let Store::Redis(url) = &settings.store {
@@ -184,7 +186,12 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
             heirs.run(stop_bank.clone()).await;
         }
     };
-    tokio::join!(serving, banking);
+    let sending = async {
+        if let Some(sender) = sender {
+            postgres::run(sender, stop_bank.clone()).await;
+        }
+    };
+    tokio::join!(serving, banking, sending);
     treasury.close().await;
     drop(log_writer);
     Ok(())

@@ -7,6 +7,7 @@ use secrecy::ExposeSecret as _;
 use crate::config::{LedgerSettings, Settings, Store};
 use crate::store::bank;
 use crate::store::ledger::{Durability, Ledger, LedgerOptions};
+use crate::store::postgres;
 use crate::telemetry::Metrics;
 use crate::treasury::{Heirs, Treasury};
 use crate::units::Clock;
@@ -19,6 +20,8 @@ pub(super) enum Error {
     #[error("store: {0}")]
     Bank(#[from] bank::Error),
     #[error("{0}")]
+    Postgres(#[from] postgres::Error),
+    #[error("{0}")]
     Io(#[from] std::io::Error),
 }
 
@@ -28,13 +31,14 @@ pub(super) async fn treasury(
     metrics: &Arc<Metrics>,
     clock: &Arc<dyn Clock>,
 ) -> Result<(Arc<Treasury>, Option<Heirs>), Error> {
-    let LedgerSettings { path, synced, retention } = settings.ledger.clone();
+    let LedgerSettings { path, synced, retention, postgres } = settings.ledger.clone();
     let durability = if synced { Durability::Power } else { Durability::Process };
     let shared = matches!(settings.store, Store::Redis(_));
     let options = LedgerOptions {
         durability,
         retention,
         charge_lost: !shared,
+        sent_elsewhere: postgres.is_some(),
         clock: Arc::clone(clock),
         ..LedgerOptions::default()
     };
@@ -61,4 +65,17 @@ pub(super) async fn treasury(
         return Ok((treasury, Some(heirs)));
     }
     Ok((Arc::new(Treasury::alone(ledger, metrics, clock).await?), None))
+}
+
+/// What sends the ledger's records to the fleet's database; `None` where the configuration names none.
+pub(super) fn sender(
+    settings: &Settings,
+    treasury: &Treasury,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<postgres::Sender>, Error> {
+    let Some(address) = &settings.ledger.postgres else { return Ok(None) };
+    let address = postgres::Address::new(address.0.expose_secret())?;
+    let sender = postgres::Sender::new(treasury.ledger().clone(), address, Arc::clone(clock));
+    treasury.sends(sender.progress());
+    Ok(Some(sender))
 }

@@ -27,7 +27,7 @@ pub use load::{Documents, Location};
 pub use models::{ListedModel, ModelNames, NameKind, Resolved};
 pub use problem::{Problem, Problems, Severity};
 pub use snapshot::{
-    Admin, Auth, Catalog, Cors, Counts, Key, LedgerSettings, Limits, LocalEngine, Log, LogFormat, Provider,
-    Settings, Snapshot, Store, Tls, Unusable, key_hash,
+    Admin, Auth, Catalog, Cors, Counts, Key, LedgerSettings, Limits, LocalEngine, Log, LogFormat,
+    PostgresAddress, Provider, Settings, Snapshot, Store, Tls, Unusable, key_hash,
 };
 pub use watch::Snapshots;

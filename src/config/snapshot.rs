@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::budget::{self, OnStoreLoss};
 use crate::providers::{Continuation, Kind};
@@ -180,7 +180,21 @@ pub struct LedgerSettings {
     pub synced: bool,
     /// How long records are kept; `None`: for ever.
     pub retention: Option<Duration>,
+    /// The PostgreSQL that every record is sent to as well.
+    pub postgres: Option<PostgresAddress>,
 }
+
+/// The address of a PostgreSQL, which may hold a password.
+#[derive(Debug, Clone)]
+pub struct PostgresAddress(pub SecretString);
+
+impl PartialEq for PostgresAddress {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.expose_secret() == other.0.expose_secret()
+    }
+}
+
+impl Eq for PostgresAddress {}
 
 /// A certificate and its key, both PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -165,6 +165,11 @@ impl Gateway {
         HoldId(self.ids.bits())
     }
 
+    /// The id of a request of the gateway's own.
+    pub fn own_id(&self) -> RequestId {
+        self.ids.next()
+    }
+
     /// A name that no other process has.
     pub fn unique_name(&self) -> String {
         self.ids.next().to_string()

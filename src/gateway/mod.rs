@@ -19,6 +19,7 @@ pub mod keyring;
 pub mod listener;
 pub mod live;
 pub mod logins;
+pub mod lookups;
 pub mod models;
 mod price_watch;
 pub mod probes;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::budget::{HoldId, Scope, Window};
 use crate::units::{NanoUsd, RequestId, Usage};
 
+use super::closing::Closing;
 use super::record::{AttemptRecord, RequestRecord};
 
 /// One balance that an amount counts in: a budget's, for one scope, in one turn of its calendar.
@@ -71,9 +72,9 @@ impl HoldEntry {
     pub fn lost(self) -> (RequestRecord, Vec<Line>) {
         let HoldEntry { id, amount, lines, context } = self;
         let attempt = AttemptRecord {
-            provider: context.provider,
-            route: context.route,
-            checkpoint: context.checkpoint,
+            provider: Arc::clone(&context.provider),
+            route: Arc::clone(&context.route),
+            checkpoint: Arc::clone(&context.checkpoint),
             usage: Usage::default(),
             source: "hold",
             reason: "the gateway died before it was settled".into(),
@@ -86,27 +87,8 @@ impl HoldEntry {
             asked: context.began,
             outcome: "lost",
         };
-        let record = RequestRecord {
-            hold: id,
-            id: context.id,
-            key: context.key,
-            user: context.user,
-            team: context.team,
-            organisation: context.organisation,
-            policy: context.policy,
-            tags: context.tags,
-            model: context.model,
-            endpoint: context.endpoint,
-            stream: context.stream,
-            began: context.began,
-            ttft_ms: None,
-            total_ms: 0,
-            status: 0,
-            outcome: "lost",
-            amount,
-            saved: NanoUsd::ZERO,
-            attempts: vec![attempt],
-        };
-        (record, lines)
+        let closing =
+            Closing { ttft_ms: None, total_ms: 0, status: 0, outcome: "lost", attempts: vec![attempt] };
+        (closing.record(id, context), lines)
     }
 }

@@ -14,7 +14,7 @@ mod deepseek;
 mod engines;
 mod fireworks;
 mod modelarts;
-mod openrouter;
+pub mod openrouter;
 mod thinking;
 mod together;
 

@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::units::PicoUsd;
 
 use super::fault::{Class, View};
 
@@ -52,6 +55,23 @@ pub(super) fn class(view: &View) -> Option<Class> {
     }
 }
 
+/// What it charged for an answer, as `GET /generation` says it: exactly as written. `None` where it says no credible sum.
+pub fn charged(body: &[u8]) -> Option<PicoUsd> {
+    #[derive(serde::Deserialize)]
+    struct Answer<'a> {
+        #[serde(borrow)]
+        data: Data<'a>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Data<'a> {
+        #[serde(borrow)]
+        total_cost: Option<&'a RawValue>,
+    }
+    let answer: Answer<'_> = serde_json::from_slice(body).ok()?;
+    let cost = PicoUsd::from_usd_text(answer.data.total_cost?.get()).ok()?;
+    (cost >= PicoUsd::ZERO).then_some(cost)
+}
+
 /// `availability.retry_after` or `metadata.retry_after_seconds`, in seconds.
 pub(super) fn retry_after(view: &View) -> Option<Duration> {
     let places: [&[&str]; 2] = [&["availability", "retry_after"], &["metadata", "retry_after_seconds"]];
@@ -60,4 +80,22 @@ pub(super) fn retry_after(view: &View) -> Option<Duration> {
         .filter_map(|path| view.at(path)?.as_f64())
         .fold(None, |most: Option<f64>, s| Some(most.map_or(s, |known| known.max(s))))?;
     (0.0..=86_400.0).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_charge_is_read_exactly_and_only_where_it_is_one() {
+        let of =
+            |text: &str| charged(format!("{{\"data\":{{\"id\":\"g\",\"total_cost\":{text}}}}}").as_bytes());
+        assert_eq!(of("0.000554488"), Some(PicoUsd(554_488_000)));
+        assert_eq!(of("6.93e-06"), Some(PicoUsd(6_930_000)));
+        assert_eq!(of("0"), Some(PicoUsd::ZERO));
+        for none in ["null", "-1", "\"free\"", "{}"] {
+            assert_eq!(of(none), None, "{none}");
+        }
+        assert_eq!(charged(b"{}"), None);
+    }
 }

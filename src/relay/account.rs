@@ -26,7 +26,7 @@ use crate::upstream::{Lessons, Reason, Underway};
 use super::parts::{Bill, Part, settled};
 
 pub use line::failures_into;
-pub use recorded::lost_attempts;
+pub use recorded::{Asked, attempt_record, lost_attempts};
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +72,8 @@ pub struct Answered {
     pub checkpoint: Arc<str>,
     /// `provider/upstream-model`.
     pub route: Arc<str>,
+    /// The provider's own name for the answer; empty if it said none.
+    pub generation: Box<str>,
     /// Its prices as they were when the decision was made.
     pub card: Option<PriceCard>,
     /// Keeps it counted as running there, and tells the route how it ended.

@@ -1,4 +1,4 @@
-//! What outlives a request: the ledger on this machine (`ledger`), kept answers (`answers`), and what several replicas hold in
+//! What outlives a request: the ledger on this machine (`ledger`), the database that a fleet's records are sent to (`postgres`), kept answers (`answers`), and what several replicas hold in
 //! common, in a Redis of the operator's: budgets and limits (`bank`), and what each knows of its routes.
 //!
 //! `redis` is the connection of the latter, `word` what is written there. Nothing of these two is on a request's path: one task of `gateway` speaks
@@ -14,6 +14,7 @@ pub mod bank;
 mod dial;
 pub mod keys;
 pub mod ledger;
+pub mod postgres;
 mod redis;
 pub mod word;
 

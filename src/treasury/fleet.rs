@@ -67,8 +67,7 @@ impl Treasury {
         }
         let bank = Arc::new(bank);
         let bank_of = Bank::Shared(Arc::clone(&bank));
-        let treasury =
-            Arc::new(Self { bank: bank_of, ledger, metrics, clock, stated: std::sync::Mutex::default() });
+        let treasury = Arc::new(Self::new(bank_of, ledger, metrics, clock));
         let heirs = Heirs { treasury: Arc::clone(&treasury), bank, unsettled };
         Ok((treasury, heirs))
     }

@@ -3,23 +3,26 @@
 //! The bank says whether a request may spend: in this process (`budget::Book`), or with other replicas in a Redis
 //! (`store::bank`). The ledger is what is durable: the hold before anything is sent, the record before the answer is over.
 
+mod adjust;
 mod fleet;
 mod purse;
 mod shown;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::budget::{Book, Budget, Demand, HoldId, Level, Refusal, Scope, Settled, Standing};
 use crate::ledger::{HoldContext, HoldEntry, Line, RequestRecord};
 use crate::store::bank;
 use crate::store::ledger::{self, Ledger};
+use crate::store::postgres::Progress;
 use crate::telemetry::Metrics;
 use crate::units::{Clock, NanoUsd, Now};
 
+pub use crate::ledger::Closing;
 pub use fleet::Heirs;
-pub use purse::{Closing, Purse, Settling};
+pub use purse::{Purse, Settling};
 pub use shown::shown_name;
 
 /// Why a request may not spend. Nothing was taken of anything.
@@ -41,6 +44,8 @@ pub struct Treasury {
     clock: Arc<dyn Clock>,
     /// What the configuration names.
     stated: Mutex<HashSet<(Arc<str>, Scope)>>,
+    /// How sending records elsewhere is getting on, where they are sent.
+    sending: OnceLock<Arc<Progress>>,
 }
 
 /// Who says yes or no.
@@ -62,7 +67,16 @@ impl Treasury {
         for (line, spent) in ledger.balances(since(&*clock)).await? {
             book.load(&line.budget, &line.scope, line.window, spent);
         }
-        Ok(Self { bank: Bank::Own(Mutex::new(book)), ledger, metrics, clock, stated: Mutex::default() })
+        Ok(Self::new(Bank::Own(Mutex::new(book)), ledger, metrics, clock))
+    }
+
+    fn new(bank: Bank, ledger: Ledger, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
+        Self { bank, ledger, metrics, clock, stated: Mutex::default(), sending: OnceLock::new() }
+    }
+
+    /// Records are sent elsewhere as well, and `progress` says how that is getting on.
+    pub fn sends(&self, progress: Arc<Progress>) {
+        let _ = self.sending.set(progress);
     }
 
     /// Holds what `demand` asks for, all of it or nothing. The hold is durable once this returns.
@@ -128,8 +142,20 @@ impl Treasury {
         }
     }
 
-    /// Sets the metrics of budgets to what is so now.
+    /// Sets the metrics of budgets and of the ledger to what is so now.
     pub fn tell(&self) {
+        let figures = self.ledger.figures();
+        let trouble = self.ledger.trouble().is_some();
+        self.metrics.ledger_levels(figures.waiting, figures.held, figures.unwritten, trouble);
+        if let Some(progress) = self.sending.get() {
+            let failures = progress.failures();
+            self.metrics.ledger_sending(
+                progress.behind(),
+                progress.is_connected(),
+                &failures.counts,
+                failures.last,
+            );
+        }
         let stated = self.stated.lock().unwrap_or_else(PoisonError::into_inner);
         let is_stated = |budget: &Budget| stated.contains(&(Arc::clone(&budget.id), budget.scope.clone()));
         self.metrics.budget_levels(shown::shown(self.levels(), is_stated));

@@ -5,8 +5,13 @@ use http::HeaderMap;
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 
-use crate::api::chunk::Chunk;
+use crate::api::chunk::{self, Chunk};
 use crate::api::sse::{Event, Scanner};
+
+/// Where OpenRouter says the name under which it can be asked for what it charged.
+const GENERATION: &str = "x-generation-id";
+/// Longer ones are no names.
+const GENERATION_MAX: usize = 128;
 
 /// In whose words an answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +43,23 @@ impl Answer {
             Self::Streamed(streamed) => &streamed.headers,
         }
     }
+
+    /// The provider's own name for the answer, to look it up there; empty where it said none that is worth keeping.
+    pub fn generation(&self) -> Box<str> {
+        if let Some(name) = self.headers().get(GENERATION).and_then(|value| value.to_str().ok()) {
+            return name_of(name);
+        }
+        match self {
+            Self::Whole(whole) => {
+                whole.chunk.id.clone().map_or_else(Box::default, |id| quoted(&whole.body[id]))
+            }
+            Self::Streamed(streamed) => {
+                let data = streamed.prelude.iter().find_map(Event::data);
+                let id = data.as_ref().and_then(|data| chunk::read(data).ok()?.id);
+                data.zip(id).map_or_else(Box::default, |(data, id)| quoted(&data[id]))
+            }
+        }
+    }
 }
 
 /// A whole answer, read and found good.
@@ -66,4 +88,15 @@ pub struct Streamed {
     pub body: Incoming,
     /// In whose words it is.
     pub form: Form,
+}
+
+/// A name as it stands in JSON.
+fn quoted(text: &[u8]) -> Box<str> {
+    let text = text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or_default();
+    name_of(std::str::from_utf8(text).unwrap_or_default())
+}
+
+fn name_of(text: &str) -> Box<str> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"\\".contains(&byte);
+    if text.len() <= GENERATION_MAX && text.bytes().all(plain) { text.into() } else { Box::default() }
 }

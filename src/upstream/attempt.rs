@@ -47,6 +47,8 @@ pub struct Target {
     prefix_uri: Option<Uri>,
     /// Authorization, content type and what else every request carries.
     headers: HeaderMap,
+    /// What all addresses begin with.
+    base: Box<str>,
 }
 
 /// Why a provider cannot be spoken to.
@@ -93,7 +95,16 @@ impl Target {
         let is_prefix = continuation == Continuation::Prefix;
         let prefix_uri = is_prefix.then(|| continuation::beta_url(base).parse()).transpose()?;
         let responses_uri = format!("{base}{}", responses::PATH).parse()?;
-        Ok(Self { kind, continuation, uris, responses_uri, speaks_responses: false, prefix_uri, headers })
+        Ok(Self {
+            kind,
+            continuation,
+            uris,
+            responses_uri,
+            speaks_responses: false,
+            prefix_uri,
+            headers,
+            base: base.into(),
+        })
     }
 
     /// The same, which speaks the Responses API itself or does not.
@@ -101,6 +112,16 @@ impl Target {
     pub fn speaking_responses(mut self, speaks: bool) -> Self {
         self.speaks_responses = speaks;
         self
+    }
+
+    /// What all its addresses begin with; no slash at the end.
+    pub(super) const fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// What every request carries.
+    pub(super) const fn headers(&self) -> &HeaderMap {
+        &self.headers
     }
 
     /// In whose words it is asked.

@@ -16,6 +16,7 @@ pub mod fallback;
 mod gather;
 pub mod health;
 mod judge;
+pub mod lookup;
 pub mod prefix;
 pub mod probe;
 mod prompts;

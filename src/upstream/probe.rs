@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body_util::BodyExt as _;
+use smallvec::SmallVec;
 
 use crate::api::body::Call;
 use crate::api::tokens::Vocabulary;
@@ -21,7 +21,7 @@ use crate::units::{Mono, PicoUsd, Usage};
 use super::answer::Answer;
 use super::fallback::Upstreams;
 use super::health::RouteHealth;
-use super::trial::{Patience, Trial};
+use super::trial::{Brought, Course, Lost, Patience, Trial, Underway};
 
 /// A route unheard for this long is probed, and at most so often.
 pub const INTERVAL: Duration = Duration::from_secs(15);
@@ -29,9 +29,10 @@ pub const INTERVAL: Duration = Duration::from_secs(15);
 const JITTER: Duration = Duration::from_secs(3);
 /// How long after the last request that could have gone there a route is still wanted.
 const WANTED_FOR: Duration = Duration::from_mins(10);
-/// How long a probe may stay silent, and how long its end is waited for.
+/// How long a probe may stay silent.
 const PATIENCE: Duration = Duration::from_secs(10);
-const REST: Duration = Duration::from_secs(5);
+/// What the answer of one token that was asked for may be billed at.
+const ANSWER_TOKENS_MAX: u64 = 16;
 /// How long a route that refuses probes as bad requests is left to callers' requests.
 const USELESS_FOR: Duration = Duration::from_mins(10);
 
@@ -56,6 +57,19 @@ const fn passes(why: &Exclusion) -> bool {
             | Exclusion::Full { .. }
             | Exclusion::Disabled { .. }
     )
+}
+
+/// What a probe brought.
+#[derive(Debug)]
+pub struct Probed {
+    /// The word for it.
+    pub outcome: &'static str,
+    /// The answer, which is still to be heard to its end; since when it was waited for.
+    pub answered: Option<(Answer, Underway, Mono)>,
+    /// The attempt where it brought no answer.
+    pub lost: SmallVec<[Lost; 2]>,
+    /// The tokens of its prompt, by our estimate.
+    pub prompt: u64,
 }
 
 impl Upstreams {
@@ -97,49 +111,55 @@ impl Upstreams {
         due && (half_open || introduced || cost.is_none_or(|cost| self.demand.may_probe(now, cost)))
     }
 
-    /// Probes the route at this place. Dropping the future cancels the probe.
-    pub async fn probe(&self, routes: &[Route], route_provider: &[u16], place: usize) {
-        let (Some(call), Some(route)) = (PROBE.as_ref(), routes.get(place)) else { return };
+    /// The most tokens that a probe's prompt can be, and those that its answer may be billed at.
+    pub fn probe_bounds() -> Option<(u64, u64)> {
+        // No tokenizer makes more tokens of a text than it has bytes; some providers bill a handful for the shortest answer.
+        PROBE.as_ref().map(|_| (BODY.len() as u64, ANSWER_TOKENS_MAX))
+    }
+
+    /// Probes the route at this place; whoever asked accounts for it. Dropping the future cancels the probe.
+    pub async fn probe(&self, routes: &[Route], route_provider: &[u16], place: usize) -> Option<Probed> {
+        let (call, route) = (PROBE.as_ref()?, routes.get(place)?);
         let provider = route_provider.get(place).map(|at| usize::from(*at));
-        let target = provider.and_then(|at| self.targets.get(at)?.as_ref());
-        let (Some(target), Some(health)) = (target, self.health.get(place)) else { return };
+        let target = provider.and_then(|at| self.targets.get(at)?.as_ref())?;
+        let health = self.health.get(place)?;
+        let prompt = call.prompt_tokens_estimated(Vocabulary::Unknown);
+        let at = self.clock.now().wall;
+        let usage = Usage { prompt, ..Usage::default() };
+        let cost = route.price.as_ref().map(|card| card.cost_of(&usage, at).total());
         #[expect(clippy::cast_precision_loss, reason = "a few dozen")]
-        let prompt_tokens = call.prompt_tokens_estimated(Vocabulary::Unknown) as f64;
+        let reading = Reading::of(prompt as f64);
+        let course = Course::default();
         let trial = Trial {
             route,
             target,
             health,
             call,
             headers: &HeaderMap::new(),
-            reading: Reading::of(prompt_tokens),
-            prompt: (Usage::default(), None),
+            reading,
+            prompt: (usage, cost),
             patience: Patience::of(call, false, PATIENCE, PATIENCE),
             gathered: None,
             as_it_came: false,
             beaten: None,
-            course: None,
+            course: Some(&course),
             hedge_of: None,
         };
-        let (outcome, cost) = match self.try_route(trial).await {
-            Ok(brought) => {
-                let mut underway = brought.underway;
-                if let Answer::Streamed(streamed) = brought.answer {
-                    let mut body = streamed.body;
-                    // To its end, so that the connection serves again.
-                    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
-                    let _ = tokio::time::timeout(REST, rest).await;
-                }
-                underway.ended(None);
-                ("ok", self.cost_of_probe(route, call))
-            }
+        match self.try_route(trial).await {
+            Ok(Brought { answer, sent, underway, .. }) => Some(Probed {
+                outcome: "ok",
+                answered: Some((answer, underway, sent)),
+                lost: course.lost(),
+                prompt,
+            }),
             Err(failed) => {
                 if failed.fault.class.weight() == Weight::None {
                     health.unprobeable_until.set(self.clock.now().mono.plus(USELESS_FOR));
                 }
-                (failed.fault.class.code(), PicoUsd::ZERO)
+                let outcome = failed.fault.class.code();
+                Some(Probed { outcome, answered: None, lost: course.lost(), prompt })
             }
-        };
-        self.metrics.probe(&route.provider, &route.checkpoint, outcome).add(cost.to_nanos());
+        }
     }
 
     fn cost_of_probe(&self, route: &Route, call: &Call) -> PicoUsd {

@@ -106,6 +106,53 @@ fn json_lines_hold_whole_requests_in_order() {
     assert_eq!(export(folder.path(), "jsonl", &["--from", "2026-11-04"]), "");
 }
 
+#[test]
+fn parquet_has_the_rows_of_csv_with_their_types() {
+    use parquet::file::reader::{FileReader as _, SerializedFileReader};
+    use parquet::record::Field;
+
+    let (folder, _ledger, _runtime) = desk();
+    let output = tollway(folder.path(), &["ledger", "export", "--format", "parquet", "--from", "2026-11-03"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let path = folder.path().join("all.parquet");
+    fs::write(&path, output.stdout).unwrap();
+    let reader = SerializedFileReader::new(fs::File::open(&path).unwrap()).unwrap();
+    let same = rows(&export(folder.path(), "csv", &["--from", "2026-11-03"]));
+    let mut count = 0;
+    for (row, text) in reader.get_row_iter(None).unwrap().zip(&same) {
+        for (name, field) in row.unwrap().get_column_iter() {
+            let shown = match field {
+                Field::Null => String::new(),
+                Field::Str(text) => text.clone(),
+                Field::Bool(flag) => flag.to_string(),
+                Field::Long(number) => number.to_string(),
+                // A moment comes as nanoseconds where its reader knows no more.
+                Field::Decimal(value) => {
+                    let nanos = i64::from_be_bytes(value.data().try_into().unwrap());
+                    NanoUsd(nanos).to_string()
+                }
+                other => other.to_string(),
+            };
+            if !["began", "asked"].contains(&name.as_str()) {
+                assert_eq!(&shown, &text[name], "{name}");
+            }
+        }
+        count += 1;
+    }
+    assert_eq!((count, same.len()), (4, 4));
+    // Read by a stranger, where one is at hand.
+    let script = "import sys, pyarrow.parquet as p; t = p.read_table(sys.argv[1]); \
+                  print(t.num_rows, sum(t['amount_usd'].to_pylist()), t['began'][1].as_py() if False else t['began'].type)";
+    let stranger = std::process::Command::new("python3").args(["-c", script]).arg(&path).output();
+    match stranger {
+        Ok(said) if said.status.success() => {
+            let text = String::from_utf8_lossy(&said.stdout).into_owned();
+            assert_eq!(text.trim(), "4 2.000001000 timestamp[ns, tz=UTC]");
+        }
+        _ => eprintln!("not read by pyarrow, which is not on this machine"),
+    }
+}
+
 /// Rows by their columns' names.
 fn rows(text: &str) -> Vec<std::collections::BTreeMap<String, String>> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());

@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "tests: what cannot go on should stop"
+    clippy::print_stderr,
+    reason = "tests: what cannot go on should stop, and what was not tested should be seen"
 )]
 
 mod check;

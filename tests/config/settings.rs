@@ -105,6 +105,30 @@ fn the_ledger_is_a_file_that_forgets_after_a_year_and_a_month() {
 }
 
 #[test]
+fn r51_records_go_to_a_postgres_whose_password_nobody_is_told() {
+    let world = World(vec![("PW", "hunter2")]);
+    let url = "postgres://u:${PW}@db:5432/money?sslmode=verify-full";
+    for text in [format!("ledger: '{url}'"), format!("ledger: {{postgres: '{url}', retention: 30d}}")] {
+        let read = good(&text, &world);
+        let address = read.settings.ledger.postgres.as_ref().expect("an address");
+        assert_eq!(address.0.expose_secret(), "postgres://u:hunter2@db:5432/money?sslmode=verify-full");
+        assert!(!format!("{read:?}").contains("hunter2"));
+    }
+    assert_eq!(good("ledger: {retention: 30d}", &world).settings.ledger.postgres, None);
+    for bad in [
+        "postgres://u:${PW}@/money",
+        "mysql://u:${PW}@db/money",
+        "postgres://u:${PW}@db/m?options=x",
+        "./ledger.db",
+    ] {
+        let said = compiled(&format!("ledger: '{bad}'"), &[], &world).expect_err(bad).to_string();
+        assert!(said.contains("tollway.yaml:1:9") && !said.contains("hunter2"), "{said}");
+    }
+    let unset = compiled("ledger: '${NOBODY_SET_THIS}'", &[], &world).expect_err("unset").to_string();
+    assert!(unset.contains("NOBODY_SET_THIS"), "{unset}");
+}
+
+#[test]
 fn auth_is_required_once_a_key_exists_or_others_can_connect() {
     let key = "keys: [{name: a, key: \"0123456789abcdef\"}]";
     assert_eq!(good(key, &nothing()).settings.auth, Auth::Required);

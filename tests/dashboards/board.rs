@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::text_of;
 
 /// The boards that ship.
-pub(crate) const BOARDS: [&str; 1] = ["tollway-cost.json"];
+pub(crate) const BOARDS: [&str; 2] = ["tollway-cost.json", "tollway-budgets.json"];
 
 /// A dashboard.
 pub(crate) struct Board {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tollway::telemetry::Metrics;
+use tollway::telemetry::metrics::BudgetLevel;
 use tollway::units::NanoUsd;
 
 /// Labels by family.
@@ -43,6 +44,20 @@ pub(crate) fn exposed() -> Families {
     metrics.reload(Some((1, 1.0)));
     metrics.store_operation("exchange", "ok", 0.001);
     metrics.store_degraded(false);
+    metrics.budget_denied("team", "search");
+    metrics.budget_levels(vec![BudgetLevel {
+        scope: "team",
+        name: "search".to_owned(),
+        period: "month".to_owned(),
+        limit: NanoUsd(2),
+        spent: NanoUsd(1),
+        held: NanoUsd(1),
+        ends: 1,
+    }]);
+    metrics.ledger_levels(1, 1, 1, false);
+    metrics.ledger_sending(1, true, &[("timeout", 1)], 1);
+    metrics.looked_up(p, "adjusted");
+    metrics.adjusted(p, NanoUsd(1));
     of_page(&metrics.page())
 }
 

@@ -16,6 +16,7 @@
 )]
 
 mod board;
+mod budgets;
 mod families;
 mod lint;
 mod live;

@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::disallowed_methods,
     reason = "tests: what cannot go on should stop"
 )]
 
@@ -10,6 +11,7 @@ mod crash;
 mod damage;
 mod disk;
 mod life;
+mod postgres;
 
 use std::path::{Path, PathBuf};
 

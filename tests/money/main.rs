@@ -16,7 +16,10 @@ mod fleet;
 mod kept;
 mod ledger_first;
 mod limits;
+mod lookups;
 mod outgrown;
+mod probes;
+mod sink;
 
 use std::process::Command;
 
@@ -68,10 +71,11 @@ fn ledger(gateway: &Gateway) -> Vec<Value> {
 /// A decimal of dollars in whole nano-dollars.
 fn nanos(usd: &Value) -> i64 {
     let text = usd.as_str().map_or_else(|| usd.to_string(), str::to_owned);
-    let (whole, rest) = text.split_once('.').unwrap_or((&text, ""));
+    let (sign, text) = text.strip_prefix('-').map_or((1, &*text), |text| (-1, text));
+    let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
     let rest = format!("{rest:0<9}");
     assert!(rest.len() == 9 && !text.contains(['e', 'E']), "{text}");
-    whole.parse::<i64>().unwrap() * 1_000_000_000 + rest.parse::<i64>().unwrap()
+    sign * (whole.parse::<i64>().unwrap() * 1_000_000_000 + rest.parse::<i64>().unwrap())
 }
 
 /// What the ledger has been charged in all.

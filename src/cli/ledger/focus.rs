@@ -5,7 +5,7 @@ use jiff::civil::{DateTime, Time, date};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 
-use crate::ledger::{AttemptRecord, RequestRecord};
+use crate::ledger::{ADJUSTED, AttemptRecord, RequestRecord};
 use crate::units::NanoUsd;
 
 /// FOCUS's columns by their ids, and ours behind them, which bear the `x_` that the specification asks for.
@@ -101,7 +101,7 @@ fn row(record: &RequestRecord, attempt: &AttemptRecord, (meter, unit, quantity, 
         "USD",
         &next_month,
         &month,
-        "Usage",
+        if attempt.outcome == ADJUSTED { "Adjustment" } else { "Usage" },
         "",
         &description,
         "Usage-Based",

@@ -101,8 +101,8 @@ struct Difference {
 /// Reconciles. 0: done; 1: drifted beyond what is tolerated; 2: wrong usage.
 pub(super) fn run(args: &ReconcileArgs) -> Result<ExitCode, Error> {
     let (found, mut sides) = invoice(&args.invoice, &args.columns)?;
-    let reader = args.which.open()?;
-    reader.each(args.when.span(), |record| {
+    let mut source = args.which.source()?;
+    source.each(args.when.span(), |record| {
         for attempt in &record.attempts {
             if args.provider.as_deref().is_some_and(|provider| provider != &*attempt.provider) {
                 continue;

@@ -5,6 +5,7 @@ mod budgets;
 mod contract;
 mod cors;
 mod keys;
+mod ledger;
 mod local;
 mod names;
 mod policies;

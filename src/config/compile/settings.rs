@@ -9,20 +9,18 @@ use jiff::civil::Date;
 use secrecy::SecretString;
 
 use crate::config::document::TollwayDocument;
-use crate::config::document::gateway::{AuthWord, DurabilityWord, LocalEngineDocument, LogFormatWord};
+use crate::config::document::gateway::{AuthWord, LocalEngineDocument, LogFormatWord};
 use crate::config::document::values::{self, Count, FilePath, Secret};
 use crate::config::load::Documents;
 use crate::config::node::Spot;
 use crate::config::read::{At, Reader};
 use crate::config::record::not_among;
-use crate::config::snapshot::{
-    Admin, Auth, LedgerSettings, Limits, LocalEngine, Log, LogFormat, Settings, Tls,
-};
+use crate::config::snapshot::{Admin, Auth, Limits, LocalEngine, Log, LogFormat, Settings, Tls};
 
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 /// A year and a month: last year's bill can be compared with this year's.
-const RETENTION: Duration = Duration::from_hours(400 * 24);
+pub(super) const RETENTION: Duration = Duration::from_hours(400 * 24);
 const PROFILES: [&str; 7] = ["auto", "embedded", "off", "h200-vllm", "h200-sglang", "ascend-vllm", "none"];
 
 pub(super) fn compile(
@@ -50,7 +48,7 @@ pub(super) fn compile(
         store: super::store::compile(reader, document),
         store_terms: super::store::terms(reader, document),
         state_dir: state_dir(document, &documents.folder),
-        ledger: ledger(document, &documents.folder),
+        ledger: super::ledger::compile(reader, document, &documents.folder),
         limits: limits(reader, document),
         cors,
         log: log(document),
@@ -61,20 +59,6 @@ pub(super) fn compile(
 /// Where lasting things live.
 pub(super) fn state_dir(document: &TollwayDocument, folder: &Path) -> PathBuf {
     in_folder(folder, document.state_dir.as_ref().map_or(Path::new("data"), |dir| &dir.0))
-}
-
-/// Where and how records are kept.
-fn ledger(document: &TollwayDocument, folder: &Path) -> LedgerSettings {
-    let typed = document.ledger.as_ref();
-    let path = typed.and_then(|ledger| ledger.path.as_ref());
-    let durability = typed.and_then(|ledger| ledger.durability.as_ref());
-    let retention = typed.and_then(|ledger| ledger.retention.as_ref());
-    LedgerSettings {
-        path: path
-            .map_or_else(|| state_dir(document, folder).join("ledger.db"), |path| in_folder(folder, &path.0)),
-        synced: durability.is_some_and(|word| word.value == DurabilityWord::Power),
-        retention: retention.map_or(Some(RETENTION), |days| days.0),
-    }
 }
 
 /// Days without peak windows.
@@ -270,6 +254,6 @@ fn small(count: &At<Count>) -> u32 {
     u32::try_from(count.0).unwrap_or(u32::MAX)
 }
 
-fn in_folder(folder: &Path, path: &Path) -> PathBuf {
+pub(super) fn in_folder(folder: &Path, path: &Path) -> PathBuf {
     if folder == Path::new(".") { path.to_owned() } else { folder.join(path) }
 }

@@ -5,10 +5,11 @@ use crate::config::record::{choice, record};
 
 use super::budget::{GrantDocument, TeamDocument};
 use super::keys::KeyDocument;
+use super::ledger::LedgerOrAddress;
 use super::store::StoreSetting;
 use super::values::{
-    Count, Currency, Day, Days, FilePath, Flag, Listen, ModelName, Moment, Name, Price, Rate, Secret, Size,
-    Span, Text, Usd, Window,
+    Count, Currency, Day, FilePath, Flag, Listen, ModelName, Moment, Name, Price, Rate, Secret, Size, Span,
+    Text, Usd, Window,
 };
 
 record! {
@@ -31,8 +32,9 @@ record! {
         store: StoreSetting,
         /// Folder for what must outlive the process. Default ./data.
         state_dir: FilePath,
-        /// The record of every request and of what it cost.
-        ledger: LedgerDocument,
+        /// The record of every request and of what it cost. An address alone (`postgres://…`) is that of the database which all
+        /// replicas send their records to.
+        ledger: LedgerOrAddress,
         /// Who serves models. Built-in ones (openrouter, together, fireworks, deepseek, dashscope, hunyuan, modelarts,
         /// openai) take part once their key is set; others have a name of your own and a `kind`.
         providers: Pairs<ProviderDocument>,
@@ -59,28 +61,6 @@ record! {
         holidays: Vec<At<Day>>,
         /// Prices that replace the price book's, such as those of your contract.
         prices: Vec<At<PriceOverrideDocument>>,
-    }
-}
-
-choice! {
-    /// What a record has lived through once an answer is over.
-    pub enum DurabilityWord {
-        /// The death of the process. A power cut can cost the last seconds.
-        Process = "process",
-        /// A power cut too: each group of records is synced to the disk.
-        Power = "power",
-    }
-}
-
-record! {
-    /// The ledger: what is held before a request is sent, and one record of each request and of each attempt.
-    pub struct LedgerDocument {
-        /// The file. Default: `ledger.db` in `state_dir`.
-        path: FilePath,
-        /// What a record has lived through once an answer is over. Default process.
-        durability: DurabilityWord,
-        /// How long records are kept, in days (`400d`), or `forever`. Sums of budgets do not depend on it. Default 400d.
-        retention: Days,
     }
 }
 

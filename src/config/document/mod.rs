@@ -4,6 +4,7 @@
 pub mod budget;
 pub mod gateway;
 pub mod keys;
+pub mod ledger;
 pub mod policy;
 pub mod schema;
 pub mod store;

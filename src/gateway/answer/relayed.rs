@@ -216,6 +216,7 @@ pub(super) fn answered(route: &Route, served: Served, lessons: Lessons, asked: N
         provider: Arc::clone(&route.provider),
         checkpoint: Arc::clone(&route.checkpoint),
         route: Arc::clone(&route.name),
+        generation: answer.generation(),
         card: route.price.clone(),
         underway,
         lessons,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::ledger::{AttemptRecord, Settlement, Source, components};
-use crate::pricing::PriceEntry;
+use crate::pricing::{PriceCard, PriceEntry};
 use crate::treasury::Closing;
 use crate::units::{Mono, NanoUsd, Now, Usage};
 use crate::upstream::trial::{Fate, Lost};
@@ -30,39 +30,75 @@ impl Open {
             Ended::Broken(_) => "upstream_error",
         };
         let mut attempts = lost_attempts(lost, now);
-        attempts.extend(
-            self.parts
-                .iter()
-                .zip(earlier)
-                .map(|(part, settled)| attempt(&part.by, settled, "broken", part.reason, now)),
-        );
+        attempts.extend(self.parts.iter().zip(earlier).map(|(part, settled)| {
+            attempt_record(Asked::of(&part.by), settled, "broken", part.reason, &part.by.generation, now)
+        }));
         let (word, reason) = match ended {
             Ended::Well => ("ok", ""),
             Ended::CallerLeft => ("cancelled", ""),
             Ended::Broken(reason) => ("broken", reason),
         };
-        attempts.push(attempt(&self.answered, settlement, word, reason, now));
+        attempts.push(attempt_record(
+            Asked::of(&self.answered),
+            settlement,
+            word,
+            reason,
+            &self.answered.generation,
+            now,
+        ));
         let status = if ended == Ended::CallerLeft { 499 } else { 200 };
         Closing { ttft_ms: Some(whole_ms(self.ttft)), total_ms: whole_ms(total), status, outcome, attempts }
     }
 }
 
-fn attempt(
-    by: &Answered,
+/// Who was asked, and by which prices.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The provider's name.
+    pub provider: &'a Arc<str>,
+    /// `provider/upstream-model`.
+    pub route: &'a Arc<str>,
+    /// The checkpoint.
+    pub checkpoint: &'a Arc<str>,
+    /// Its prices as they were when it was asked.
+    pub card: Option<&'a PriceCard>,
+    /// The moment that prices go by.
+    pub at: Timestamp,
+    /// When it was asked.
+    pub asked: Mono,
+}
+
+impl<'a> Asked<'a> {
+    const fn of(by: &'a Answered) -> Self {
+        Self {
+            provider: &by.provider,
+            route: &by.route,
+            checkpoint: &by.checkpoint,
+            card: by.card.as_ref(),
+            at: by.at,
+            asked: by.asked,
+        }
+    }
+}
+
+/// An attempt that brought an answer, or the beginning of one, as the ledger keeps it.
+pub fn attempt_record(
+    by: Asked<'_>,
     settlement: &Settlement,
     outcome: &'static str,
     reason: &str,
+    generation: &str,
     now: Now,
 ) -> AttemptRecord {
     let is_stated = settlement.source == Source::Stated;
-    let entry = by.card.as_ref().filter(|_| !is_stated);
+    let entry = by.card.filter(|_| !is_stated);
     let entry = entry.map(|card| card.entry_in_force(settlement.usage.prompt, by.at));
     let (price_source, price_as_of) = named(entry);
     let why = if let Source::Estimated(why) = settlement.source { why } else { "" };
     AttemptRecord {
-        provider: Arc::clone(&by.provider),
-        route: Arc::clone(&by.route),
-        checkpoint: Arc::clone(&by.checkpoint),
+        provider: Arc::clone(by.provider),
+        route: Arc::clone(by.route),
+        checkpoint: Arc::clone(by.checkpoint),
         usage: settlement.usage,
         source: settlement.source.name(),
         reason: if reason.is_empty() { why } else { reason }.into(),
@@ -71,7 +107,7 @@ fn attempt(
         unpriced: settlement.charge.is_none(),
         price_source,
         price_as_of,
-        generation: Box::default(),
+        generation: generation.into(),
         asked: at(by.asked, now),
         outcome,
     }

@@ -11,7 +11,7 @@ use crate::store::ledger::Reader;
 use crate::units::NanoUsd;
 
 const SUMS: &str = "
-    SELECT count(*), coalesce(sum(amount_nanos), 0) FROM requests WHERE key = ?1";
+    SELECT count(CASE WHEN outcome != 'adjusted' THEN 1 END), coalesce(sum(amount_nanos), 0) FROM requests WHERE key = ?1";
 const TOKENS: &str = "
     SELECT coalesce(sum(a.prompt_tokens), 0), coalesce(sum(a.completion_tokens), 0)
     FROM requests r JOIN attempts a ON a.seq = r.seq WHERE r.key = ?1";

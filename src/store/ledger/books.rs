@@ -99,12 +99,14 @@ impl Books {
             found(entry);
         })?;
         let next = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(failed);
+        // A place is never given twice: who was sent the records up to one asks for what is behind it.
+        let sent = super::outbox::place(connection).map_err(failed)?.unwrap_or(0);
         Ok(Self {
             totals,
             live,
             balances: HashMap::new(),
             touched: Vec::new(),
-            next_seq: next("SELECT coalesce(max(seq), 0) + 1 FROM requests")?,
+            next_seq: next("SELECT coalesce(max(seq), 0) + 1 FROM requests")?.max(sent.saturating_add(1)),
             next_hold: next("SELECT coalesce(max(seq), 0) + 1 FROM holds")?,
             next_line: next("SELECT coalesce(max(id), 0) + 1 FROM spent")?,
             canonical: Canonical::default(),

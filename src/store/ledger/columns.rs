@@ -26,7 +26,7 @@ pub(super) const ATTEMPT: &str = "seq, n, provider, route, checkpoint, prompt_to
 pub(super) const ATTEMPT_COLUMNS: usize = 25;
 
 /// A moment as nanoseconds since 1970, held inside what 64 bits reach (the year 2262).
-pub(super) fn nanos(moment: Timestamp) -> i64 {
+pub(in crate::store) fn nanos(moment: Timestamp) -> i64 {
     i64::try_from(moment.as_nanosecond()).unwrap_or(if moment < Timestamp::UNIX_EPOCH {
         i64::MIN
     } else {
@@ -35,7 +35,7 @@ pub(super) fn nanos(moment: Timestamp) -> i64 {
 }
 
 /// The other way.
-pub(super) fn moment(nanos: i64) -> Timestamp {
+pub(in crate::store) fn moment(nanos: i64) -> Timestamp {
     Timestamp::from_nanosecond(nanos.into()).unwrap_or(Timestamp::MAX)
 }
 
@@ -151,16 +151,22 @@ fn text(row: &Row<'_>, at: usize) -> rusqlite::Result<Arc<str>> {
     row.get(at)
 }
 
-fn count(value: i64) -> u64 {
+/// A count that was kept as a signed number.
+pub(in crate::store) fn count(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-fn request_id(text: &str) -> RequestId {
+/// The other way.
+pub(in crate::store) fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+pub(in crate::store) fn request_id(text: &str) -> RequestId {
     RequestId::from_caller(text.as_bytes()).unwrap_or_else(|| RequestId::from_bits(0))
 }
 
 /// The few words that records use for endpoints, outcomes and sources. Kept for ever, so no more than a few of them.
-fn word(text: &str) -> &'static str {
+pub(in crate::store) fn word(text: &str) -> &'static str {
     static WORDS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     const WORDS_MAX: usize = 256;
     let mut words = WORDS.lock().unwrap_or_else(PoisonError::into_inner);

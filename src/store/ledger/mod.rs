@@ -12,6 +12,7 @@ mod books;
 mod columns;
 mod copier;
 mod error;
+pub mod outbox;
 mod queue;
 pub mod read;
 pub mod repair;
@@ -43,6 +44,8 @@ use crate::units::{Clock, NanoUsd, SystemClock};
 pub use error::Error;
 pub use read::Reader;
 pub use verify::Verified;
+
+pub(super) use columns::{count, moment, nanos, request_id, whole, word};
 
 use books::{Books, Statements};
 use columns::HoldRow;
@@ -76,6 +79,8 @@ pub struct LedgerOptions {
     /// With so many more bytes in SQLite's log it is copied into the file, beside the writer; at eight times as many the writer
     /// stops for it.
     pub log_bytes: u64,
+    /// Whether records are sent elsewhere: then none is deleted that was not.
+    pub sent_elsewhere: bool,
     /// For retention alone.
     pub clock: Arc<dyn Clock>,
 }
@@ -88,6 +93,7 @@ impl Default for LedgerOptions {
             retention: None,
             charge_lost: true,
             log_bytes: 16 << 20,
+            sent_elsewhere: false,
             clock: Arc::new(SystemClock::new()),
         }
     }
@@ -148,10 +154,12 @@ impl Ledger {
     /// Opens the ledger at `path`, or makes it; settles what a dead process left; starts the writer's thread. Blocks while it
     /// reads: a moment, for a file of any size.
     pub fn open(path: &Path, options: LedgerOptions) -> Result<(Self, Recovered), Error> {
-        let LedgerOptions { durability, queue_max, retention, charge_lost, log_bytes, clock } = options;
+        let LedgerOptions { durability, queue_max, retention, charge_lost, log_bytes, sent_elsewhere, clock } =
+            options;
         let witness = Witness::take(path)?;
         let connection = schema::writing(path, durability, witness.knows_of_one())?;
         verify::at_start(&connection, path)?;
+        outbox::prepare(&connection, sent_elsewhere).map_err(|error| Error::of(&error, path))?;
         let mut found = Vec::new();
         let mut books = Books::load(&connection, path, |hold| found.push(hold))?;
         witness.compare(path, books.totals.commits)?;
@@ -290,6 +298,12 @@ impl Ledger {
                 .exists((from, &hold.0.to_be_bytes()[..]))
         })
         .await
+    }
+
+    /// Whether the record of this hold, of a request that came at `began`, is there, and the balances that it counts in.
+    pub async fn lines_of(&self, hold: HoldId, began: jiff::Timestamp) -> Result<Option<Vec<Line>>, Error> {
+        let began = nanos(began);
+        self.run(move |connection| verify::lines_of(connection, hold, began)).await
     }
 
     /// Runs `work` on the writer's connection, in a transaction of its own: committed if it returns `Ok`. For small tables of

@@ -1,4 +1,4 @@
-//! Old records are deleted in small batches between other work. Balances stay what they are, until their window is as old.
+//! Old records are deleted in small batches between other work, but none that is still to be sent elsewhere. Balances stay what they are, until their window is as old.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use rusqlite::{Connection, params};
 
 use super::books::{Books, Statements};
 use super::columns::nanos;
+use super::outbox;
 use super::row::Digest;
 
 /// Requests deleted at once: few enough that nobody waits long for the next transaction.
@@ -20,17 +21,18 @@ pub(super) fn sweep(
     retention: Duration,
 ) -> rusqlite::Result<usize> {
     let Ok(before) = now.checked_sub(retention) else { return Ok(0) };
-    let due = "SELECT 1 FROM requests WHERE began_ns < ?1 UNION ALL \
+    let sent = outbox::place(connection)?.unwrap_or(i64::MAX);
+    let due = "SELECT 1 FROM requests WHERE began_ns < ?1 AND seq <= ?3 UNION ALL \
                SELECT 1 FROM spent WHERE window_end < ?2 LIMIT 1";
-    if !connection.prepare_cached(due)?.exists(params![nanos(before), before.as_second()])? {
+    if !connection.prepare_cached(due)?.exists(params![nanos(before), before.as_second(), sent])? {
         return Ok(0);
     }
     connection.execute_batch("BEGIN IMMEDIATE")?;
     let mut deleted = 0;
-    let old = "SELECT seq FROM requests WHERE began_ns < ?1 ORDER BY began_ns LIMIT ?2";
+    let old = "SELECT seq FROM requests WHERE began_ns < ?1 AND seq <= ?3 ORDER BY began_ns LIMIT ?2";
     let old: Vec<i64> = connection
         .prepare_cached(old)?
-        .query_map(params![nanos(before), BATCH], |row| row.get(0))?
+        .query_map(params![nanos(before), BATCH, sent], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     let mut request =
         connection.prepare_cached("DELETE FROM requests WHERE seq = ? RETURNING began_ns, checksum")?;

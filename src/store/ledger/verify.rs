@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
 use crate::budget::{Scope, Window};
 use crate::ledger::{HoldEntry, Line};
@@ -254,6 +254,26 @@ pub(super) fn spent(connection: &Connection, path: &Path, line: &Line) -> Result
         Some(_) => row.get(6).map(NanoUsd).map_err(failed),
         None => Err(Error::damaged(path, "a balance does not bear its checksum")),
     }
+}
+
+/// The balances that a record counts in; `None` where it is not there.
+pub(super) fn lines_of(
+    connection: &Connection,
+    hold: crate::budget::HoldId,
+    began_ns: i64,
+) -> rusqlite::Result<Option<Vec<Line>>> {
+    let mut found =
+        connection.prepare_cached("SELECT lines FROM requests WHERE began_ns = ?1 AND hold = ?2")?;
+    let ids: Option<String> =
+        found.query_row(params![began_ns, &hold.0.to_be_bytes()[..]], |row| row.get(0)).optional()?;
+    let Some(ids) = ids else { return Ok(None) };
+    let ids: Vec<i64> = serde_json::from_str(&ids).unwrap_or_default();
+    let mut balance = connection.prepare_cached(&format!("SELECT {BALANCE} FROM spent WHERE id = ?1"))?;
+    let mut lines = Vec::new();
+    for id in ids {
+        lines.extend(balance.query_row([id], line).optional()?.flatten());
+    }
+    Ok(Some(lines))
 }
 
 /// A balance's line; `None` for a scope that this version does not know.

@@ -3,19 +3,18 @@
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
-use prometheus::{IntCounter, IntCounterVec, Registry};
+use prometheus::{IntCounterVec, Registry};
 
 use crate::telemetry::money::escaped;
 use crate::units::NanoUsd;
 
 use super::Metrics;
-use super::make::{counter, counters};
+use super::make::counters;
 
 /// Families of budgets and limits.
 #[derive(Debug)]
 pub(super) struct BudgetFamilies {
     denied: IntCounterVec,
-    unsettled: IntCounter,
     levels: Mutex<Vec<BudgetLevel>>,
 }
 
@@ -49,11 +48,6 @@ impl BudgetFamilies {
                 "tollway_budget_denied_total",
                 "Requests that a hard budget could not hold.",
                 &["scope", "name"],
-            ),
-            unsettled: counter(
-                r,
-                "tollway_ledger_errors_total",
-                "Records that could not be written when they were due.",
             ),
             levels: Mutex::default(),
         }
@@ -94,11 +88,6 @@ impl Metrics {
     /// A hard budget could not hold a request.
     pub fn budget_denied(&self, scope: &str, name: &str) {
         self.budgets.denied.with_label_values(&[scope, name]).inc();
-    }
-
-    /// A record could not be written when it was due.
-    pub fn ledger_error(&self) {
-        self.budgets.unsettled.inc();
     }
 
     /// Puts the budgets as they stand in the place of those before.

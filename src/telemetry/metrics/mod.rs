@@ -6,6 +6,7 @@ mod budgets;
 mod costs;
 mod decisions;
 mod hedges;
+mod ledger;
 #[allow(
     clippy::expect_used,
     reason = "names and labels are constants; `every_family_is_well_formed` makes them all"
@@ -24,6 +25,7 @@ use budgets::BudgetFamilies;
 use costs::CostFamilies;
 use decisions::DecisionFamilies;
 use hedges::HedgeFamilies;
+use ledger::LedgerFamilies;
 use process::ProcessFamilies;
 use requests::RequestFamilies;
 use routes::RouteFamilies;
@@ -44,6 +46,7 @@ pub struct Metrics {
     requests: RequestFamilies,
     costs: CostFamilies,
     budgets: BudgetFamilies,
+    ledger: LedgerFamilies,
     routes: RouteFamilies,
     decisions: DecisionFamilies,
     hedges: HedgeFamilies,
@@ -58,6 +61,7 @@ impl Metrics {
             requests: RequestFamilies::new(&registry),
             costs: CostFamilies::new(&registry),
             budgets: BudgetFamilies::new(&registry),
+            ledger: LedgerFamilies::new(&registry),
             routes: RouteFamilies::new(&registry),
             decisions: DecisionFamilies::new(&registry),
             hedges: HedgeFamilies::new(&registry),
@@ -79,6 +83,7 @@ impl Metrics {
             &self.costs.saved,
             &self.decisions.shadow_cost,
             &self.hedges.probe_cost,
+            &self.ledger.adjusted,
         ] {
             family.render(&mut page);
         }

@@ -10,7 +10,7 @@
 //! | [`Gate`] | a condition the test opens; nothing here needs a sleep |
 //! | [`Fixture`] | the payloads under `tests/fixtures/providers` |
 //! | [`Gateway`], [`Config`] | the real binary with a configuration for such providers |
-//! | [`Redis`] | a real Redis that can be killed and paused |
+//! | [`Redis`], [`Postgres`] | a real Redis, a real PostgreSQL, which can be killed |
 //! | [`alloc`] | an allocator that counts |
 //! | [`Client`] | plain HTTP/1.1, chunk by chunk, which also says how an answer ended |
 //! | [`Message`] | a stream of Anthropic's Messages put together, by the SDKs' rules |
@@ -42,6 +42,7 @@ mod gate;
 mod gateway;
 mod message;
 mod metrics;
+mod postgres;
 mod prebuilt;
 mod price;
 mod process;
@@ -63,6 +64,7 @@ pub use gate::{Gate, Pause};
 pub use gateway::Gateway;
 pub use message::Message;
 pub use metrics::Metrics;
+pub use postgres::Postgres;
 pub use prebuilt::Prebuilt;
 pub use price::{Price, Usage};
 pub use process::Footprint;

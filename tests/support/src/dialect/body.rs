@@ -56,7 +56,7 @@ impl Dialect {
         );
         let usage = self.usage_of(ask, &content);
         let reply = Reply::json(200, self.document("chat.completion", ask, index, &choice, &usage));
-        let reply = self.headers(reply);
+        let reply = self.headers(reply, index);
         match self.kind {
             Kind::Fireworks => reply
                 .header("fireworks-prompt-tokens", &usage.prompt.to_string())
@@ -79,7 +79,7 @@ impl Dialect {
         if !ask.stream {
             let choice = choice(&pieces.concat(), &finish);
             let body = self.document("text_completion", ask, index, &choice, &usage);
-            return self.headers(Reply::json(200, body));
+            return self.headers(Reply::json(200, body), index);
         }
         let start = format!(
             r#"{{"id":"{}","object":"text_completion","created":1790000000,"model":{},"choices""#,
@@ -97,7 +97,7 @@ impl Dialect {
         if ask.include_usage || matches!(self.kind, Kind::OpenRouter | Kind::Together) {
             chunks.push(format!(r#"{start}:[],"usage":{}}}"#, usage_json(self, &usage)));
         }
-        self.headers(Reply::events(chunks))
+        self.headers(Reply::events(chunks), index)
     }
 
     fn document(&self, object: &str, ask: &Ask, index: usize, choice: &str, usage: &Usage) -> String {

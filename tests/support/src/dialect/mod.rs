@@ -8,6 +8,7 @@
 mod ask;
 mod body;
 mod chunk;
+mod generation;
 mod lists;
 mod refuse;
 mod responses;
@@ -105,6 +106,8 @@ pub struct Dialect {
     prefills: bool,
     /// Whether it repeats what it goes on from.
     echoes: bool,
+    /// What it charged for each answer, for whoever asks afterwards; clones know the same.
+    charges: generation::Charges,
 }
 
 impl Dialect {
@@ -123,6 +126,7 @@ impl Dialect {
             said: None,
             prefills: false,
             echoes: false,
+            charges: generation::Charges::default(),
         }
     }
 
@@ -205,6 +209,9 @@ impl Dialect {
         if request.method == "GET" && path == "/models" {
             return self.model_list();
         }
+        if request.method == "GET" && path == "/generation" && self.kind == Kind::OpenRouter {
+            return self.generation(&request.path);
+        }
         if path == "/responses" && self.has_responses() {
             let Some(ask) = Ask::of_response(&request.body) else { return self.refuse_body() };
             return self.refuse_response(&ask).unwrap_or_else(|| self.response(&ask, request.index));
@@ -217,6 +224,9 @@ impl Dialect {
                 "invalid_request_error",
                 "prefix is a beta feature: use the beta address",
             );
+        }
+        if refusal.is_none() {
+            self.charge(&ask, request.index);
         }
         match path {
             _ if refusal.is_some() => refusal.expect("just seen"),
@@ -275,13 +285,13 @@ impl Dialect {
             reply = reply.before_packet(first, pause.clone());
         }
         debug_assert_eq!(reply.0.framing, Framing::Chunked);
-        self.headers(reply)
+        self.headers(reply, index)
     }
 
-    fn headers(&self, reply: Reply) -> Reply {
+    fn headers(&self, reply: Reply, index: usize) -> Reply {
         match self.kind {
             Kind::OpenAi => reply.header("x-request-id", "req_fake").header("openai-processing-ms", "12"),
-            Kind::OpenRouter => reply.header("x-generation-id", "gen-fake"),
+            Kind::OpenRouter => reply.header("x-generation-id", &chunk::id(self.kind, index)),
             // Together has been seen to put it on a 200; it means nothing there.
             Kind::Together => reply.header("x-request-id", "fake-1").header("retry-after", "1"),
             Kind::Fireworks => reply.header("x-ratelimit-over-limit", "no"),

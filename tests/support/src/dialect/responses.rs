@@ -68,7 +68,7 @@ impl Dialect {
         let usage = self.usage_of(ask, &content);
         let told = Told { dialect: self, ask, content, usage, index };
         if !ask.stream {
-            let reply = self.headers(Reply::json(200, told.object(told.status(), true)));
+            let reply = self.headers(Reply::json(200, told.object(told.status(), true)), index);
             let padded = matches!(self.kind, Kind::OpenRouter | Kind::DeepSeek);
             return self.paced(if padded { reply.padded(1).one_packet() } else { reply });
         }
@@ -89,7 +89,7 @@ impl Dialect {
         if let Some(pause) = &self.first_token {
             reply = reply.before_packet(first, pause.clone());
         }
-        self.headers(reply)
+        self.headers(reply, index)
     }
 }
 
