@@ -30,6 +30,7 @@ use super::ear::Ear;
 use super::faced::Faced;
 use super::kept::Keeping;
 use super::meter::{Flow, Out};
+use super::noted::{KeepingIt, Noting};
 use super::parts::Bill;
 use super::rescue::{Broke, Continued, Rescue, Rescued, Rescuing};
 
@@ -53,6 +54,9 @@ pub struct StreamBody {
     prelude: SmallVec<[Event; 4]>,
     /// Takes down what the upstream says, for equal requests that come later.
     keeping: Option<Box<Keeping>>,
+    /// Takes down what the caller is told, for when it asks again; then that on its way to where it is kept.
+    noting: Option<Box<Noting>>,
+    noted: Option<KeepingIt>,
     /// The record of an answer that has ended, on its way to the ledger: the end is told once it is there.
     settling: Option<Settling>,
 }
@@ -103,6 +107,8 @@ impl StreamBody {
             rescue,
             prelude: SmallVec::new(),
             keeping: None,
+            noting: None,
+            noted: None,
             settling: None,
         };
         body.prelude = streamed.prelude;
@@ -113,6 +119,13 @@ impl StreamBody {
     #[must_use]
     pub fn keeping(mut self, keeping: Option<Box<Keeping>>) -> Self {
         self.keeping = keeping.filter(|_| !self.ear.is_native());
+        self
+    }
+
+    /// Takes down what the caller is told, for when it asks again.
+    #[must_use]
+    pub fn noting(mut self, noting: Option<Box<Noting>>) -> Self {
+        self.noting = noting;
         self
     }
 
@@ -127,12 +140,17 @@ impl StreamBody {
 
     /// Whether nothing more will come.
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.source, Source::Ended) && self.out.is_empty() && self.settling.is_none()
+        let is_written = self.settling.is_none() && self.noted.is_none();
+        matches!(self.source, Source::Ended) && self.out.is_empty() && is_written
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             self.take_events();
+            if let Some(noted) = self.noted.as_mut() {
+                ready!(noted.as_mut().poll(cx));
+                self.noted = None;
+            }
             if let Some(settling) = self.settling.as_mut() {
                 ready!(Pin::new(settling).poll(cx));
                 self.settling = None;
@@ -232,6 +250,8 @@ impl StreamBody {
             Flow::On => {
                 self.send(out);
                 if self.ear.is_whole() {
+                    let bill = bill(self.account.as_ref())(self.ear.reported(), self.ear.counted());
+                    self.note(bill);
                     self.settle(Ended::Well);
                 }
             }
@@ -254,14 +274,25 @@ impl StreamBody {
                 if let Some(keeping) = self.keeping.take() {
                     keeping.whole(bill.cost);
                 }
+                self.note(bill);
                 self.finish(Ended::Well);
             }
             Err(untold) => self.end_broken(untold.0, Out::new()),
         }
     }
 
+    /// The answer is whole, and comes to `bill`: it is kept for when its caller asks again.
+    fn note(&mut self, bill: Bill) {
+        if let Some(noting) = self.noting.take() {
+            self.noted = Some(noting.whole(bill));
+        }
+    }
+
     /// Sends `out`, in the words of the caller's face if it has one; with a bill, the stream has ended with it.
     fn tell(&mut self, out: Out, ended: Option<Bill>) -> Result<(), Untold> {
+        if let Some(noting) = self.noting.as_deref_mut() {
+            noting.hear(&out);
+        }
         let Some(face) = self.face.as_mut() else {
             for bytes in out.into_iter().filter(|bytes| !bytes.is_empty()) {
                 let joined = self.out.back().and_then(|before| joined(&self.frame, before, &bytes));
@@ -372,6 +403,8 @@ impl StreamBody {
     /// Closes the account, unless it is closed.
     fn settle(&mut self, ended: Ended) {
         self.rescue = None;
+        // What did not end well may be asked for again.
+        self.noting = None;
         if let Some(account) = self.account.take() {
             self.settling = Some(account.close(ended));
         }

@@ -3,6 +3,7 @@
 use crate::config::read::{At, Pairs};
 use crate::config::record::{choice, record};
 
+use super::answers::IdempotencyDocument;
 use super::budget::{GrantDocument, TeamDocument};
 use super::keys::KeyDocument;
 use super::values::{
@@ -32,6 +33,8 @@ record! {
         state_dir: FilePath,
         /// The record of every request and of what it cost.
         ledger: LedgerDocument,
+        /// Requests with an `Idempotency-Key` are made once.
+        idempotency: IdempotencyDocument,
         /// Who serves models. Built-in ones (openrouter, together, fireworks, deepseek, dashscope, hunyuan, modelarts,
         /// openai) take part once their key is set; others have a name of your own and a `kind`.
         providers: Pairs<ProviderDocument>,
