@@ -17,7 +17,7 @@ use crate::units::Clock;
 pub(super) struct Kept {
     pub(super) answers: Arc<Answers>,
     pub(super) once: Arc<Once>,
-    shelf: Option<Arc<Shelf>>,
+    redis: Option<Arc<Shelf>>,
 }
 
 impl Kept {
@@ -26,16 +26,16 @@ impl Kept {
     pub(super) async fn open(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Self, Error> {
         let (keep, clock) = (settings.idempotency, Arc::clone(clock));
         if let Store::Redis(url) = &settings.store {
-            let shelf = Arc::new(Shelf::new(url.expose_secret())?);
+            let redis = Arc::new(Shelf::new(url.expose_secret())?);
             return Ok(Self {
-                answers: Arc::new(Answers::shared(Arc::clone(&shelf), Arc::clone(&clock))),
-                once: Arc::new(Once::on_shelf(Arc::clone(&shelf), keep, clock)),
-                shelf: Some(shelf),
+                answers: Arc::new(Answers::shared(Arc::clone(&redis), Arc::clone(&clock))),
+                once: Arc::new(Once::on_shelf(Arc::clone(&redis), keep, clock)),
+                redis: Some(redis),
             });
         }
         let answers = Arc::default();
         if keep.is_zero() {
-            return Ok(Self { answers, once: Arc::new(Once::forgetful(clock)), shelf: None });
+            return Ok(Self { answers, once: Arc::new(Once::forgetful(clock)), redis: None });
         }
         let (path, of_file) = (settings.state_dir.join("once.db"), Arc::clone(&clock));
         let opened = tokio::task::spawn_blocking(move || File::open(&path, of_file)).await;
@@ -46,19 +46,19 @@ impl Kept {
                 Once::forgetful(clock)
             }
         };
-        Ok(Self { answers, once: Arc::new(once), shelf: None })
+        Ok(Self { answers, once: Arc::new(once), redis: None })
     }
 
     /// Keeps in touch with what is shared, until `stop`.
     pub(super) fn run(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
-        let (once, shelf, of_shelf) = (Arc::clone(&self.once), self.shelf.clone(), stop.clone());
+        let (once, redis, of_redis) = (Arc::clone(&self.once), self.redis.clone(), stop.clone());
         async move {
-            let shelving = async {
-                if let Some(shelf) = shelf {
-                    shelf.run(of_shelf).await;
+            let sharing = async {
+                if let Some(redis) = redis {
+                    redis.run(of_redis).await;
                 }
             };
-            tokio::join!(once.run(stop), shelving);
+            tokio::join!(once.run(stop), sharing);
         }
     }
 }

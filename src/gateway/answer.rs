@@ -242,14 +242,14 @@ impl Way {
             Turn::Serve(claim) => claim,
         };
         let place = Place::of(policy, &caller, &call, asked.model(), headers, now.mono);
-        if let Some(place) = &place {
-            if let Some((response, answer)) = Box::pin(self.kept(place, &call, context)).await {
-                // Whoever has named it gets the same again, also when it is kept for equal requests no more.
-                if let Some(claim) = claim {
-                    claim.keep(&answer).await;
-                }
-                return Ok(response);
+        if let Some(place) = &place
+            && let Some((response, answer)) = Box::pin(self.kept(place, &call, context)).await
+        {
+            // Whoever has named it gets the same again, also when it is kept for equal requests no more.
+            if let Some(claim) = claim {
+                claim.keep(&answer).await;
             }
+            return Ok(response);
         }
         let (barred, terms) = self
             .decide_and_admit(&ask, &call, &facts, &mut decision, |way, facts, decision| {

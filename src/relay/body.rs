@@ -92,7 +92,7 @@ impl StreamBody {
         if rescue.is_some() {
             ear.keep();
         }
-        let mut body = Self {
+        Self {
             source: Source::Upstream(streamed.body),
             events: streamed.events,
             ear,
@@ -105,26 +105,18 @@ impl StreamBody {
             idle_timeout,
             idle: Box::pin(tokio::time::sleep(idle_timeout)),
             rescue,
-            prelude: SmallVec::new(),
+            prelude: streamed.prelude,
             keeping: None,
             noting: None,
             noted: None,
             settling: None,
-        };
-        body.prelude = streamed.prelude;
-        body
+        }
     }
 
-    /// Takes the whole stream down, for equal requests that come later.
+    /// Takes the whole stream down, for equal requests that come later, and what the caller is told, for when it asks again.
     #[must_use]
-    pub fn keeping(mut self, keeping: Option<Box<Keeping>>) -> Self {
+    pub fn keeping(mut self, keeping: Option<Box<Keeping>>, noting: Option<Box<Noting>>) -> Self {
         self.keeping = keeping.filter(|_| !self.ear.is_native());
-        self
-    }
-
-    /// Takes down what the caller is told, for when it asks again.
-    #[must_use]
-    pub fn noting(mut self, noting: Option<Box<Noting>>) -> Self {
         self.noting = noting;
         self
     }
@@ -140,8 +132,8 @@ impl StreamBody {
 
     /// Whether nothing more will come.
     pub(super) fn is_over(&self) -> bool {
-        let is_written = self.settling.is_none() && self.noted.is_none();
-        matches!(self.source, Source::Ended) && self.out.is_empty() && is_written
+        let is_told = matches!(self.source, Source::Ended) && self.out.is_empty();
+        is_told && self.settling.is_none() && self.noted.is_none()
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -251,7 +243,7 @@ impl StreamBody {
                 self.send(out);
                 if self.ear.is_whole() {
                     let bill = bill(self.account.as_ref())(self.ear.reported(), self.ear.counted());
-                    self.note(bill);
+                    self.is_whole(bill);
                     self.settle(Ended::Well);
                 }
             }
@@ -274,17 +266,16 @@ impl StreamBody {
                 if let Some(keeping) = self.keeping.take() {
                     keeping.whole(bill.cost);
                 }
-                self.note(bill);
+                self.is_whole(bill);
                 self.finish(Ended::Well);
             }
             Err(untold) => self.end_broken(untold.0, Out::new()),
         }
     }
 
-    /// The answer is whole, and comes to `bill`: it is kept for when its caller asks again.
-    fn note(&mut self, bill: Bill) {
-        if let Some(noting) = self.noting.take() {
-            self.noted = Some(noting.whole(bill));
+    fn is_whole(&mut self, bill: Bill) {
+        if let Some(noting) = self.noting.as_deref_mut() {
+            noting.is_whole(bill);
         }
     }
 
@@ -315,6 +306,7 @@ impl StreamBody {
         self.source = Source::Ended;
         // The answer was whole, and settled: what was to come behind it is no part of it.
         if self.account.is_none() {
+            self.noted = Noting::ended(&mut self.noting);
             return;
         }
         if let (Some(rescue), Ok(so_far)) = (self.rescue.take(), self.ear.so_far()) {
@@ -397,14 +389,13 @@ impl StreamBody {
 
     fn finish(&mut self, ended: Ended) {
         self.source = Source::Ended;
+        self.noted = Noting::ended(&mut self.noting);
         self.settle(ended);
     }
 
     /// Closes the account, unless it is closed.
     fn settle(&mut self, ended: Ended) {
         self.rescue = None;
-        // What did not end well may be asked for again.
-        self.noting = None;
         if let Some(account) = self.account.take() {
             self.settling = Some(account.close(ended));
         }
@@ -412,9 +403,11 @@ impl StreamBody {
 }
 
 impl Drop for StreamBody {
-    /// The caller left: whoever was being asked to go on is told so before the account closes, since that costs, too.
+    /// The caller left: whoever was being asked to go on is told so before the account closes, since that costs, too. A whole
+    /// answer is kept although nobody waits for that.
     fn drop(&mut self) {
         self.source = Source::Ended;
+        drop(Noting::ended(&mut self.noting));
     }
 }
 

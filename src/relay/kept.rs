@@ -65,7 +65,7 @@ pub fn kept(answer: &Whole) -> Option<Bytes> {
 /// What a stream is told by.
 pub enum By {
     /// A chat's words, in this shape if it is another.
-    Chat(Meter, Option<Faced>),
+    Chat(Box<Meter>, Option<Faced>),
     /// A provider's own Responses.
     Native(NativeMeter),
 }
@@ -73,7 +73,7 @@ pub enum By {
 /// A kept stream as it is told now; `None`: it does not end as it should. `bill` is what it comes to, where that is known.
 pub fn stream_told(said: Bytes, by: By, bill: Option<Bill>) -> Option<VecDeque<Bytes>> {
     let (mut ear, mut face) = match by {
-        By::Chat(meter, face) => (Ear::Chat(meter), face),
+        By::Chat(meter, face) => (Ear::Chat(*meter), face),
         By::Native(meter) => (Ear::Native(meter), None),
     };
     let bill = |reported: Option<&Reported>, counted: Usage| bill.unwrap_or_else(|| free(reported, counted));
@@ -198,18 +198,21 @@ mod tests {
 
     #[test]
     fn a_stream_is_told_again_at_no_cost() {
-        let told = text(&stream_told(taken_down(STREAM), By::Chat(Meter::new(true, 3), None), None).unwrap());
+        let told = text(
+            &stream_told(taken_down(STREAM), By::Chat(Box::new(Meter::new(true, 3)), None), None).unwrap(),
+        );
         assert!(told.contains("\"content\":\"hi\"") && told.ends_with("data: [DONE]\n\n"), "{told}");
         assert!(told.contains("\"cost\":0.000000000") && !told.contains("0.5"), "{told}");
-        let without =
-            text(&stream_told(taken_down(STREAM), By::Chat(Meter::new(false, 3), None), None).unwrap());
+        let without = text(
+            &stream_told(taken_down(STREAM), By::Chat(Box::new(Meter::new(false, 3)), None), None).unwrap(),
+        );
         assert!(!without.contains("usage"), "nobody asked: {without}");
     }
 
     #[test]
     fn what_does_not_end_as_it_should_is_not_told() {
         let cut = &STREAM[..STREAM.find("\"finish_reason").unwrap() - 40];
-        assert!(stream_told(taken_down(cut), By::Chat(Meter::new(true, 3), None), None).is_none());
+        assert!(stream_told(taken_down(cut), By::Chat(Box::new(Meter::new(true, 3)), None), None).is_none());
     }
 
     #[test]

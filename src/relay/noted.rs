@@ -23,13 +23,15 @@ pub struct Noting {
     said: Vec<u8>,
     native: bool,
     too_long: bool,
+    /// What it came to, once it is whole.
+    came_to: Option<Bill>,
     keep: Keep,
 }
 
 impl Noting {
     /// Gives the whole stream to `keep`, if it ends well.
     pub fn new(native: bool, keep: impl FnOnce(Bytes, bool, Bill) -> KeepingIt + Send + 'static) -> Self {
-        Self { said: Vec::new(), native, too_long: false, keep: Box::new(keep) }
+        Self { said: Vec::new(), native, too_long: false, came_to: None, keep: Box::new(keep) }
     }
 
     pub(super) fn hear(&mut self, out: &Out) {
@@ -42,8 +44,15 @@ impl Noting {
         out.iter().for_each(|bytes| self.said.extend_from_slice(bytes));
     }
 
-    pub(super) fn whole(self, bill: Bill) -> KeepingIt {
-        (self.keep)(Bytes::from(self.said), self.native, bill)
+    /// It is whole, and comes to `bill`, although more bytes may come.
+    pub(super) fn is_whole(&mut self, bill: Bill) {
+        self.came_to.get_or_insert(bill);
+    }
+
+    /// Nothing more comes: it is kept if it is whole.
+    pub(super) fn ended(noting: &mut Option<Box<Self>>) -> Option<KeepingIt> {
+        let noting = noting.take()?;
+        Some((noting.keep)(Bytes::from(noting.said), noting.native, noting.came_to?))
     }
 }
 

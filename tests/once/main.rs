@@ -50,6 +50,23 @@ fn on(redis: &Redis, fake: &FakeProvider, more: &str) -> Config {
     config(fake, more).with(&format!("store: '{}'", redis.url()))
 }
 
+/// A gateway on `redis` that admits requests: a new epoch of budgets opens some seconds after the first replica came.
+async fn replica(redis: &Redis, fake: &FakeProvider, more: &str) -> Gateway {
+    let gateway = Gateway::start(BINARY, on(redis, fake, more)).await;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    let mut warm_up = chat(1);
+    warm_up["seed"] = json!(gateway.id());
+    loop {
+        let response = gateway.chat(&warm_up).key(A).send().await;
+        if response.status == 200 {
+            response.rest().await;
+            return gateway;
+        }
+        assert!(std::time::Instant::now() < deadline, "never open");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
 fn chat(max: u64) -> Value {
     json!({"model": MODEL, "max_tokens": max, "messages": [{"role": "user", "content": "tok-1 a word of mine"}]})
 }
@@ -84,8 +101,8 @@ async fn counted(gateway: &Gateway, result: &str) -> f64 {
     gateway.metrics().await.sum("tollway_idempotent_requests_total", &[("result", result)])
 }
 
-/// What the ledger of a gateway was charged, request by request.
-fn charges(gateway: &Gateway) -> Vec<i64> {
+/// All records of a gateway, oldest first.
+fn ledger(gateway: &Gateway) -> Vec<Value> {
     let output = Command::new(BINARY)
         .args(["ledger", "export", "--format", "jsonl", "--ledger"])
         .arg(gateway.path("data/ledger.db"))
@@ -93,7 +110,12 @@ fn charges(gateway: &Gateway) -> Vec<i64> {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8(output.stdout).unwrap();
-    lines.lines().map(|line| nanos(&serde_json::from_str::<Value>(line).unwrap()["amount_usd"])).collect()
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// What it was charged, request by request.
+fn charges(gateway: &Gateway) -> Vec<i64> {
+    ledger(gateway).iter().map(|record| nanos(&record["amount_usd"])).collect()
 }
 
 /// A decimal of dollars in whole nano-dollars.

@@ -171,7 +171,7 @@ pub(super) fn told(answer: &KeptAnswer, call: &Call, id: &str, at_s: i64) -> Opt
             By::Native(NativeMeter::new(prompt_tokens))
         } else {
             let face = call.face.as_ref().map(|face| Faced::new(face.writer(&start)));
-            By::Chat(Meter::new(call.include_usage, prompt_tokens), face)
+            By::Chat(Box::new(Meter::new(call.include_usage, prompt_tokens)), face)
         };
         let told: VecDeque<Bytes> = stream_told(said, by, bill)?;
         return Some(reply::answer(&none, true, Some(NanoUsd::ZERO), RelayBody::Whole(told)));

@@ -154,7 +154,9 @@ mod tests {
         let key = Arc::new(Key { name: key.into(), team: team.into(), ..Key::default() });
         let values = words.iter().map(|word| (KEY, HeaderValue::from_bytes(word.as_bytes()).unwrap()));
         let mut headers = HeaderMap::new();
-        values.for_each(|(name, value)| drop(headers.append(name, value)));
+        for (name, value) in values {
+            headers.append(name, value);
+        }
         Named::of(&Caller { key: Some(&key) }, &headers, "chat", &Bytes::from(body.to_owned()))
     }
 

@@ -197,8 +197,7 @@ impl Way {
                 });
                 let idle_timeout = policy.fallback.idle_timeout;
                 let body = StreamBody::new(*streamed, ear, face, account, clock, idle_timeout, rescue)
-                    .keeping(keeping)
-                    .noting(noting)
+                    .keeping(keeping, noting)
                     .begun();
                 reply::answer(&answer_headers, true, None, RelayBody::Stream(Box::new(body)))
             }

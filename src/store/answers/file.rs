@@ -212,7 +212,9 @@ impl Keeper {
             Ok(ids) => {
                 self.has_failed = false;
                 let mut index = locked(&self.index);
-                due.iter().for_each(|id| index.forget(*id));
+                for id in due {
+                    index.forget(id);
+                }
                 for (keep, id) in keeps.iter().zip(ids) {
                     let bytes = keep.value.len() as u64;
                     index.put(keep.name, Found { id: *id, print: keep.print, ends_ms: keep.ends_ms, bytes });
@@ -380,3 +382,6 @@ fn locked(index: &Mutex<Index>) -> MutexGuard<'_, Index> {
     // Nothing panics while it is held.
     index.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

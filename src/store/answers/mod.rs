@@ -87,8 +87,8 @@ impl Answers {
     }
 
     /// The same, and those of other replicas too.
-    pub fn shared(shelf: Arc<Shelf>, clock: Arc<dyn Clock>) -> Self {
-        Self { shared: Some((shelf, clock)), ..Self::new() }
+    pub fn shared(redis: Arc<Shelf>, clock: Arc<dyn Clock>) -> Self {
+        Self { shared: Some((redis, clock)), ..Self::new() }
     }
 
     /// The answer to the request of this ticket, if it was given and is fresh. Redis is asked for what is not here: that takes
@@ -100,8 +100,8 @@ impl Answers {
             }
             self.kept.remove(ticket.name());
         }
-        let Some((shelf, clock)) = &self.shared else { return (None, None) };
-        let found = shelf.get(Space::Answers, ticket.name(), LOOK_MAX).await;
+        let Some((redis, clock)) = &self.shared else { return (None, None) };
+        let found = redis.get(Space::Answers, ticket.name(), LOOK_MAX).await;
         let after = clock.now().mono;
         let look = |result| Some((result, after.since(now)));
         match found {
@@ -120,11 +120,11 @@ impl Answers {
 
     /// Keeps an answer for so long in place of any other of its ticket. Nobody waits for Redis.
     pub fn keep(&self, ticket: &Ticket, answer: KeptAnswer, ttl: Duration) {
-        if let Some((shelf, _)) = &self.shared
+        if let Some((redis, _)) = &self.shared
             && let Some(value) = sealed::seal(ticket, &answer)
         {
             let name = *ticket.name();
-            shelf.push(Job::Put { space: Space::Answers, name, value, ttl, over: Vec::new(), done: None });
+            redis.push(Job::Put { space: Space::Answers, name, value, ttl, over: Vec::new(), done: None });
         }
         self.kept.insert(*ticket.name(), Arc::new(answer));
     }

@@ -85,8 +85,8 @@ impl Once {
     }
 
     /// Names that are shared with other replicas, and their answers, kept for so long.
-    pub fn on_shelf(shelf: Arc<Shelf>, keep: Duration, clock: Arc<dyn Clock>) -> Self {
-        Self { place: Place::Shelf(shelf), keep, ..Self::forgetful(clock) }
+    pub fn on_shelf(redis: Arc<Shelf>, keep: Duration, clock: Arc<dyn Clock>) -> Self {
+        Self { place: Place::Shelf(redis), keep, ..Self::forgetful(clock) }
     }
 
     /// Claims the name that `ticket` stands for, for a request whose words are `print`.
@@ -95,7 +95,7 @@ impl Once {
     pub async fn claim(self: &Arc<Self>, ticket: Ticket, print: Print) -> Claimed {
         let mut claim = match self.claim_here(ticket, print) {
             Ok(claim) => claim,
-            Err(claimed) => return claimed,
+            Err(is_same) => return if is_same { Claimed::Busy } else { Claimed::Other },
         };
         match &self.place {
             Place::Nowhere => Claimed::Ours(claim),
@@ -112,11 +112,11 @@ impl Once {
                     None => Claimed::Ours(claim),
                 }
             }
-            Place::Shelf(shelf) => {
+            Place::Shelf(redis) => {
                 let mut odd = Vec::new();
                 for _ in 0..2 {
                     let text = claim.in_redis();
-                    let there = shelf.claim(ticket.name(), &text, LEASE, &odd, CLAIM_MAX).await;
+                    let there = redis.claim(ticket.name(), &text, LEASE, &odd, CLAIM_MAX).await;
                     let there = match there {
                         Ok(there) => there,
                         Err(error) => {
@@ -141,10 +141,11 @@ impl Once {
         }
     }
 
-    fn claim_here(self: &Arc<Self>, ticket: Ticket, print: Print) -> Result<Claim, Claimed> {
+    /// Claims it in this process. An error where that is done: whether by a request of the same words.
+    fn claim_here(self: &Arc<Self>, ticket: Ticket, print: Print) -> Result<Claim, bool> {
         let mut here = self.here();
         if let Some(under) = here.get(ticket.name()) {
-            return Err(if under.print == print { Claimed::Busy } else { Claimed::Other });
+            return Err(under.print == print);
         }
         here.insert(*ticket.name(), Under { print, claim: Vec::new() });
         drop(here);
@@ -171,7 +172,7 @@ impl Once {
 
     /// Renews claims in Redis until `stop`. Nothing is to be done where there is none.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let Place::Shelf(shelf) = &self.place else { return };
+        let Place::Shelf(redis) = &self.place else { return };
         while stop.run_until_cancelled(tokio::time::sleep(RENEWS_EVERY)).await.is_some() {
             let shared = |(name, under): (&[u8; 32], &Under)| {
                 (!under.claim.is_empty()).then(|| (*name, under.claim.clone()))
@@ -180,7 +181,7 @@ impl Once {
             for (name, claim) in claims {
                 // One that has ended meanwhile must not come back.
                 if self.here().get(&name).is_some_and(|under| under.claim == claim)
-                    && shelf.renew(&name, &claim, LEASE).await.is_err()
+                    && redis.renew(&name, &claim, LEASE).await.is_err()
                 {
                     break;
                 }
@@ -238,17 +239,17 @@ impl Claim {
             let done: Done = Box::new(move |is_kept| {
                 of.here().remove(&name);
                 // It stays claimed in Redis until its lease ends, unless that is heard.
-                if let (false, false, Place::Shelf(shelf)) = (is_kept, claim.is_empty(), &of.place) {
-                    shelf.push(Job::Release { name, claim });
+                if let (false, false, Place::Shelf(redis)) = (is_kept, claim.is_empty(), &of.place) {
+                    redis.push(Job::Release { name, claim });
                 }
                 let _ = told.send(());
             });
             match (&once.place, sealed::seal(&self.ticket, answer)) {
                 (Place::File(file), Some(value)) => file.keep(name, self.print, value, once.keep, done),
-                (Place::Shelf(shelf), Some(value)) => {
+                (Place::Shelf(redis), Some(value)) => {
                     let value = [&[ANSWERED][..], &self.print, &value].concat();
                     let (space, ttl) = (Space::Once, once.keep);
-                    shelf.push(Job::Put { space, name, value, ttl, over: self.in_redis(), done: Some(done) });
+                    redis.push(Job::Put { space, name, value, ttl, over: self.in_redis(), done: Some(done) });
                 }
                 _ => done(false),
             }
@@ -268,9 +269,9 @@ impl Drop for Claim {
     fn drop(&mut self) {
         let Some(once) = self.once.take() else { return };
         let name = *self.ticket.name();
-        if let Place::Shelf(shelf) = &once.place {
+        if let Place::Shelf(redis) = &once.place {
             // Also where nobody heard whether Redis has it.
-            shelf.push(Job::Release { name, claim: self.in_redis() });
+            redis.push(Job::Release { name, claim: self.in_redis() });
         }
         once.here().remove(&name);
     }
@@ -279,5 +280,55 @@ impl Drop for Claim {
 impl std::fmt::Debug for Claim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Claim").field("shared", &self.shared).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sealed::tests::{answer, ticket};
+    use super::*;
+    use crate::units::SystemClock;
+
+    #[tokio::test]
+    async fn a_name_is_claimed_by_one_and_free_again_when_that_one_lets_it_go() {
+        let once = Arc::new(Once::forgetful(Arc::new(SystemClock::new())));
+        let claim = once.claim(ticket("a"), [1; 32]).await;
+        assert!(matches!(claim, Claimed::Ours(_)));
+        assert!(matches!(once.claim(ticket("a"), [1; 32]).await, Claimed::Busy));
+        assert!(matches!(once.claim(ticket("a"), [2; 32]).await, Claimed::Other));
+        assert!(matches!(once.claim(ticket("b"), [2; 32]).await, Claimed::Ours(_)));
+        drop(claim);
+        let Claimed::Ours(claim) = once.claim(ticket("a"), [2; 32]).await else { panic!() };
+        // Kept nowhere, it is free again too.
+        claim.keep(&answer("x")).await;
+        assert!(matches!(once.claim(ticket("a"), [1; 32]).await, Claimed::Ours(_)));
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_in_a_file_is_told_again_also_if_nobody_waited_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let file = File::open(&folder.path().join("once.db"), Arc::clone(&clock)).unwrap();
+        let once = Arc::new(Once::in_file(file, Duration::from_hours(1), clock));
+        let Claimed::Ours(claim) = once.claim(ticket("a"), [1; 32]).await else { panic!() };
+        drop(claim.keep(&answer("said")));
+        let kept = loop {
+            match once.claim(ticket("a"), [1; 32]).await {
+                Claimed::Busy => tokio::time::sleep(Duration::from_millis(1)).await,
+                Claimed::Kept(kept) => break kept,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(&*kept.said, b"said");
+        assert!(matches!(once.claim(ticket("a"), [2; 32]).await, Claimed::Other));
+        // Empty words stand for an answer that was too long.
+        let Claimed::Ours(claim) = once.claim(ticket("b"), [1; 32]).await else { panic!() };
+        claim.keep(&answer("")).await;
+        assert!(matches!(once.claim(ticket("b"), [1; 32]).await, Claimed::Unkept));
+        once.close().await;
+        // Nothing can be kept any more, and nobody is stopped.
+        let Claimed::Ours(claim) = once.claim(ticket("c"), [1; 32]).await else { panic!() };
+        claim.keep(&answer("x")).await;
+        assert!(matches!(once.claim(ticket("c"), [1; 32]).await, Claimed::Ours(_)));
     }
 }

@@ -148,13 +148,13 @@ impl Shelf {
 
     /// Keeps the connection, and writes what is to be written, until `stop`; then what waits is written yet.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mut waiting) = waiting else { return };
+        let queue = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut queue) = queue else { return };
         let writing = async {
             loop {
                 tokio::select! {
                     biased;
-                    job = waiting.recv() => match job {
+                    job = queue.recv() => match job {
                         Some(job) => self.done(job).await,
                         None => return,
                     },
