@@ -247,7 +247,7 @@ impl Way {
         {
             // Whoever has named it gets the same again, also when it is kept for equal requests no more.
             if let Some(claim) = claim {
-                claim.keep(&answer).await;
+                claim.keep(&self.as_told(&answer)).await;
             }
             return Ok(response);
         }

@@ -118,6 +118,11 @@ impl Way {
         }
     }
 
+    /// An answer that was kept for equal requests, as it was told to this one.
+    pub(super) fn as_told(&self, answer: &KeptAnswer) -> KeptAnswer {
+        KeptAnswer { id: self.id.as_str().into(), at_s: self.began.wall.as_second(), ..answer.clone() }
+    }
+
     /// Takes a stream by `route` down for whoever sends its request again.
     pub(super) fn noting(&self, claim: Option<Claim>, native: bool, route: &Route) -> Option<Box<Noting>> {
         let (claim, answer) = (claim?, self.to_keep(route));

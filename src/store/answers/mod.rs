@@ -144,7 +144,7 @@ impl std::fmt::Debug for Answers {
 
 #[cfg(test)]
 mod tests {
-    use super::sealed::tests::{answer, ticket};
+    use super::sealed::made::{answer, ticket};
     use super::*;
 
     fn long(bytes: usize, until: u64) -> KeptAnswer {

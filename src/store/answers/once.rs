@@ -285,7 +285,7 @@ impl std::fmt::Debug for Claim {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sealed::tests::{answer, ticket};
+    use super::super::sealed::made::{answer, ticket};
     use super::*;
     use crate::units::SystemClock;
 

@@ -133,14 +133,16 @@ fn usage_of([prompt, cached, cache_write, completion, reasoning]: [u64; 5]) -> U
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(super) mod made {
+    //! For tests: tickets and answers.
+
     use super::*;
 
-    pub(in crate::store::answers) fn ticket(of: &str) -> Ticket {
+    pub(crate) fn ticket(of: &str) -> Ticket {
         Ticket::of(blake3::Hasher::new().update(of.as_bytes()))
     }
 
-    pub(in crate::store::answers) fn answer(said: &'static str) -> KeptAnswer {
+    pub(crate) fn answer(said: &'static str) -> KeptAnswer {
         KeptAnswer {
             said: Bytes::from_static(said.as_bytes()),
             native: false,
@@ -154,6 +156,12 @@ pub(super) mod tests {
             until: Mono(9),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::made::{answer, ticket};
+    use super::*;
 
     #[test]
     fn only_who_asks_the_same_opens_what_was_sealed() {

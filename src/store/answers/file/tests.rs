@@ -9,7 +9,9 @@ fn clock() -> Arc<dyn Clock> {
 
 async fn kept(file: &File, name: u8, value: &[u8], ttl: Duration) -> bool {
     let (tell, told) = oneshot::channel();
-    let done: Done = Box::new(move |is_kept| drop(tell.send(is_kept)));
+    let done: Done = Box::new(move |is_kept| {
+        let _ = tell.send(is_kept);
+    });
     file.keep([name; 32], [name; 32], value.to_vec(), ttl, done);
     told.await.unwrap()
 }
