@@ -237,9 +237,12 @@ impl Way {
         let mut decision = Decision::default();
         let ask = Ask { live, caller: &caller, policy_at, policy, tags: &tag_pairs, limit };
         let context = |way: &Self| way.hold_context(&ask, &call, &Decision::default());
-        let claim = match Box::pin(self.claim(&call, context)).await? {
-            Turn::Answered(response) => return Ok(response),
-            Turn::Serve(claim) => claim,
+        let claim = match self.named.take() {
+            None => None,
+            Some(named) => match Box::pin(self.claim(*named, &call, context)).await? {
+                Turn::Answered(response) => return Ok(response),
+                Turn::Serve(claim) => Some(claim),
+            },
         };
         let place = Place::of(policy, &caller, &call, asked.model(), headers, now.mono);
         if let Some(place) = &place

@@ -41,8 +41,8 @@ pub(super) struct Named {
 pub(super) enum Turn {
     /// It was answered before.
     Answered(Response<RelayBody>),
-    /// It is to be served; with a claim where it has a name.
-    Serve(Option<Claim>),
+    /// It is to be served.
+    Serve(Claim),
 }
 
 impl Named {
@@ -74,21 +74,21 @@ impl Named {
 }
 
 impl Way {
-    /// Claims the request's name, if it has one.
+    /// Claims the request's name.
     pub(super) async fn claim(
         &mut self,
+        named: Named,
         call: &Call,
         context: impl FnOnce(&Self) -> HoldContext,
     ) -> Result<Turn, Failure> {
-        let Some(named) = self.named.take() else { return Ok(Turn::Serve(None)) };
-        let Named { ticket, print } = *named;
+        let Named { ticket, print } = named;
         let claimed = self.gateway.once.claim(ticket, print).await;
         let metrics = Arc::clone(&self.gateway.books.metrics);
         let count = |result| metrics.named_request(result);
         match claimed {
             Claimed::Ours(claim) => {
                 count(if claim.is_known() { "first" } else { "unshared" });
-                Ok(Turn::Serve(Some(claim)))
+                Ok(Turn::Serve(claim))
             }
             Claimed::Busy => {
                 count("in_flight");

@@ -9,7 +9,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -104,12 +104,15 @@ impl File {
         (now_ms(&*self.clock) < found.ends_ms).then_some(found)
     }
 
-    /// The answer; `None`: it has gone meanwhile.
-    pub(super) async fn read(&self, found: Found) -> Option<Vec<u8>> {
+    /// The answer, if it has not gone meanwhile; `None`: too much waits for it to be read now.
+    pub(super) async fn read(&self, found: Found) -> Option<Option<Vec<u8>>> {
         let (tell, told) = oneshot::channel();
-        // With so much to do that this is refused, the answer is as good as gone.
-        self.jobs.try_send(Job::Read(found.id, tell)).ok()?;
-        told.await.ok()?
+        match self.jobs.try_send(Job::Read(found.id, tell)) {
+            Ok(()) => Some(told.await.ok().flatten()),
+            Err(TrySendError::Full(_)) => None,
+            // Closed: nothing can be read any more.
+            Err(TrySendError::Disconnected(_)) => Some(None),
+        }
     }
 
     /// Keeps an answer in place of another of its name. `done` hears of it once it is committed, or could not be.
@@ -124,8 +127,7 @@ impl File {
         let job = Job::Keep(Box::new(Keep { name, print, value, ends_ms, done }));
         if let Err(refused) = self.jobs.try_send(job) {
             self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            let (std::sync::mpsc::TrySendError::Full(job) | std::sync::mpsc::TrySendError::Disconnected(job)) =
-                refused;
+            let (TrySendError::Full(job) | TrySendError::Disconnected(job)) = refused;
             if let Job::Keep(keep) = job {
                 (keep.done)(false);
             }

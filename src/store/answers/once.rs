@@ -104,9 +104,10 @@ impl Once {
                 if found.print != print {
                     return Claimed::Other;
                 }
-                let read = file.read(found).await;
-                let now = self.clock.now().mono;
-                match read.and_then(|bytes| sealed::open(&ticket, &bytes, now.plus(self.keep))) {
+                // There is more to be done than can wait: in a moment it can be read.
+                let Some(read) = file.read(found).await else { return Claimed::Busy };
+                let until = self.clock.now().mono.plus(self.keep);
+                match read.and_then(|bytes| sealed::open(&ticket, &bytes, until)) {
                     Some(answer) => kept(answer),
                     // It has gone meanwhile, or is damaged.
                     None => Claimed::Ours(claim),
@@ -180,10 +181,12 @@ impl Once {
             let claims: Vec<([u8; 32], Vec<u8>)> = self.here().iter().filter_map(shared).collect();
             for (name, claim) in claims {
                 // One that has ended meanwhile must not come back.
-                if self.here().get(&name).is_some_and(|under| under.claim == claim)
-                    && redis.renew(&name, &claim, LEASE).await.is_err()
-                {
+                let is_open = || self.here().get(&name).is_some_and(|under| under.claim == claim);
+                if is_open() && redis.renew(&name, &claim, LEASE).await.is_err() {
                     break;
+                }
+                if !is_open() {
+                    redis.push(Job::Release { name, claim });
                 }
             }
         }

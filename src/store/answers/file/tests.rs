@@ -27,7 +27,7 @@ async fn an_answer_outlives_the_process_until_its_time_and_the_last_of_a_name_co
     file.close().await;
     let file = File::open(&path, clock()).unwrap();
     let found = file.find(&[1; 32]).unwrap();
-    assert_eq!((found.print, file.read(found).await.unwrap()), ([1; 32], b"last".to_vec()));
+    assert_eq!((found.print, file.read(found).await.flatten().unwrap()), ([1; 32], b"last".to_vec()));
     assert!(file.find(&[2; 32]).is_none() && file.find(&[3; 32]).is_none());
     // What is over goes when something is written.
     assert!(kept(&file, 3, b"x", hour).await);
