@@ -1,5 +1,7 @@
 //! A request in one spelling, whatever the order of its members, its white space and its escapes: equal requests have equal
 //! bytes, and different ones differ. Numbers stay as they are spelled, so that no two are taken for one by rounding.
+//!
+//! A long object stands as its hash, so that each byte is moved and hashed once, however deep it lies.
 
 use crate::routing::Endpoint;
 
@@ -19,6 +21,9 @@ const ASIDE: [&str; 9] = [
     "usage",
 ];
 
+/// An object that takes more bytes stands as its hash.
+const SPELLED_MAX: usize = 256;
+
 /// What `call` asks for, in one spelling. `model` is not in it: the same model has several names.
 pub fn canonical(call: &Call) -> Vec<u8> {
     let mut out = Vec::with_capacity(call.body.len() + 32);
@@ -34,7 +39,8 @@ pub fn canonical(call: &Call) -> Vec<u8> {
         string_into(&name, &mut out);
         out.push(b':');
         // The body was read once, so that this cannot fail.
-        let _ = value_into(&call.body[value.clone()], &mut out);
+        let value = &call.body[value.clone()];
+        let _ = value_into(&mut Scanner::new(value, scan::DEPTH_LIMIT), value, &mut out);
         out.push(b',');
     }
     out
@@ -49,33 +55,48 @@ const fn endpoint_word(endpoint: Endpoint) -> &'static [u8] {
     }
 }
 
-/// Appends one value. It nests as deep as a body may, which is bounded where bodies are read.
-fn value_into(text: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-    let mut scanner = Scanner::new(text, scan::DEPTH_LIMIT);
+/// All of `body` in one spelling, whatever it is a request of.
+pub fn whole(body: &[u8]) -> Result<Vec<u8>, Fault> {
+    let mut out = Vec::with_capacity(body.len() + 32);
+    value_into(&mut Scanner::new(body, scan::DEPTH_LIMIT), body, &mut out)?;
+    Ok(out)
+}
+
+/// Appends the value that `scanner` stands at. It nests as deep as a body may, which is bounded where bodies are read.
+fn value_into(scanner: &mut Scanner<'_>, text: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     match scanner.kind()? {
         Kind::Object => {
             let mut walk = scanner.enter_object()?;
+            let begin = out.len();
             let mut members: Vec<(String, Span)> = Vec::new();
-            while let Some(key) = walk.next(&mut scanner)? {
-                let value = scanner.value()?;
-                members.push((scan::text_of(text, &key).into_owned(), value));
+            while let Some(key) = walk.next(scanner)? {
+                let start = out.len();
+                value_into(scanner, text, out)?;
+                members.push((scan::text_of(text, &key).into_owned(), start..out.len()));
             }
-            members.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-            out.push(b'{');
+            members.sort_by(|a, b| a.0.cmp(&b.0));
+            let mut spelled = Vec::with_capacity(out.len() - begin + 16 * members.len());
             for (name, value) in members {
-                string_into(&name, out);
-                out.push(b':');
-                value_into(&text[value], out)?;
-                out.push(b',');
+                string_into(&name, &mut spelled);
+                spelled.push(b':');
+                spelled.extend_from_slice(&out[value]);
+                spelled.push(b',');
+            }
+            out.truncate(begin);
+            out.push(b'{');
+            if spelled.len() > SPELLED_MAX {
+                out.push(b'#');
+                out.extend_from_slice(blake3::hash(&spelled).as_bytes());
+            } else {
+                out.extend_from_slice(&spelled);
             }
             out.push(b'}');
         }
         Kind::Array => {
             let mut walk = scanner.enter_array()?;
             out.push(b'[');
-            while walk.next(&mut scanner)? {
-                let value = scanner.value()?;
-                value_into(&text[value], out)?;
+            while walk.next(scanner)? {
+                value_into(scanner, text, out)?;
                 out.push(b',');
             }
             out.push(b']');
@@ -133,5 +154,27 @@ mod tests {
         ] {
             assert_ne!(plain, of(other), "{other}");
         }
+    }
+
+    #[test]
+    fn of_a_whole_body_all_counts_but_its_spelling() {
+        let plain = whole(br#"{"model":"m","user":"x","a":{"b":1,"c":[1,{"d":"\u0041"}]}}"#).unwrap();
+        let other = whole(br#" {"a" : {"c":[1, {"d":"A"}], "b":1}, "user":"x", "model":"m"}"#).unwrap();
+        assert_eq!(plain, other);
+        let anothers = whole(br#"{"model":"m","user":"y","a":{"b":1,"c":[1,{"d":"A"}]}}"#).unwrap();
+        assert!(plain != anothers && whole(b"{\"a\"").is_err());
+    }
+
+    #[test]
+    fn a_long_and_deep_body_takes_linear_time_and_still_differs() {
+        let deep = |inmost: &str| {
+            let text = "x".repeat(64 << 10);
+            let open = format!("{{\"z\":\"{text}\",\"a\":").repeat(100);
+            whole(format!("{open}{inmost}{}", "}".repeat(100)).as_bytes()).unwrap()
+        };
+        // 6 MiB, a hundred deep: what is under each object is not carried up through all above it.
+        let one = deep("1");
+        assert!(one.len() < SPELLED_MAX + 64, "{}", one.len());
+        assert_ne!(one, deep("2"));
     }
 }

@@ -117,8 +117,10 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
     let engine = Arc::new(EngineHost::start(&settings));
     let (treasury, heirs) = stores::treasury(&settings, &metrics, &clock).await?;
     let sender = stores::sender(&settings, &treasury, &clock)?;
+    let kept = stores::Kept::open(&settings, &clock).await?;
     let (key_store, purse) = (key_store(&settings)?, Some(Arc::clone(&treasury)));
-    let gateway = Arc::new(Gateway::new(Arc::clone(&snapshot), engine.socket(), books, purse, key_store));
+    let gateway = Gateway::new(Arc::clone(&snapshot), engine.socket(), books, purse, key_store);
+    let gateway = Arc::new(gateway.keeping(Arc::clone(&kept.answers), Arc::clone(&kept.once)));
     // Before anybody is let in; what cannot be read now is tried again by the task.
     if let Err(error) = gateway.keys.prepare().await {
         tracing::warn!(%error, "the store of keys cannot be read yet");
@@ -181,6 +183,7 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
         // What the last requests cost is told to the others first.
         stop_bank.cancel();
     };
+    let keeping = kept.run(stop_bank.clone());
     let banking = async {
         if let Some(heirs) = heirs {
             heirs.run(stop_bank.clone()).await;
@@ -191,8 +194,9 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
             postgres::run(sender, stop_bank.clone()).await;
         }
     };
-    tokio::join!(serving, banking, sending);
+    tokio::join!(serving, banking, sending, keeping);
     treasury.close().await;
+    kept.once.close().await;
     drop(log_writer);
     Ok(())
 }

@@ -1,16 +1,68 @@
-//! Opens what money is kept in: the ledger on this machine, and the bank that other replicas share.
+//! Opens what money is kept in: the ledger on this machine, and the bank that other replicas share. And what answers are kept in.
 
 use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{LedgerSettings, Settings, Store};
+use crate::store::answers::{Answers, Away, File, Once, Shelf};
 use crate::store::bank;
 use crate::store::ledger::{Durability, Ledger, LedgerOptions};
 use crate::store::postgres;
 use crate::telemetry::Metrics;
 use crate::treasury::{Heirs, Treasury};
 use crate::units::Clock;
+
+/// Where answers are kept.
+pub(super) struct Kept {
+    pub(super) answers: Arc<Answers>,
+    pub(super) once: Arc<Once>,
+    redis: Option<Arc<Shelf>>,
+}
+
+impl Kept {
+    /// Opens what answers are kept in. Without a file that can be written to, named requests are made once as long as they are
+    /// under way, and nothing is kept of them.
+    pub(super) async fn open(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Self, Error> {
+        let (keep, clock) = (settings.idempotency, Arc::clone(clock));
+        if let Store::Redis(url) = &settings.store {
+            let redis = Arc::new(Shelf::new(url.expose_secret())?);
+            return Ok(Self {
+                answers: Arc::new(Answers::shared(Arc::clone(&redis), Arc::clone(&clock))),
+                once: Arc::new(Once::on_shelf(Arc::clone(&redis), keep, clock)),
+                redis: Some(redis),
+            });
+        }
+        let answers = Arc::default();
+        if keep.is_zero() {
+            return Ok(Self { answers, once: Arc::new(Once::forgetful(clock)), redis: None });
+        }
+        let (path, of_file) = (settings.state_dir.join("once.db"), Arc::clone(&clock));
+        let opened = tokio::task::spawn_blocking(move || File::open(&path, of_file)).await;
+        let once = match opened.map_err(std::io::Error::other).flatten() {
+            Ok(file) => Once::in_file(file, keep, clock),
+            Err(error) => {
+                tracing::warn!(%error, "answers to requests with an Idempotency-Key cannot be kept here");
+                Once::forgetful(clock)
+            }
+        };
+        Ok(Self { answers, once: Arc::new(once), redis: None })
+    }
+
+    /// Keeps in touch with what is shared, until `stop`.
+    pub(super) fn run(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+        let (once, redis, of_redis) = (Arc::clone(&self.once), self.redis.clone(), stop.clone());
+        async move {
+            let sharing = async {
+                if let Some(redis) = redis {
+                    redis.run(of_redis).await;
+                }
+            };
+            tokio::join!(once.run(stop), sharing);
+        }
+    }
+}
 
 /// Why money cannot be kept.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +71,8 @@ pub(super) enum Error {
     Ledger(#[from] crate::store::ledger::Error),
     #[error("store: {0}")]
     Bank(#[from] bank::Error),
+    #[error("store: {0}")]
+    Shelf(#[from] Away),
     #[error("{0}")]
     Postgres(#[from] postgres::Error),
     #[error("{0}")]

@@ -127,6 +127,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// The record of every request.
     pub ledger: LedgerSettings,
+    /// How long answers to requests with an `Idempotency-Key` are kept; zero: such a header means nothing.
+    pub idempotency: Duration,
     /// Bounds on requests.
     pub limits: Limits,
     /// Pages of other origins that may call; `None`: none may.

@@ -6,6 +6,7 @@ mod decided;
 mod demand;
 mod ended;
 mod kept;
+mod once;
 mod relayed;
 mod rescue;
 
@@ -43,6 +44,7 @@ use super::target::{self, Target, Unknown};
 use admitted::Ask;
 use decided::{Asked, Promise, nobody};
 use kept::Place;
+use once::{Named, Turn};
 use relayed::Gathered;
 
 /// Longest part of a path that an error message repeats, in bytes.
@@ -59,6 +61,7 @@ pub async fn answer(gateway: Arc<Gateway>, request: Request<RequestBody>) -> Res
         seen: Seen::default(),
         course: Arc::default(),
         purse: None,
+        named: None,
         over: false,
         gateway,
     };
@@ -113,6 +116,8 @@ struct Way {
     course: Arc<Course>,
     /// What is held for it, until an answer's account has it.
     purse: Option<Purse>,
+    /// Its name, until that is claimed.
+    named: Option<Box<Named>>,
     over: bool,
 }
 
@@ -170,9 +175,13 @@ impl Way {
         let limits = live.snapshot.settings.limits;
         let body = intake::body(&head.headers, body, limits).await?;
         let depth_max = usize::try_from(limits.json_depth_max).unwrap_or(usize::MAX);
-        let (body, face) = self.surface.translate(body, depth_max)?;
-        let mut call = Call::parse(endpoint, body, depth_max)?;
+        let (chat, face) = self.surface.translate(body.clone(), depth_max)?;
+        let mut call = Call::parse(endpoint, chat, depth_max)?;
         call.wear(face);
+        if !live.snapshot.settings.idempotency.is_zero() {
+            self.named = Named::of(&caller, &head.headers, call.surface_name(), &body)?.map(Box::new);
+        }
+        drop(body);
         call.deadline = intake::patience(&head.headers);
         let tags = intake::tags(&head.headers)?;
         self.serve(&live, caller, call, tags, &head.headers, in_flight).await
@@ -227,12 +236,23 @@ impl Way {
         }
         let mut decision = Decision::default();
         let ask = Ask { live, caller: &caller, policy_at, policy, tags: &tag_pairs, limit };
+        let context = |way: &Self| way.hold_context(&ask, &call, &Decision::default());
+        let claim = match self.named.take() {
+            None => None,
+            Some(named) => match Box::pin(self.claim(*named, &call, context)).await? {
+                Turn::Answered(response) => return Ok(response),
+                Turn::Serve(claim) => Some(claim),
+            },
+        };
         let place = Place::of(policy, &caller, &call, asked.model(), headers, now.mono);
-        if let Some(place) = &place {
-            let context = |way: &Self| way.hold_context(&ask, &call, &decision);
-            if let Some(kept) = Box::pin(self.kept(place, &call, context)).await {
-                return Ok(kept);
+        if let Some(place) = &place
+            && let Some((response, answer)) = Box::pin(self.kept(place, &call, context)).await
+        {
+            // Whoever has named it gets the same again, also when it is kept for equal requests no more.
+            if let Some(claim) = claim {
+                claim.keep(&self.as_told(&answer)).await;
             }
+            return Ok(response);
         }
         let (barred, terms) = self
             .decide_and_admit(&ask, &call, &facts, &mut decision, |way, facts, decision| {
@@ -285,6 +305,7 @@ impl Way {
                     waits_from,
                     in_flight,
                     place,
+                    claim,
                 };
                 self.relayed(gathered, served, lessons).await
             }

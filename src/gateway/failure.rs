@@ -94,6 +94,24 @@ pub enum Failure {
         "The header x-tollway-tags is malformed. Write name=value pairs with commas between: tier=interactive,feature=search."
     )]
     TagsHeader,
+    /// The request's name cannot be one.
+    #[error("The header Idempotency-Key must be sent once, with 1 to 255 bytes.")]
+    IdempotencyKey,
+    /// The same request is under way.
+    #[error(
+        "A request with this Idempotency-Key is still being answered. Wait for its answer, or send this one again in a second."
+    )]
+    KeyInUse,
+    /// The name was given to another request.
+    #[error(
+        "This Idempotency-Key was used for a request with another body. Use a new key for each request, and the same one only to send it again."
+    )]
+    KeyReused,
+    /// The answer was too long to be kept.
+    #[error(
+        "The request with this Idempotency-Key was answered, and the answer was too long to be kept. To have it made anew, use another key."
+    )]
+    AnswerUnkept,
     /// No such model.
     #[error("{message}")]
     UnknownModel {
@@ -197,9 +215,11 @@ impl Failure {
             Self::Upstream(error) => {
                 error.wait().or((status == StatusCode::SERVICE_UNAVAILABLE).then_some(MOMENT))
             }
-            Self::Busy | Self::NoRoute { .. } | Self::NoLedger | Self::Stranger(Stranger::Unknown) => {
-                Some(MOMENT)
-            }
+            Self::Busy
+            | Self::NoRoute { .. }
+            | Self::NoLedger
+            | Self::KeyInUse
+            | Self::Stranger(Stranger::Unknown) => Some(MOMENT),
             Self::Head(Refusal::Connections) => Some(MOMENT),
             _ => None,
         };
@@ -207,6 +227,9 @@ impl Failure {
         let exhausted = matches!(self, Self::Upstream(_)) && status != StatusCode::TOO_MANY_REQUESTS;
         let should_retry = match self {
             Self::Refused(refusal) => refused::should_retry(refusal),
+            // Clients try a conflict again by themselves, which helps with the first of these alone.
+            Self::KeyInUse => Some(true),
+            Self::AnswerUnkept => Some(false),
             _ => (exhausted || matches!(self, Self::NoRoute { .. })).then_some(false),
         };
         let allow = if let Self::WrongMethod { allowed, .. } = self { Some(*allowed) } else { None };
@@ -272,6 +295,18 @@ impl Failure {
             Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, CALLERS, None, "request_too_slow"),
             Self::Body(error) => (StatusCode::BAD_REQUEST, CALLERS, error.param(), error.code()),
             Self::TagsHeader => (StatusCode::BAD_REQUEST, CALLERS, Some("x-tollway-tags"), "invalid_value"),
+            Self::IdempotencyKey => {
+                (StatusCode::BAD_REQUEST, CALLERS, Some("idempotency-key"), "invalid_value")
+            }
+            Self::KeyInUse => {
+                (StatusCode::CONFLICT, CALLERS, Some("idempotency-key"), "idempotency_key_in_use")
+            }
+            Self::KeyReused => {
+                (StatusCode::UNPROCESSABLE_ENTITY, CALLERS, Some("idempotency-key"), "idempotency_key_reused")
+            }
+            Self::AnswerUnkept => {
+                (StatusCode::CONFLICT, CALLERS, Some("idempotency-key"), "idempotent_answer_not_kept")
+            }
             Self::UnknownModel { .. } => (StatusCode::NOT_FOUND, CALLERS, Some("model"), "model_not_found"),
             Self::UnknownResponse { .. } => (StatusCode::NOT_FOUND, CALLERS, None, "response_not_found"),
             Self::ModelForbidden { .. } => {

@@ -18,7 +18,7 @@ use crate::routing::RouteId;
 use crate::routing::learn::breaker::State;
 use crate::routing::learn::retries::RetryBudget;
 use crate::store::KeyStore;
-use crate::store::answers::Answers;
+use crate::store::answers::{Answers, Once};
 use crate::telemetry::{InFlight, Metrics, Series};
 use crate::treasury::Treasury;
 use crate::units::RequestId;
@@ -47,6 +47,8 @@ pub struct Gateway {
     treasury: Option<Arc<Treasury>>,
     /// Answers kept for equal requests.
     pub answers: Arc<Answers>,
+    /// Requests that their callers have named.
+    pub once: Arc<Once>,
     /// The last decisions.
     pub decisions: Arc<Decisions>,
     /// Metrics, access log and time.
@@ -124,9 +126,16 @@ impl Gateway {
             logins: Logins::new(Arc::clone(&books.clock)),
             treasury,
             answers: Arc::default(),
+            once: Arc::new(Once::forgetful(Arc::clone(&books.clock))),
             decisions,
             books,
         }
+    }
+
+    /// The same, which keeps answers there.
+    #[must_use]
+    pub fn keeping(self, answers: Arc<Answers>, once: Arc<Once>) -> Self {
+        Self { answers, once, ..self }
     }
 
     /// The snapshot in force, to keep for one request.

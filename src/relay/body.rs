@@ -32,6 +32,7 @@ use super::ear::Ear;
 use super::faced::Faced;
 use super::kept::Keeping;
 use super::meter::{Flow, Out};
+use super::noted::{KeepingIt, Noting};
 use super::parts::Bill;
 use super::rescue::{Broke, Continued, Rescue, Rescued, Rescuing};
 use leash::Leash;
@@ -56,6 +57,9 @@ pub struct StreamBody {
     prelude: SmallVec<[Event; 4]>,
     /// Takes down what the upstream says, for equal requests that come later.
     keeping: Option<Box<Keeping>>,
+    /// Takes down what the caller is told, for when it asks again; then that on its way to where it is kept.
+    noting: Option<Box<Noting>>,
+    noted: Option<KeepingIt>,
     /// The record of an answer that has ended, on its way to the ledger: the end is told once it is there.
     settling: Option<Settling>,
     /// What it may say at most; none where nobody minds.
@@ -93,7 +97,7 @@ impl StreamBody {
         if rescue.is_some() {
             ear.keep();
         }
-        let mut body = Self {
+        Self {
             source: Source::Upstream(streamed.body),
             events: streamed.events,
             ear,
@@ -106,19 +110,20 @@ impl StreamBody {
             idle_timeout,
             idle: Box::pin(tokio::time::sleep(idle_timeout)),
             rescue,
-            prelude: SmallVec::new(),
+            prelude: streamed.prelude,
             keeping: None,
+            noting: None,
+            noted: None,
             settling: None,
             leash: None,
-        };
-        body.prelude = streamed.prelude;
-        body
+        }
     }
 
-    /// Takes the whole stream down, for equal requests that come later.
+    /// Takes the whole stream down, for equal requests that come later, and what the caller is told, for when it asks again.
     #[must_use]
-    pub fn keeping(mut self, keeping: Option<Box<Keeping>>) -> Self {
+    pub fn keeping(mut self, keeping: Option<Box<Keeping>>, noting: Option<Box<Noting>>) -> Self {
         self.keeping = keeping.filter(|_| !self.ear.is_native());
+        self.noting = noting;
         self
     }
 
@@ -133,12 +138,17 @@ impl StreamBody {
 
     /// Whether nothing more will come.
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.source, Source::Ended) && self.out.is_empty() && self.settling.is_none()
+        let is_told = matches!(self.source, Source::Ended) && self.out.is_empty();
+        is_told && self.settling.is_none() && self.noted.is_none()
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             self.take_events();
+            if let Some(noted) = self.noted.as_mut() {
+                ready!(noted.as_mut().poll(cx));
+                self.noted = None;
+            }
             if let Some(settling) = self.settling.as_mut() {
                 ready!(Pin::new(settling).poll(cx));
                 self.settling = None;
@@ -243,6 +253,8 @@ impl StreamBody {
             Flow::On => {
                 self.send(out);
                 if self.ear.is_whole() {
+                    let bill = bill(self.account.as_ref())(self.ear.reported(), self.ear.counted());
+                    self.is_whole(bill);
                     self.settle(Ended::Well);
                 }
             }
@@ -265,14 +277,24 @@ impl StreamBody {
                 if let Some(keeping) = self.keeping.take() {
                     keeping.whole(bill.cost);
                 }
+                self.is_whole(bill);
                 self.finish(Ended::Well);
             }
             Err(untold) => self.end_broken(untold.0, Out::new()),
         }
     }
 
+    fn is_whole(&mut self, bill: Bill) {
+        if let Some(noting) = self.noting.as_deref_mut() {
+            noting.is_whole(bill);
+        }
+    }
+
     /// Sends `out`, in the words of the caller's face if it has one; with a bill, the stream has ended with it.
     fn tell(&mut self, out: Out, ended: Option<Bill>) -> Result<(), Untold> {
+        if let Some(noting) = self.noting.as_deref_mut() {
+            noting.hear(&out);
+        }
         let Some(face) = self.face.as_mut() else {
             for bytes in out.into_iter().filter(|bytes| !bytes.is_empty()) {
                 let joined = self.out.back().and_then(|before| joined(&self.frame, before, &bytes));
@@ -295,6 +317,7 @@ impl StreamBody {
         self.source = Source::Ended;
         // The answer was whole, and settled: what was to come behind it is no part of it.
         if self.account.is_none() {
+            self.noted = Noting::ended(&mut self.noting);
             return;
         }
         if let (Some(rescue), Ok(so_far)) = (self.rescue.take(), self.ear.so_far()) {
@@ -377,6 +400,7 @@ impl StreamBody {
 
     fn finish(&mut self, ended: Ended) {
         self.source = Source::Ended;
+        self.noted = Noting::ended(&mut self.noting);
         self.settle(ended);
     }
 
@@ -390,9 +414,11 @@ impl StreamBody {
 }
 
 impl Drop for StreamBody {
-    /// The caller left: whoever was being asked to go on is told so before the account closes, since that costs, too.
+    /// The caller left: whoever was being asked to go on is told so before the account closes, since that costs, too. A whole
+    /// answer is kept although nobody waits for that.
     fn drop(&mut self) {
         self.source = Source::Ended;
+        drop(Noting::ended(&mut self.noting));
     }
 }
 

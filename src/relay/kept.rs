@@ -5,14 +5,18 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::api::chunk;
+use crate::api::responses::heard;
 use crate::api::scan::{self, Scanner as JsonScanner, Span};
 use crate::api::splice::{self, Edit, splice};
 use crate::api::sse::{Event, Scanner};
 use crate::units::{NanoUsd, Reported, Usage};
 use crate::upstream::{Form, Whole};
 
+use super::chunks::in_one_line;
+use super::ear::Ear;
 use super::faced::Faced;
 use super::meter::{Flow, Meter, Out};
+use super::native::NativeMeter;
 use super::parts::Bill;
 use super::whole;
 
@@ -58,14 +62,21 @@ pub fn kept(answer: &Whole) -> Option<Bytes> {
     fits.then(|| without_cost(&answer.body).unwrap_or_else(|| Bytes::copy_from_slice(&answer.body)))
 }
 
-/// A kept stream as it is told now; `None`: it does not end as it should.
-pub fn stream_told(
-    said: Bytes,
-    usage_asked: bool,
-    prompt_tokens: u64,
-    mut face: Option<Faced>,
-) -> Option<VecDeque<Bytes>> {
-    let mut meter = Meter::new(usage_asked, prompt_tokens);
+/// What a stream is told by.
+pub enum By {
+    /// A chat's words, in this shape if it is another.
+    Chat(Box<Meter>, Option<Faced>),
+    /// A provider's own Responses.
+    Native(NativeMeter),
+}
+
+/// A kept stream as it is told now; `None`: it does not end as it should. `bill` is what it comes to, where that is known.
+pub fn stream_told(said: Bytes, by: By, bill: Option<Bill>) -> Option<VecDeque<Bytes>> {
+    let (mut ear, mut face) = match by {
+        By::Chat(meter, face) => (Ear::Chat(*meter), face),
+        By::Native(meter) => (Ear::Native(meter), None),
+    };
+    let bill = |reported: Option<&Reported>, counted: Usage| bill.unwrap_or_else(|| free(reported, counted));
     let mut events = Scanner::new(ANSWER_BYTES_MAX);
     events.push(said);
     let mut told = VecDeque::new();
@@ -73,12 +84,12 @@ pub fn stream_told(
         let event = events.next_event().ok()?.or_else(|| events.finish());
         let mut out = Out::new();
         let flow = match &event {
-            Some(event) => meter.take(event, free, &mut out),
-            None => meter.end(free, &mut out),
+            Some(event) => ear.take(&freed(event, ear.is_native()), bill, &mut out),
+            None => ear.end(bill, &mut out),
         };
         let ended = match flow {
             Flow::On => None,
-            Flow::Ended => Some(free(meter.reported(), meter.counted())),
+            Flow::Ended => Some(bill(ear.reported(), ear.counted())),
             Flow::Broken(_) => return None,
         };
         match face.as_mut() {
@@ -110,11 +121,40 @@ fn free(reported: Option<&Reported>, counted: Usage) -> Bill {
     Bill { cost: Some(NanoUsd::ZERO), usage, estimated: reported.is_none() }
 }
 
+/// `event` without what it says of a cost.
+fn freed(event: &Event, is_native: bool) -> Event {
+    let free = event.data().and_then(|data| {
+        if !is_native {
+            return without_cost(&data).map(|free| Event::of(&free));
+        }
+        let free = without_native_cost(&data)?;
+        // Its name stands before its data.
+        let (raw, at) = in_one_line(event, &data);
+        let raw = [&raw[..at], &free, &raw[at + data.len()..]].concat();
+        let mut events = Scanner::new(usize::MAX);
+        events.push(Bytes::from(raw));
+        events.next_event().ok().flatten()
+    });
+    free.unwrap_or_else(|| event.clone())
+}
+
 /// `answer` without what its provider says that it cost; `None`: it says nothing of that.
-fn without_cost(answer: &Bytes) -> Option<Bytes> {
+pub(super) fn without_cost(answer: &Bytes) -> Option<Bytes> {
     // Most events say nothing of usage at all.
     memchr::memmem::find(answer, b"\"usage\"")?;
-    let span: Span = chunk::read(answer).ok()?.usage?;
+    without_members(answer, chunk::read(answer).ok()?.usage?)
+}
+
+/// The same of a provider's own Response, or of the event that ends one.
+pub(super) fn without_native_cost(answer: &Bytes) -> Option<Bytes> {
+    memchr::memmem::find(answer, b"\"usage\"")?;
+    let of_event = heard::event(answer).ok().and_then(|heard| heard.response);
+    let outline = of_event.or_else(|| heard::whole(answer).ok())?;
+    without_members(answer, outline.usage.filter(|_| outline.has_usage)?)
+}
+
+/// `answer` without the members of `usage` that tell of a cost.
+fn without_members(answer: &Bytes, span: Span) -> Option<Bytes> {
     let usage = answer.slice(span.clone());
     let members = splice::members(&mut JsonScanner::new(&usage, scan::DEPTH_LIMIT)).ok()?;
     let places =
@@ -158,17 +198,21 @@ mod tests {
 
     #[test]
     fn a_stream_is_told_again_at_no_cost() {
-        let told = text(&stream_told(taken_down(STREAM), true, 3, None).unwrap());
+        let told = text(
+            &stream_told(taken_down(STREAM), By::Chat(Box::new(Meter::new(true, 3)), None), None).unwrap(),
+        );
         assert!(told.contains("\"content\":\"hi\"") && told.ends_with("data: [DONE]\n\n"), "{told}");
         assert!(told.contains("\"cost\":0.000000000") && !told.contains("0.5"), "{told}");
-        let without = text(&stream_told(taken_down(STREAM), false, 3, None).unwrap());
+        let without = text(
+            &stream_told(taken_down(STREAM), By::Chat(Box::new(Meter::new(false, 3)), None), None).unwrap(),
+        );
         assert!(!without.contains("usage"), "nobody asked: {without}");
     }
 
     #[test]
     fn what_does_not_end_as_it_should_is_not_told() {
         let cut = &STREAM[..STREAM.find("\"finish_reason").unwrap() - 40];
-        assert!(stream_told(taken_down(cut), true, 3, None).is_none());
+        assert!(stream_told(taken_down(cut), By::Chat(Box::new(Meter::new(true, 3)), None), None).is_none());
     }
 
     #[test]

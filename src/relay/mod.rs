@@ -8,6 +8,7 @@ pub mod faced;
 pub mod kept;
 pub mod meter;
 pub mod native;
+pub mod noted;
 mod parts;
 pub mod rescue;
 mod seam;

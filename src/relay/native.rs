@@ -160,6 +160,11 @@ fn billed(
     }
 }
 
+/// What the provider reported in the whole Response that `body` is.
+pub fn reported_in(body: &Bytes) -> Option<Reported> {
+    reported(body, &heard::whole(body).ok()?)
+}
+
 /// A whole Response as the caller gets it.
 pub fn body_with_bill(body: &Bytes, reported: Option<&Reported>, bill: &Bill) -> Pieces {
     let change = heard::whole(body).ok().and_then(|outline| billed(body, &outline, reported, bill));

@@ -26,6 +26,7 @@ pub(crate) fn exposed() -> Families {
     metrics.probe(p, m, "ok").add(NanoUsd(1));
     metrics.promise("policy", m, 0.1, false);
     metrics.client_retry("policy");
+    metrics.named_request("first");
     metrics.breaker(p, m, &["closed", "open"], "open", true);
     metrics.disabled(p, m, "bad_key");
     metrics.limited("team", "requests");

@@ -21,6 +21,8 @@ const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALH
 const ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 /// A year and a month: last year's bill can be compared with this year's.
 pub(super) const RETENTION: Duration = Duration::from_hours(400 * 24);
+/// As long as clients are used to.
+const IDEMPOTENCY: Duration = Duration::from_hours(24);
 const PROFILES: [&str; 7] = ["auto", "embedded", "off", "h200-vllm", "h200-sglang", "ascend-vllm", "none"];
 
 pub(super) fn compile(
@@ -49,6 +51,11 @@ pub(super) fn compile(
         store_terms: super::store::terms(reader, document),
         state_dir: state_dir(document, &documents.folder),
         ledger: super::ledger::compile(reader, document, &documents.folder),
+        idempotency: document
+            .idempotency
+            .as_ref()
+            .and_then(|typed| typed.keep.as_ref())
+            .map_or(IDEMPOTENCY, |span| span.0),
         limits: limits(reader, document),
         cors,
         log: log(document),

@@ -3,6 +3,7 @@
 use crate::config::read::{At, Pairs};
 use crate::config::record::{choice, record};
 
+use super::answers::IdempotencyDocument;
 use super::budget::{GrantDocument, TeamDocument};
 use super::keys::KeyDocument;
 use super::ledger::LedgerOrAddress;
@@ -35,6 +36,8 @@ record! {
         /// The record of every request and of what it cost. An address alone (`postgres://…`) is that of the database which all
         /// replicas send their records to.
         ledger: LedgerOrAddress,
+        /// Requests with an `Idempotency-Key` are made once.
+        idempotency: IdempotencyDocument,
         /// Who serves models. Built-in ones (openrouter, together, fireworks, deepseek, dashscope, hunyuan, modelarts,
         /// openai) take part once their key is set; others have a name of your own and a `kind`.
         providers: Pairs<ProviderDocument>,

@@ -1,6 +1,7 @@
 //! What an operator types: `tollway.yaml` and the policies, field by field. The comments here are the descriptions in the
 //! JSON Schemas.
 
+pub mod answers;
 pub mod budget;
 pub mod gateway;
 pub mod keys;

@@ -22,6 +22,7 @@ use crate::relay::meter::Meter;
 use crate::relay::native::{self, NativeMeter};
 use crate::relay::{Ear, RelayBody, whole};
 use crate::routing::Route;
+use crate::store::answers::Claim;
 use crate::telemetry::InFlight;
 use crate::units::{Now, Reported, Usage};
 use crate::upstream::fallback::Served;
@@ -50,6 +51,8 @@ pub(super) struct Gathered<'w> {
     pub(super) in_flight: InFlight,
     /// Where the answer is to be kept, if it is.
     pub(super) place: Option<Place>,
+    /// Where its caller has named the request.
+    pub(super) claim: Option<Claim>,
 }
 
 impl Way {
@@ -75,6 +78,7 @@ impl Way {
             waits_from,
             in_flight,
             place,
+            claim,
         } = gathered;
         let snapshot = &live.snapshot;
         let id = served.candidate.route;
@@ -144,6 +148,8 @@ impl Way {
                     }
                 };
                 let response = reply::answer(&answer.headers, false, cost, body);
+                let native = answer.form == Form::Responses;
+                let noted = self.note(claim, native, route, &answer, bill);
                 // What was cut short for want of money is no answer to anybody else.
                 if let Some((place, cost)) = place.filter(|_| call.bound.is_none()).zip(cost)
                     && let Some(said) = kept::kept(&answer)
@@ -152,10 +158,14 @@ impl Way {
                 }
                 account.note(reported.as_ref(), counted);
                 account.close(Ended::Well).await;
+                if let Some(noted) = noted {
+                    noted.await;
+                }
                 response
             }
             Answer::Streamed(streamed) => {
                 let answer_headers = streamed.headers.clone();
+                let noting = self.noting(claim, streamed.form == Form::Responses, route);
                 let (ear, face) = match streamed.form {
                     Form::Responses => (Ear::Native(NativeMeter::new(prompt_tokens)), None),
                     Form::Chat => {
@@ -190,7 +200,7 @@ impl Way {
                 let idle_timeout = policy.fallback.idle_timeout;
                 let body = StreamBody::new(*streamed, ear, face, account, clock, idle_timeout, rescue)
                     .held_for(held_for)
-                    .keeping(keeping)
+                    .keeping(keeping, noting)
                     .begun();
                 reply::answer(&answer_headers, true, None, RelayBody::Stream(Box::new(body)))
             }

@@ -26,6 +26,7 @@ pub(super) struct CostFamilies {
     pub(super) wasted: MoneyFamily,
     pub(super) saved: MoneyFamily,
     cache_requests: IntCounterVec,
+    idempotent_requests: IntCounterVec,
 }
 
 impl CostFamilies {
@@ -99,12 +100,18 @@ impl CostFamilies {
                 "Requests that a cache of answers was asked for.",
                 &["cache", "result"],
             ),
+            idempotent_requests: counters(
+                r,
+                "tollway_idempotent_requests_total",
+                "Requests that their callers named by an Idempotency-Key.",
+                &["result"],
+            ),
         }
     }
 }
 
 impl Metrics {
-    /// What was saved under `policy`, by `cache_exact`.
+    /// What was saved under `policy`, by `cache_exact` or `idempotency`.
     pub fn saved(&self, policy: &str, source: &str, amount: NanoUsd) {
         self.costs.saved.with(&[policy, source]).add(amount);
     }
@@ -112,6 +119,12 @@ impl Metrics {
     /// A cache was asked for an answer: `hit` or `miss`.
     pub fn cache_request(&self, cache: &str, result: &str) {
         self.costs.cache_requests.with_label_values(&[cache, result]).inc();
+    }
+
+    /// A request that its caller has named was `first`, so as far as this replica knows (`unshared`), `replayed`, or refused:
+    /// `in_flight`, `other_body`, `unkept`.
+    pub fn named_request(&self, result: &str) {
+        self.costs.idempotent_requests.with_label_values(&[result]).inc();
     }
 
     /// A bill that rests on our own count.

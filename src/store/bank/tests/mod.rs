@@ -14,6 +14,7 @@ mod loss;
 mod odd;
 mod outages;
 mod same;
+mod twice;
 mod wire;
 
 use std::sync::Arc;
