@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
-use hyper::body::Incoming;
 use smallvec::SmallVec;
 
 use crate::api::chunk::Chunk;
 use crate::api::sse::{Event, Scanner};
+
+use super::client::Body;
 
 /// In whose words an answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +64,7 @@ pub struct Streamed {
     /// Finds the events that follow; it may hold some already.
     pub events: Scanner,
     /// The rest of the body.
-    pub body: Incoming,
+    pub body: Body,
     /// In whose words it is.
     pub form: Form,
 }
