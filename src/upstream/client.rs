@@ -108,10 +108,13 @@ impl Client {
     }
 }
 
+/// A connection, and since when it waits to be taken up.
+type Waiting = (Stream, Instant);
+
 /// Whose TLS chose HTTP/2, and the connection that told so, until hyper takes it up.
 #[derive(Debug, Clone, Default)]
 struct Hosts {
-    http2: Arc<Mutex<HashMap<Authority, Option<(Stream, Instant)>>>>,
+    http2: Arc<Mutex<HashMap<Authority, Option<Waiting>>>>,
 }
 
 impl Hosts {
@@ -263,3 +266,6 @@ impl HttpBody for RequestBody {
         SizeHint::with_exact(self.bytes_left)
     }
 }
+
+#[cfg(test)]
+mod tests;

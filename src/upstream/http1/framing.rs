@@ -161,7 +161,7 @@ impl Chunked {
                 (self.left, self.digits) = (0, 0);
                 self.size(byte)?
             }
-            (Place::Size, b'\r') | (Place::Extension, b'\r') => Place::SizeEnd,
+            (Place::Size | Place::Extension, b'\r') => Place::SizeEnd,
             (Place::Size, b';' | b' ' | b'\t') => Place::Extension,
             (Place::Size, _) => self.size(byte)?,
             (Place::Extension, _) if is_text(byte) && self.extension_bytes < EXTENSION_BYTES_MAX => {

@@ -19,7 +19,9 @@ pub(super) fn request(method: &Method, uri: &Uri, headers: &HeaderMap, body_byte
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     let mut head = Vec::with_capacity(512);
     let mut line = |parts: &[&[u8]]| {
-        parts.iter().for_each(|part| head.extend_from_slice(part));
+        for part in parts {
+            head.extend_from_slice(part);
+        }
         head.extend_from_slice(b"\r\n");
     };
     line(&[method.as_str().as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1"]);
@@ -56,8 +58,8 @@ pub(super) struct Head {
 #[derive(Debug, Default)]
 pub(super) struct HeadReader {
     /// A head that no read completed.
-    held: Vec<u8>,
-    /// How many bytes came in all, and how many of `held` were looked at.
+    begun: Vec<u8>,
+    /// How many bytes came in all, and how many of `begun` were looked at.
     bytes: usize,
     seen: usize,
     /// Where the line begins that is being looked at.
@@ -67,12 +69,12 @@ pub(super) struct HeadReader {
 impl HeadReader {
     /// Takes what was `read`. With the final head come the bytes of `read` that stand behind it.
     pub(super) fn take<'r>(&mut self, read: &'r [u8]) -> Result<Option<(Head, &'r [u8])>, Fault> {
-        let mut held = std::mem::take(&mut self.held);
-        let bytes = if held.is_empty() {
+        let mut begun = std::mem::take(&mut self.begun);
+        let bytes = if begun.is_empty() {
             read
         } else {
-            held.extend_from_slice(read);
-            &held
+            begun.extend_from_slice(read);
+            &begun
         };
         self.bytes += read.len();
         let mut start = 0;
@@ -92,12 +94,12 @@ impl HeadReader {
             return Err(Fault::HeadTooLarge);
         }
         (self.seen, self.line) = (self.seen - start, self.line - start);
-        if held.is_empty() {
-            held.extend_from_slice(&read[start..]);
+        if begun.is_empty() {
+            begun.extend_from_slice(&read[start..]);
         } else {
-            held.drain(..start);
+            begun.drain(..start);
         }
-        self.held = held;
+        self.begun = begun;
         Ok(None)
     }
 

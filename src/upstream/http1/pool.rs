@@ -147,7 +147,10 @@ impl Pool {
 
     /// Closes what has waited too long, and what its other end has closed. To be called every now and then.
     pub fn sweep(&self) {
-        let now = Instant::now();
+        self.sweep_at(Instant::now());
+    }
+
+    pub(in crate::upstream) fn sweep_at(&self, now: Instant) {
         let mut useless = Vec::new();
         let mut all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, waiting| {
@@ -157,5 +160,23 @@ impl Pool {
         // Sockets are closed without the lock.
         drop(all);
         drop(useless);
+    }
+
+    /// How many connections wait.
+    #[cfg(test)]
+    pub(in crate::upstream) fn waiting(&self) -> usize {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).values().map(Vec::len).sum()
+    }
+
+    /// Whether the last that waits could be used again at once; if it never can be, it waits no more.
+    #[cfg(test)]
+    pub(in crate::upstream) fn is_silent(&self) -> bool {
+        let mut all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(waiting) = all.values_mut().find(|waiting| !waiting.is_empty()) else { return false };
+        let state = waiting.last_mut().map(|one| one.state(Instant::now()));
+        if matches!(state, Some(State::Useless)) {
+            waiting.pop();
+        }
+        matches!(state, Some(State::Ready))
     }
 }

@@ -4,11 +4,14 @@ use super::Fault;
 use super::framing::Taken;
 use super::head::HeadReader;
 
+/// A field's name and value.
+pub type Field = (String, Vec<u8>);
+
 /// What was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
     /// Status and fields, once the head is whole.
-    pub head: Option<(u16, Vec<(String, Vec<u8>)>)>,
+    pub head: Option<(u16, Vec<Field>)>,
     /// The body's data.
     pub data: Vec<u8>,
     /// How many bytes stand behind the answer, if it is whole.

@@ -1,5 +1,7 @@
 //! Tests of the readers: what is refused, what is read over, and that no split of the bytes changes the answer.
 
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 
 use super::Fault;
@@ -166,7 +168,9 @@ fn r01_chunks_are_read_by_the_letter() {
 }
 
 fn cut(bytes: &[u8], mut cuts: Vec<usize>) -> Vec<&[u8]> {
-    cuts.iter_mut().for_each(|at| *at = (*at).min(bytes.len()));
+    for at in &mut cuts {
+        *at = (*at).min(bytes.len());
+    }
     cuts.extend([0, bytes.len()]);
     cuts.sort_unstable();
     cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
@@ -195,7 +199,7 @@ proptest! {
     ) {
         let mut bytes = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
         for data in &chunks {
-            bytes.push_str(&format!("{:x}\r\n{data}\r\n", data.len()));
+            write!(bytes, "{:x}\r\n{data}\r\n", data.len()).unwrap();
         }
         bytes.push_str("0\r\n\r\n");
         let (reading, fault) = read(cut(bytes.as_bytes(), cuts));
