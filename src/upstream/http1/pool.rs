@@ -15,7 +15,7 @@ use super::framing::{Decoder, Taken};
 /// Idle connections are given up before the usual 60 s of the servers at the other end.
 const IDLE_MAX: Duration = Duration::from_secs(45);
 /// How long an answer that was whole to its reader may take to end.
-const UNFINISHED_MAX: Duration = Duration::from_secs(1);
+const UNFINISHED_MAX: Duration = Duration::from_secs(5);
 const IDLE_PER_ORIGIN_MAX: usize = 512;
 
 /// Where a connection leads to.
