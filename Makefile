@@ -66,8 +66,8 @@ replay-live: ## five minutes of a replayed market against the running gateway, b
 
 # FUZZ_SECONDS=600 for each target; a finding lies under fuzz/artifacts and is run again by `cargo +nightly fuzz run TARGET FILE`.
 # What was found lies under fuzz/found; `cargo +nightly fuzz cmin` and a length limit make a corpus of it that is worth keeping.
-FUZZ_TARGETS ?= sse json stream messages responses
-fuzz: ## hostile bytes for the readers of JSON, of event streams and of other shapes (needs a nightly toolchain and cargo-fuzz)
+FUZZ_TARGETS ?= sse json stream messages responses answer
+fuzz: ## hostile bytes for the readers of JSON, of event streams, of other shapes and of HTTP answers (needs a nightly toolchain and cargo-fuzz)
 	@command -v cargo-fuzz >/dev/null || { echo "error: cargo-fuzz is missing: cargo install --locked cargo-fuzz" >&2; exit 1; }
 	@for target in $(FUZZ_TARGETS); do \
 	  mkdir -p fuzz/found/$$target; \

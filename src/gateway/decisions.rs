@@ -1,6 +1,6 @@
 //! The last decisions, for whoever asks why: a ring of fixed size, and the line of each in the access log.
 //!
-//! A record is some two kilobytes and written once when the request is decided and once when it has ended, each under a lock
+//! A record takes half a kilobyte, more for a decision among many routes, and is written once when the request is decided and once when it has ended, each under a lock
 //! that is held for that copy alone. What routes and policies were called is kept for the last few configurations.
 
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Snapshot;
-use crate::routing::explain::{Explanation, Origin, Outcome, Record, Shadow};
+use crate::routing::explain::{self, Explanation, KEPT_WITHIN, Origin, Outcome, Shadow};
 use crate::routing::{Decision, Observe, Policy, RequestFacts, RouteId, decide, shadows};
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::escape_into;
@@ -23,6 +23,9 @@ const SHARDS: usize = 8;
 const SNAPSHOTS: usize = 16;
 /// Longest line of a decision in the access log, in bytes before escaping.
 const LINE_BYTES: usize = 512;
+
+/// A decision as it is kept here.
+pub type Record = explain::Record<KEPT_WITHIN>;
 
 /// The ring.
 pub struct Decisions {
@@ -108,8 +111,8 @@ impl Decisions {
     ) -> Kept {
         let Made { snapshot, policy_at, policy, decision, facts, now } = *made;
         let origin = |policy| Origin { generation: snapshot.generation, policy };
-        let record = Record::new(id.as_str(), origin(policy_at), policy, decision, facts, now);
-        let ticket = self.push(record);
+        let record = explain::Record::new(id.as_str(), origin(policy_at), policy, decision, facts, now);
+        let ticket = self.push(record.small());
         let first = decision.order.first();
         for (at, shadow) in shadows(&snapshot.policies, facts) {
             let facts = facts.in_the_shadow();
@@ -118,8 +121,8 @@ impl Decisions {
             let agrees = first.map(|one| one.route) == other.map(|one| one.route);
             let cost = |one: Option<&crate::routing::Candidate>| Some(one?.cost_expected?.to_nanos());
             metrics.shadow(&shadow.name, agrees, cost(first).zip(cost(other)));
-            let record = Record::new(id.as_str(), origin(at), shadow, &would, &facts, now);
-            self.push(Record { shadow: true, agrees, ..record });
+            let record = explain::Record::new(id.as_str(), origin(at), shadow, &would, &facts, now);
+            self.push(Record { shadow: true, agrees, ..record.small() });
         }
         Kept::new(Arc::clone(self) as Arc<dyn Keeper>, ticket)
     }

@@ -23,7 +23,8 @@ use crate::telemetry::{InFlight, Metrics, Series};
 use crate::treasury::Treasury;
 use crate::units::RequestId;
 use crate::upstream::attempt::Target;
-use crate::upstream::connect::{self, Client, LOCAL_HOST, LinkLocalHosts};
+use crate::upstream::client::Client;
+use crate::upstream::connect::{LOCAL_HOST, LinkLocalHosts};
 use crate::upstream::fallback::Upstreams;
 use crate::upstream::health::Archive;
 use crate::upstream::{Demand, Prefixes, RouteHealth, Stays};
@@ -103,7 +104,7 @@ impl Gateway {
             treasury.know(&snapshot.fixed_budgets());
         }
         let lasting = Lasting {
-            client: connect::client(local_socket, Arc::clone(&link_local)),
+            client: Client::new(local_socket, Arc::clone(&link_local)),
             link_local,
             health: Archive::default(),
             budgets: Archive::default(),

@@ -1,5 +1,5 @@
-//! The task that sends probes when they are due, until the gateway is told to stop; and what they cost, which the gateway itself
-//! owes: held before, recorded after, like a caller's request.
+//! The task that sends probes when they are due, and closes connections that nobody uses, until the gateway is told to stop; and
+//! what probes cost, which the gateway itself owes: held before, recorded after, like a caller's request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +38,7 @@ pub async fn run(gateway: Arc<Gateway>, tasks: Tasks, stop: CancellationToken) {
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(looks.tick()).await.is_some() {
         let live = gateway.live();
+        live.upstreams.client.sweep();
         let now = gateway.books.clock.now().mono;
         for place in 0..live.snapshot.routes.len() {
             if !live.upstreams.is_probe_due(place, live.snapshot.routes.get(place), now) {

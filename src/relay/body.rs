@@ -16,7 +16,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::Body;
-use hyper::body::Incoming;
 use smallvec::SmallVec;
 use tokio::time::Sleep;
 
@@ -25,7 +24,7 @@ use crate::api::face::{Said, Untold};
 use crate::api::sse::{Event, Scanner};
 use crate::treasury::Settling;
 use crate::units::{Clock, Mono, Reported, Usage};
-use crate::upstream::Streamed;
+use crate::upstream::{Streamed, client};
 
 use super::account::{Account, Ended};
 use super::ear::Ear;
@@ -68,7 +67,7 @@ pub struct StreamBody {
 
 /// Where a stream's bytes come from.
 enum Source {
-    Upstream(Incoming),
+    Upstream(client::Body),
     /// It broke off, and somebody is looked for who goes on.
     Rescue(Box<Breakage>),
     Ended,
@@ -399,7 +398,10 @@ impl StreamBody {
     }
 
     fn finish(&mut self, ended: Ended) {
-        self.source = Source::Ended;
+        let source = std::mem::replace(&mut self.source, Source::Ended);
+        if let (Source::Upstream(body), Ended::Well) = (source, ended) {
+            body.finished();
+        }
         self.noted = Noting::ended(&mut self.noting);
         self.settle(ended);
     }

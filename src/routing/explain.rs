@@ -23,7 +23,7 @@ use super::route::{Route, RouteId, Routes};
 use record::{Figures, Gist, View};
 
 pub use figures::Usd;
-pub use record::{Origin, Outcome, Record};
+pub use record::{KEPT_WITHIN, Origin, Outcome, Record};
 
 /// Why a request goes where it goes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

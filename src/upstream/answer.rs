@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
-use hyper::body::Incoming;
 use smallvec::SmallVec;
 
 use crate::api::chunk::{self, Chunk};
 use crate::api::sse::{Event, Scanner};
+
+use super::client::Body;
 
 /// Where OpenRouter says the name under which it can be asked for what it charged.
 const GENERATION: &str = "x-generation-id";
@@ -85,7 +86,7 @@ pub struct Streamed {
     /// Finds the events that follow; it may hold some already.
     pub events: Scanner,
     /// The rest of the body.
-    pub body: Incoming,
+    pub body: Body,
     /// In whose words it is.
     pub form: Form,
 }

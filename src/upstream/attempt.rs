@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use smallvec::SmallVec;
 
 use crate::api::body::Call;
@@ -17,7 +16,7 @@ use crate::providers::{Continuation, Kind, continuation, request, responses};
 use crate::routing::Endpoint;
 
 use super::answer::{Answer, Form, Streamed};
-use super::connect::{Client, RequestBody};
+use super::client::{self, Client, RequestBody};
 use super::gather::gather;
 use super::judge::{self, inside};
 
@@ -298,7 +297,7 @@ async fn answered(
     }
 }
 
-async fn refused(kind: Kind, response: Response<Incoming>) -> Failed {
+async fn refused(kind: Kind, response: Response<client::Body>) -> Failed {
     let (parts, body) = response.into_parts();
     // A body that breaks off still leaves the status to go by.
     let body = collect(body, content_length(&parts.headers), ERROR_BYTES_MAX).await.unwrap_or_default();
@@ -308,7 +307,7 @@ async fn refused(kind: Kind, response: Response<Incoming>) -> Failed {
 }
 
 /// Reads a stream up to its first content, so that a route which opens with an error or silence is replaced unseen.
-async fn first_content(kind: Kind, form: Form, response: Response<Incoming>) -> Result<Answer, Failed> {
+async fn first_content(kind: Kind, form: Form, response: Response<client::Body>) -> Result<Answer, Failed> {
     let (parts, mut body) = response.into_parts();
     let mut events = Scanner::new(EVENT_BYTES_MAX);
     let mut prelude = SmallVec::new();
@@ -349,11 +348,12 @@ async fn first_content(kind: Kind, form: Form, response: Response<Incoming>) -> 
     }
 }
 
-async fn collect(mut body: Incoming, expected: Option<u64>, bytes_max: usize) -> Result<Bytes, Failed> {
+async fn collect(mut body: client::Body, expected: Option<u64>, bytes_max: usize) -> Result<Bytes, Failed> {
     let expected = expected.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
     if expected > bytes_max {
         return Err(Failed::of(Class::Malformed, format!("the answer is longer than {bytes_max} bytes")));
     }
+    body.want_whole();
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {

@@ -29,7 +29,7 @@ use crate::units::{Clock, Mono};
 
 use super::answer::Answer;
 use super::attempt::{Failed, Target};
-use super::connect::Client;
+use super::client::Client;
 use super::demand::Demand;
 use super::error::{Error, Reason};
 use super::health::{RouteHealth, Table};

@@ -57,6 +57,7 @@ pub(super) async fn gather(
             }
         }
     }
+    body.finished();
     if !gathered.is_finished() {
         return Err(Failed::of(Class::BrokenStream, "the stream ended before its answer did"));
     }

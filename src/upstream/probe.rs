@@ -193,11 +193,12 @@ mod tests {
     use crate::routing::learn::route::AttemptId;
     use crate::telemetry::Metrics;
     use crate::units::{Clock as _, ManualClock};
-    use crate::upstream::connect::{LinkLocalHosts, client};
+    use crate::upstream::client::Client;
+    use crate::upstream::connect::LinkLocalHosts;
 
     fn upstreams(clock: &Arc<ManualClock>) -> Upstreams {
         Upstreams {
-            client: client(None, LinkLocalHosts::default()),
+            client: Client::new(None, LinkLocalHosts::default()),
             targets: Vec::new(),
             health: vec![Arc::new(RouteHealth::new(false, RouteId(0)))],
             budgets: vec![Arc::new(Mutex::default())],

@@ -19,6 +19,8 @@ use super::sentence;
 
 /// Candidates, and routes left out, that a record keeps; of further ones only the number.
 pub const KEPT: usize = 12;
+/// As many of either find room in a record itself that is kept for long; most decisions have no more.
+pub const KEPT_WITHIN: usize = 2;
 /// Bytes of a model's name that a record keeps.
 pub const MODEL_BYTES: usize = 96;
 
@@ -148,9 +150,9 @@ pub struct Outcome {
     pub cost: Option<NanoUsd>,
 }
 
-/// One decision, kept.
+/// One decision, kept: with room for `N` candidates, and as many that are left out, in itself.
 #[derive(Debug, Clone)]
-pub struct Record {
+pub struct Record<const N: usize = KEPT> {
     /// The request.
     pub id: Short<{ RequestId::LENGTH_MAX }>,
     /// The model as the caller wrote it, cut where it is very long.
@@ -166,9 +168,9 @@ pub struct Record {
     /// All but the routes.
     pub gist: Gist,
     /// Who is asked, in order.
-    pub candidates: SmallVec<[Figures; KEPT]>,
+    pub candidates: SmallVec<[Figures; N]>,
     /// Who is not.
-    pub excluded: SmallVec<[Excluded; KEPT]>,
+    pub excluded: SmallVec<[Excluded; N]>,
     /// Routes of either kind that found no room.
     pub left_off: u16,
     /// How it ended; a shadow's stays empty.
@@ -211,6 +213,30 @@ impl Record {
         }
     }
 
+    /// The same in little room, for as long as it is kept.
+    pub fn small(&self) -> Record<KEPT_WITHIN> {
+        Record {
+            id: self.id,
+            model: self.model,
+            generation: self.generation,
+            policy: self.policy,
+            shadow: self.shadow,
+            agrees: self.agrees,
+            gist: self.gist,
+            candidates: small(&self.candidates),
+            excluded: small(&self.excluded),
+            left_off: self.left_off,
+            outcome: self.outcome,
+        }
+    }
+}
+
+/// These in a list without room to spare.
+fn small<T: Clone, const N: usize>(all: &[T]) -> SmallVec<[T; N]> {
+    if all.len() <= N { all.iter().cloned().collect() } else { SmallVec::from_vec(all.to_vec()) }
+}
+
+impl<const N: usize> Record<N> {
     /// As its words are made from it.
     pub fn view(&self) -> View<'_> {
         View {
@@ -273,5 +299,10 @@ mod tests {
     #[test]
     fn a_record_stays_small() {
         assert!(size_of::<Record>() <= 2_048, "{}", size_of::<Record>());
+        let kept = size_of::<Record<KEPT_WITHIN>>();
+        assert!(kept <= 768, "{kept}");
+        let small = |all: &[u8]| super::small::<u8, KEPT_WITHIN>(all);
+        assert_eq!((small(&[]).to_vec(), small(&[1, 2, 3]).to_vec()), (vec![], vec![1, 2, 3]));
+        assert_eq!(small(&[1, 2, 3]).capacity(), 3);
     }
 }

@@ -14,7 +14,7 @@ use crate::config::{Provider, Snapshot};
 use crate::pricing::published::{self, Quote};
 use crate::providers::Kind;
 use crate::routing::RouteId;
-use crate::upstream::connect::{self, Client, RequestBody};
+use crate::upstream::client::{Client, RequestBody};
 
 /// How long one list may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -47,7 +47,7 @@ impl Fetcher {
         let allowed = snapshot.providers.iter().filter(|provider| provider.allow_link_local);
         let hosts: HashSet<String> =
             allowed.filter_map(|provider| provider.base_url.as_ref()?.host().map(str::to_owned)).collect();
-        Self { client: connect::client(None, Arc::new(ArcSwap::from_pointee(hosts))) }
+        Self { client: Client::new(None, Arc::new(ArcSwap::from_pointee(hosts))) }
     }
 
     /// Asks the providers at these places, one after the other.
