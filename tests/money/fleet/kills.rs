@@ -170,6 +170,6 @@ async fn r26_r38_one_budget_is_kept_over_two_hundred_thousand_requests() {
     let requests = std::env::var("TOLLWAY_FLEET_REQUESTS").ok().and_then(|text| text.parse().ok());
     let requests = requests.unwrap_or(200_000);
     let (limit, kill_every) = (1_000_000_000, Duration::from_secs(5));
-    let pays_for = i64::try_from(requests).unwrap() * 28;
+    let pays_for = i64::try_from(requests).unwrap() * 24;
     kept_by_all(Run { requests, callers: 64, limit, pays_for, kill_every }).await;
 }
