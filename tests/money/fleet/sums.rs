@@ -50,13 +50,13 @@ pub(super) fn fields(redis: &Redis, lane: &Lane) -> Vec<(char, i64)> {
 }
 
 /// How many requests are held by Redis, in all.
-fn holds(redis: &Redis) -> usize {
+pub(super) fn holds(redis: &Redis) -> usize {
     let keys = words(&redis.command(&[b"KEYS", b"tollway:{default}:holds:*"]));
     let counts = keys.iter().map(|key| redis.command(&[b"HLEN", key.as_bytes()]));
     counts.map(|count| count.trim().trim_start_matches(':').parse::<usize>().unwrap()).sum()
 }
 
-fn of(redis: &Redis, lane: &Lane, kind: char) -> i64 {
+pub(super) fn of(redis: &Redis, lane: &Lane, kind: char) -> i64 {
     fields(redis, lane).iter().filter(|(is, _)| *is == kind).map(|(_, amount)| amount).sum()
 }
 

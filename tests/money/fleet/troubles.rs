@@ -118,7 +118,7 @@ impl Stage {
         let lanes = LANES.map(|name| Lane { name, on_store_loss: name, limit: run.limit });
         let store = sentinel.as_ref().unwrap_or(&redis).url().to_owned();
         let fleet = Fleet::start(&store, Vec::from(lanes), run.limit / run.pays_for).await;
-        let (around, prompt) = measured(&fleet, LANES[0]).await;
+        let (around, prompt) = measured(&fleet, &redis, &fleet.lanes[0]).await;
         let terms = Terms { token: fleet.token, prompt, around, lanes: Vec::from(LANES) };
         let load = Load::new(terms, u64::MAX);
         Self { fleet, load, redis, replica, _sentinel: sentinel }
