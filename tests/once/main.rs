@@ -139,6 +139,6 @@ async fn insisted(request: impl Fn() -> Request) -> (Response, usize) {
         response.rest().await;
         refused += 1;
         // A while, as a client would.
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
     }
 }
