@@ -8,7 +8,7 @@ use http_body_util::BodyExt as _;
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
-use crate::budget::Demand;
+use crate::budget::{Demand, OnStoreLoss};
 use crate::ledger::{Bounds, Closing, HoldContext, settle};
 use crate::relay::account::{Asked, attempt_record, lost_attempts};
 use crate::relay::meter::{Flow, Meter, Out};
@@ -106,10 +106,18 @@ async fn held(gateway: &Gateway, route: &Route) -> Result<Option<Purse>, crate::
         return Ok(None);
     };
     let now = gateway.books.clock.now().wall;
-    let bounds = Bounds { prompt, output, attempts: 1, resumes: false };
+    let bounds = Bounds { prompt, output, attempts: 1, searches: 0, resumes: false };
     let hold = bounds.ceiling(&route.price, now, now.saturating_add(LASTS_MAX).unwrap_or(now));
     let id = gateway.hold_id();
-    let demand = Demand { id, hold, tokens: 0, budgets: Vec::new(), rates: Vec::new(), places: Vec::new() };
+    let demand = Demand {
+        id,
+        hold,
+        tokens: 0,
+        budgets: Vec::new(),
+        rates: Vec::new(),
+        places: Vec::new(),
+        on_loss: OnStoreLoss::default(),
+    };
     let nobody = || Arc::from("");
     let context = HoldContext {
         id: gateway.own_id(),

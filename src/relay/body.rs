@@ -4,6 +4,7 @@
 //! Back-pressure is the caller's: nothing is read from the upstream until the caller has taken what was. Dropping the body
 //! (the caller left) drops the upstream's, which closes or resets it, and closes the account.
 
+mod joined;
 mod leash;
 
 use std::collections::VecDeque;
@@ -34,6 +35,7 @@ use super::meter::{Flow, Out};
 use super::noted::{KeepingIt, Noting};
 use super::parts::Bill;
 use super::rescue::{Broke, Continued, Rescue, Rescued, Rescuing};
+use joined::joined;
 use leash::Leash;
 
 /// A stream from one upstream, or one after another, to one caller.
@@ -424,35 +426,7 @@ impl Drop for StreamBody {
     }
 }
 
-/// Two parts of `frame` as one, if the second follows the first.
-fn joined(frame: &Bytes, first: &Bytes, second: &Bytes) -> Option<Bytes> {
-    let within = |part: &Bytes| {
-        let start = part.as_ptr().addr().checked_sub(frame.as_ptr().addr())?;
-        (start + part.len() <= frame.len()).then_some(start..start + part.len())
-    };
-    let (first, second) = (within(first)?, within(second)?);
-    (first.end == second.start).then(|| frame.slice(first.start..second.end))
-}
-
 /// What an answer comes to, by its account.
 fn bill(account: Option<&Account>) -> impl Fn(Option<&Reported>, Usage) -> Bill {
     move |report, counted| account.map_or_else(Bill::default, |account| account.bill(report, counted))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn neighbours_in_a_frame_are_joined_and_others_are_not() {
-        let frame = Bytes::from(b"abcdef".to_vec());
-        let (ab, cd, ef) = (frame.slice(..2), frame.slice(2..4), frame.slice(4..));
-        assert_eq!(joined(&frame, &ab, &cd), Some(frame.slice(..4)));
-        assert_eq!(joined(&frame, &joined(&frame, &ab, &cd).unwrap(), &ef), Some(frame.clone()));
-        assert_eq!(joined(&frame, &ab, &ef), None);
-        assert_eq!(joined(&frame, &cd, &ab), None);
-        assert_eq!(joined(&frame, &ab, &Bytes::from(b"cd".to_vec())), None);
-        assert_eq!(joined(&Bytes::new(), &ab, &cd), None);
-        assert_eq!(joined(&frame.slice(2..), &ab, &cd), None);
-    }
 }

@@ -11,7 +11,7 @@ use crate::providers::{Kind, openrouter};
 use crate::units::PicoUsd;
 
 use super::attempt::Target;
-use super::connect::RequestBody;
+use super::client::RequestBody;
 use super::fallback::Upstreams;
 
 /// How long one question may take.

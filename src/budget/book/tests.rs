@@ -39,6 +39,7 @@ fn demand(id: u128, hold: i64, budgets: &[&Arc<Budget>]) -> Demand {
         budgets: budgets.iter().map(|budget| Arc::clone(budget)).collect(),
         rates: Vec::new(),
         places: Vec::new(),
+        on_loss: OnStoreLoss::default(),
     }
 }
 
