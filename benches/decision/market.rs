@@ -131,7 +131,7 @@ fn taught(at: usize, seller: &MarketRoute) -> RouteMind {
             mind.failed(after, AttemptId(call), Failing::Failure, None, false);
         } else {
             mind.answered(after, AttemptId(call), false, true);
-            mind.billed(AttemptId(call), Held { tokens: 1_000, age_s: 30.0 }, 1_500, 800);
+            mind.billed(after, AttemptId(call), Held { tokens: 1_000, age_s: 30.0 }, 1_500, 800);
             #[expect(clippy::cast_possible_truncation, reason = "seconds")]
             mind.ended(Some((200, (200.0 / seller.pace.tokens_per_s) as f32)));
         }

@@ -145,6 +145,7 @@ fn entry_in<'t>(entries: &'t HashMap<Bytes32, Entry>, hash: &Bytes32) -> Option<
 }
 
 #[cfg(test)]
+#[path = "table/tests.rs"]
 mod timing;
 
 #[cfg(test)]

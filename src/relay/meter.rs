@@ -151,10 +151,7 @@ impl Meter {
             more = seam.as_mut().map_or("", |seam| seam.extension());
             identity = known.as_ref().or(identity);
         }
-        let open = match self.seen & !self.finished {
-            0 => 1,
-            open => open,
-        };
+        let open = Some(self.seen & !self.finished).filter(|open| *open != 0).unwrap_or(1);
         for index in (0..u64::BITS).filter(|index| open & (1 << index) != 0) {
             out.extend(identity.map(|identity| identity.at_bound(index, std::mem::take(&mut more)).raw));
         }

@@ -102,3 +102,41 @@ async fn r37_a_stream_that_its_budget_has_room_for_is_held_for_as_it_goes_on() {
         assert_eq!(charged(&gateway), 2_020 * TOKEN, "{kind}: as the provider reported");
     }
 }
+
+#[tokio::test]
+async fn r37_other_faces_are_told_in_their_own_words_that_it_ended() {
+    let policy = "policy: p\nprobe: off\nfallback: {attempts: 1, midstream: error}\nbudget: {usd: 0.004, per: day, scope: policy}\n";
+    let fake = fake().await;
+    fake.script(Reply::events(tenfold(1, &json!({"content": " tide"}))));
+    let gateway = priced(&fake, "10", policy).await;
+    let body = json!({"model": crate::MODEL, "max_tokens": 200, "stream": true, "messages": [{"role": "user", "content": "tok-1 hello"}]});
+    let text = gateway.post("/v1/messages", body.to_string()).send().await.text().await;
+    assert!(
+        text.contains("\"stop_reason\":\"max_tokens\"") && text.contains("event: message_stop"),
+        "{text}"
+    );
+    assert!((200..400).contains(&text.matches(" tide").count()), "{text}");
+
+    // In a provider's own words it cannot be ended well, so it is broken off.
+    let mut events = vec![
+        json!({"type": "response.created", "sequence_number": 0, "response": {"id": "r", "error": null}}),
+    ];
+    events.extend((1..=SENT).map(
+        |number| json!({"type": "response.output_text.delta", "sequence_number": number, "delta": " tide"}),
+    ));
+    let events =
+        events.iter().map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap()));
+    fake.script(Reply::stream([events.collect::<String>()]));
+    let config = tollway_test_support::Config::new()
+        .provider(crate::provider("one", &fake, "10").with("responses: native"))
+        .policy("a.yaml", policy);
+    let gateway = Gateway::start(crate::BINARY, config).await;
+    let body =
+        json!({"model": crate::MODEL, "input": "tok-1 hello", "max_output_tokens": 200, "stream": true});
+    let text = gateway.post("/v1/responses", body.to_string()).send().await.text().await;
+    assert!(text.contains("event: response.failed") && text.contains("outgrew its bound"), "{text}");
+    assert!((200..400).contains(&text.matches(" tide").count()), "{text}");
+    settled(&gateway).await;
+    let spent = charged(&gateway);
+    assert!(spent > 200 * TOKEN && spent <= 4_000_000 + STEP * TOKEN, "{spent}");
+}

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::*;
-use crate::budget::{Calendar, Concurrency, Period, ScopeKind, WhenSpent};
+use crate::budget::{Calendar, Concurrency, OnStoreLoss, Period, ScopeKind, WhenSpent};
 use crate::units::Mono;
 
 fn at(second: i64) -> Now {

@@ -110,3 +110,27 @@ async fn r28_a_failed_sync_is_not_tried_again() {
     assert_eq!(recovered.lost.len(), 1);
     assert_eq!(ledger.spent(lines).await.unwrap(), [NanoUsd(1_000)]);
 }
+
+#[tokio::test]
+#[ignore = "a measurement: run it in a release build on a quiet machine"]
+#[allow(clippy::disallowed_methods, clippy::print_stderr, reason = "a measurement of real time")]
+async fn r28_a_hold_is_durable_within_five_milliseconds() {
+    for durability in [Durability::Process, Durability::Power] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = LedgerOptions { durability, ..LedgerOptions::default() };
+        let (ledger, _) = Ledger::open(&folder.path().join("ledger.db"), options).unwrap();
+        let mut times = Vec::new();
+        for id in 1..=5_000 {
+            let began = std::time::Instant::now();
+            ledger.hold(&entry(id)).await.unwrap();
+            times.push(began.elapsed());
+            let (record, lines) = settled(id, 70);
+            ledger.settle_detached(record, lines);
+        }
+        times.sort_unstable();
+        let [p50, p99] = [times[2_500], times[4_950]];
+        eprintln!("a hold, {durability:?}: p50 {p50:?}, p99 {p99:?}");
+        assert!(p99 <= Duration::from_millis(5), "{durability:?}: p50 {p50:?}, p99 {p99:?}");
+        ledger.close().await.unwrap();
+    }
+}

@@ -4,6 +4,7 @@
     clippy::disallowed_methods,
     clippy::cast_precision_loss,
     clippy::float_cmp,
+    clippy::print_stderr,
     reason = "tests: real time is measured, and what they start ends with them"
 )]
 
