@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
@@ -19,6 +20,7 @@ use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder, Mayb
 use hyper_util::client::legacy::connect::dns::{self, Name};
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
@@ -114,6 +116,17 @@ impl Stream {
         match self {
             Self::Plain(_) | Self::Local(_) => false,
             Self::Encrypted(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+
+    /// How many bytes wait to be read, of one: none, if the other end has closed; an error, `WouldBlock` among them, if there is
+    /// neither. The kernel itself is asked: what the runtime has been told may be older.
+    pub fn peek(&self) -> io::Result<usize> {
+        let mut byte = [MaybeUninit::uninit()];
+        match self {
+            Self::Plain(stream) => SockRef::from(stream).peek(&mut byte),
+            Self::Encrypted(stream) => SockRef::from(stream.get_ref().0.inner().inner()).peek(&mut byte),
+            Self::Local(stream) => SockRef::from(stream).peek(&mut byte),
         }
     }
 }

@@ -158,6 +158,11 @@ impl Connection {
         }
     }
 
+    /// What the kernel has for a reader: see [`Stream::peek`].
+    pub(super) fn peek(&self) -> io::Result<usize> {
+        self.stream.peek()
+    }
+
     /// Goes on sending what is left of a request whose answer came early. It matters no more whether that works.
     pub(super) fn poll_rest(&mut self, cx: &mut Context<'_>) {
         let Some(mut unsent) = self.unsent.take() else { return };

@@ -1,6 +1,7 @@
 //! Connections that wait for a next request, by the origin they lead to: each whole and silent, or it is closed.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -83,8 +84,17 @@ impl Idle {
                 }
             });
             match read {
-                Poll::Pending if self.rest.is_none() => return State::Ready,
-                Poll::Pending => return State::Unfinished,
+                Poll::Pending => {
+                    // What came a moment ago the runtime may not know of yet.
+                    return match (self.connection.peek(), &self.rest) {
+                        (Err(error), None) if error.kind() == io::ErrorKind::WouldBlock => State::Ready,
+                        (Err(error), Some(_)) if error.kind() == io::ErrorKind::WouldBlock => {
+                            State::Unfinished
+                        }
+                        (Ok(1), Some(_)) => State::Unfinished,
+                        _ => State::Useless,
+                    };
+                }
                 Poll::Ready(Ok(true)) => {}
                 // It was closed, or says what nobody asked for.
                 Poll::Ready(_) => return State::Useless,
