@@ -19,7 +19,15 @@ struct Run {
     limit: i64,
     /// Tokens, of which the limit pays for so many: most of what is asked for, and not all of it.
     pays_for: i64,
-    kill_every: Duration,
+    kills: Kills,
+}
+
+/// When the next is killed.
+enum Kills {
+    /// After so long.
+    Every(Duration),
+    /// After so many requests.
+    Each(u64),
 }
 
 /// What a request with the longest answer holds, and how many tokens its prompt has: by one that is under way.
@@ -61,7 +69,7 @@ pub(super) async fn measured(fleet: &Fleet, redis: &Redis, lane: &Lane) -> (i64,
 }
 
 async fn kept_by_all(run: Run) {
-    let Run { requests, callers, limit, pays_for, kill_every } = run;
+    let Run { requests, callers, limit, pays_for, kills: when } = run;
     let redis = Redis::start().await;
     let lane = Lane { name: LANE, on_store_loss: "refuse", limit };
     let mut fleet = Fleet::start(redis.url(), vec![lane], limit / pays_for).await;
@@ -69,7 +77,7 @@ async fn kept_by_all(run: Run) {
     let token = fleet.token;
     let terms = || Terms { token, prompt, around, lanes: vec![LANE] };
     let (longest, shortest) = (terms().ceiling(MAX), terms().ceiling(1));
-    let load = Load::new(terms(), requests);
+    let load = Load::new(terms(), requests, Duration::ZERO);
     let began = Instant::now();
     let addresses = Arc::new(std::sync::RwLock::new(fleet.addresses.lock().unwrap().clone()));
     let asking: Vec<_> = (0..callers)
@@ -81,9 +89,13 @@ async fn kept_by_all(run: Run) {
     let mut kills = 0;
     while load.left() > 0 {
         // Until it is time for the next, or all is asked.
-        let due = Instant::now() + kill_every;
-        while load.left() > 0 && Instant::now() < due {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        let (from, since) = (load.left(), Instant::now());
+        let due = || match when {
+            Kills::Every(time) => since.elapsed() >= time,
+            Kills::Each(requests) => load.left() + requests <= from,
+        };
+        while load.left() > 0 && !due() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         if load.left() > 0 {
             fleet.kill(kills % REPLICAS).await;
@@ -163,8 +175,8 @@ fn print(told: &Told, sums: &sums::Sums, limit: i64, kills: usize, took: Duratio
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r26_r38_one_budget_is_kept_by_three_gateways_of_which_one_after_another_is_killed() {
-    let kill_every = Duration::from_millis(1_500);
-    kept_by_all(Run { requests: 1_500, callers: 32, limit: 100_000_000, pays_for: 36_000, kill_every }).await;
+    let (requests, limit, kills) = (1_500, 100_000_000, Kills::Each(300));
+    kept_by_all(Run { requests, callers: 32, limit, pays_for: 36_000, kills }).await;
 }
 
 /// `TOLLWAY_FLEET_REQUESTS=n` asks another number.
@@ -173,7 +185,7 @@ async fn r26_r38_one_budget_is_kept_by_three_gateways_of_which_one_after_another
 async fn r26_r38_one_budget_is_kept_over_two_hundred_thousand_requests() {
     let requests = std::env::var("TOLLWAY_FLEET_REQUESTS").ok().and_then(|text| text.parse().ok());
     let requests = requests.unwrap_or(200_000);
-    let (limit, kill_every) = (1_000_000_000, Duration::from_secs(5));
+    let (limit, kills) = (1_000_000_000, Kills::Every(Duration::from_secs(5)));
     let pays_for = i64::try_from(requests).unwrap() * 24;
-    kept_by_all(Run { requests, callers: 64, limit, pays_for, kill_every }).await;
+    kept_by_all(Run { requests, callers: 64, limit, pays_for, kills }).await;
 }

@@ -77,16 +77,18 @@ pub(super) struct Load {
     terms: Terms,
     tickets: AtomicU64,
     stop: AtomicBool,
+    /// From one request of a caller to its next, at least.
+    pace: Duration,
 }
 
 /// The longest answer that anybody asks for.
 pub(super) const MAX: u64 = 44;
 
 impl Load {
-    /// Callers who make so many requests in all.
-    pub(super) fn new(terms: Terms, requests: u64) -> Arc<Self> {
+    /// Callers who make so many requests in all, each of them one in `pace` at most.
+    pub(super) fn new(terms: Terms, requests: u64, pace: Duration) -> Arc<Self> {
         let told = terms.lanes.iter().map(|_| Arc::default()).collect();
-        Arc::new(Self { told, terms, tickets: AtomicU64::new(requests), stop: AtomicBool::new(false) })
+        Arc::new(Self { told, terms, tickets: AtomicU64::new(requests), stop: AtomicBool::new(false), pace })
     }
 
     pub(super) fn stop(&self) {
@@ -109,7 +111,12 @@ impl Load {
 pub(super) async fn call(number: u64, load: Arc<Load>, addresses: impl Fn() -> Vec<SocketAddr>) {
     let mut draw = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut clients: Vec<(SocketAddr, Client)> = Vec::new();
+    let mut pace = (!load.pace.is_zero()).then(|| tokio::time::interval(load.pace));
     while load.takes_ticket() {
+        if let Some(pace) = &mut pace {
+            pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            pace.tick().await;
+        }
         draw ^= draw << 13;
         draw ^= draw >> 7;
         draw ^= draw << 17;

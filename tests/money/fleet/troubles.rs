@@ -18,7 +18,9 @@ const LANES: [&str; 3] = ["refuse", "local-share", "allow"];
 /// A slice is a twentieth of a limit at most.
 const SLICE: i64 = 20;
 /// How long anything is waited for.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(2);
+/// A caller's requests are so far apart at least: each budget lasts until the trouble, however fast the machine is.
+const PACE: Duration = Duration::from_millis(40);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trouble {
@@ -37,7 +39,7 @@ struct Run {
     pays_for: i64,
     /// So many answers of each policy come before each trouble.
     before: u64,
-    /// So many of `allow` come during it.
+    /// So many of `allow` come during it; during the last, until its limit is passed.
     during: u64,
     /// It lasts so long at least.
     lasts: Duration,
@@ -49,24 +51,24 @@ impl Run {
     fn short() -> Self {
         Self {
             callers: 12,
-            limit: 40_000_000,
-            pays_for: 4_000,
+            limit: 60_000_000,
+            pays_for: 6_000,
             before: 25,
-            during: 150,
+            during: 0,
             lasts: Duration::ZERO,
             rounds: 1,
         }
     }
 
-    /// Each of the limits is spent over some thousand requests.
+    /// Each of the limits is spent over some ten thousand requests.
     fn long(rounds: usize) -> Self {
         let lasts = Duration::from_secs(5);
         Self {
             callers: 64,
             limit: 1_000_000_000,
-            pays_for: 300_000,
+            pays_for: 400_000,
             before: 1_000,
-            during: 3_000,
+            during: 1_000,
             lasts,
             rounds,
         }
@@ -99,6 +101,7 @@ const BACK: &str = "Redis keeps budgets again";
 struct Stage {
     fleet: Fleet,
     load: Arc<Load>,
+    began: Timestamp,
     redis: Redis,
     /// What follows it, and who says so.
     replica: Option<Redis>,
@@ -120,8 +123,8 @@ impl Stage {
         let fleet = Fleet::start(&store, Vec::from(lanes), run.limit / run.pays_for).await;
         let (around, prompt) = measured(&fleet, &redis, &fleet.lanes[0]).await;
         let terms = Terms { token: fleet.token, prompt, around, lanes: Vec::from(LANES) };
-        let load = Load::new(terms, u64::MAX);
-        Self { fleet, load, redis, replica, _sentinel: sentinel }
+        let load = Load::new(terms, u64::MAX, PACE);
+        Self { fleet, load, began: Timestamp::now(), redis, replica, _sentinel: sentinel }
     }
 
     fn answered(&self) -> [u64; 3] {
@@ -156,7 +159,7 @@ struct Struck {
 }
 
 /// One trouble from its beginning until every gateway is back.
-async fn strike(stage: &mut Stage, trouble: Trouble, run: &Run) -> Struck {
+async fn strike(stage: &mut Stage, trouble: Trouble, run: &Run, is_last: bool) -> Struck {
     for lane in 0..LANES.len() {
         stage.go_on(lane, run.before).await;
     }
@@ -175,6 +178,11 @@ async fn strike(stage: &mut Stage, trouble: Trouble, run: &Run) -> Struck {
     let (gone, began) = (Timestamp::now(), Instant::now());
     all_say(&stage.fleet, LOST, &said_lost).await;
     stage.go_on(2, run.during).await;
+    if is_last {
+        // What is stated of `allow` is put to the test.
+        let charged = || stage.charged(&(stage.began..Timestamp::now()))[2];
+        until("more than the limit is allowed", || charged() > run.limit).await;
+    }
     tokio::time::sleep(run.lasts.saturating_sub(began.elapsed())).await;
     let returns = Timestamp::now();
     match (trouble, stage.replica.take()) {
@@ -200,8 +208,8 @@ async fn through(trouble: Trouble, run: Run) {
         })
         .collect();
     let mut rounds = Vec::new();
-    for _ in 0..run.rounds {
-        rounds.push(strike(&mut stage, trouble, &run).await);
+    for round in 1..=run.rounds {
+        rounds.push(strike(&mut stage, trouble, &run, round == run.rounds).await);
     }
     // Until each budget is spent, so that whatever was lost would show.
     for lane in 0..LANES.len() {
