@@ -55,6 +55,8 @@ struct Balance {
     window: Window,
     spent: i64,
     held: i64,
+    /// Holds in it, those of nothing too: each of them may grow yet.
+    holds: u32,
 }
 
 #[derive(Debug)]
@@ -119,16 +121,16 @@ impl Account {
         self.retain(budget, now.wall.as_second().saturating_sub(back));
     }
 
-    /// Keeps what counts at `second` or later, what is held, and of a rolling budget what counted beside that when it was
+    /// Keeps what counts at `second` or later, what holds stand in, and of a rolling budget what counted beside that when it was
     /// admitted: it may grow yet.
     fn retain(&mut self, budget: &Budget, second: i64) {
         let calendar = &budget.calendar;
-        let held = self.windows.iter().filter(|one| one.held != 0).map(|one| one.window.start);
+        let held = self.windows.iter().filter(|one| one.holds > 0).map(|one| one.window.start);
         let since = match calendar.period {
             Period::Rolling(_) => held.min().map_or(second, |start| start.min(second)),
             _ => second,
         };
-        self.windows.retain(|one| one.held != 0 || since < calendar.counts_until(one.window));
+        self.windows.retain(|one| one.holds > 0 || since < calendar.counts_until(one.window));
     }
 
     /// The most that is spent and held in any span that counts `window`: there what is held more must fit.
@@ -168,7 +170,7 @@ impl Account {
 
     fn balance(&mut self, window: Window) -> &mut Balance {
         let place = self.windows.iter().position(|one| one.window == window).unwrap_or_else(|| {
-            self.windows.push(Balance { window, spent: 0, held: 0 });
+            self.windows.push(Balance { window, spent: 0, held: 0, holds: 0 });
             self.windows.len() - 1
         });
         &mut self.windows[place]
@@ -200,6 +202,7 @@ impl Book {
             account.forget(budget, window, now);
             let balance = account.balance(window);
             balance.held = balance.held.saturating_add(demand.hold.0);
+            balance.holds += 1;
             lines.push((Arc::clone(budget), window));
         }
         let standing = self.standing(demand, clock);
@@ -264,6 +267,7 @@ impl Book {
             let before = account.counting(budget, now).0;
             let balance = account.balance(*window);
             balance.held -= hold.amount;
+            balance.holds = balance.holds.saturating_sub(1);
             balance.spent = balance.spent.saturating_add(charged.0.max(0));
             let after = account.counting(budget, now).0;
             let passed = THRESHOLDS.into_iter().rev().find(|percent| {

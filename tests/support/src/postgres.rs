@@ -111,6 +111,20 @@ impl Postgres {
     /// Starts it where it was, with what is on its disk.
     pub async fn restart(&mut self) {
         assert!(self.child.is_none(), "it runs");
+        self.spawn();
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = self.sql_in("postgres", "SELECT 1") {
+            let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "PostgreSQL does not answer: {error}\n{log}");
+            // The last of those that were killed may still hold its memory, and then it ends at once.
+            if self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None))) {
+                self.spawn();
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    fn spawn(&mut self) {
         let mut command = self.command("postgres");
         command.arg("-D").arg(self.data()).arg("-k").arg(self.directory.path());
         command.args(["-h", "127.0.0.1", "-p", &self.port().to_string()]);
@@ -121,12 +135,6 @@ impl Postgres {
         let log = fs::File::create(self.directory.path().join("log")).expect("a fresh directory");
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.child = Some(command.spawn().expect("postgres runs"));
-        let deadline = Instant::now() + PATIENCE;
-        while let Err(error) = self.sql_in("postgres", "SELECT 1") {
-            let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
-            assert!(Instant::now() < deadline, "PostgreSQL does not answer: {error}\n{log}");
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
     }
 
     /// What one statement brings, a row a line, columns with `|` between.
