@@ -79,25 +79,26 @@ impl Vocabulary {
     }
 
     /// Thousandths of a token for each [`Thing`].
-    const fn weights(self) -> [u64; THINGS] {
+    const fn weights(self) -> &'static [u64; THINGS] {
         const DEEPSEEK: [u64; THINGS] =
             [1028, 1420, 1911, 68, 1559, 1440, 680, 230, 1221, 1212, 560, 610, 735, 800, 291, 1034, 1000];
         const O200K: [u64; THINGS] =
             [1022, 1120, 1403, 0, 1213, 1570, 700, 215, 1094, 968, 790, 750, 680, 600, 265, 442, 1000];
-        match self {
-            Self::DeepSeek => DEEPSEEK,
-            Self::O200k => O200K,
-            Self::Unknown => {
-                let mut most = DEEPSEEK;
-                let mut at = 0;
-                while at < THINGS {
-                    if O200K[at] > most[at] {
-                        most[at] = O200K[at];
-                    }
-                    at += 1;
+        const MOST: [u64; THINGS] = {
+            let mut most = DEEPSEEK;
+            let mut at = 0;
+            while at < THINGS {
+                if O200K[at] > most[at] {
+                    most[at] = O200K[at];
                 }
-                most
+                at += 1;
             }
+            most
+        };
+        match self {
+            Self::DeepSeek => &DEEPSEEK,
+            Self::O200k => &O200K,
+            Self::Unknown => &MOST,
         }
     }
 }
@@ -264,12 +265,13 @@ impl Tally {
     pub fn tokens(&self, vocabulary: Vocabulary) -> u64 {
         let weighed = self.counts.iter().zip(vocabulary.weights());
         let thousandths: u64 = weighed.map(|(count, weight)| u64::from(*count) * weight).sum();
-        let mut all = u128::from(thousandths);
+        let mut all = thousandths;
         if self.left_out > 0 {
             let seen = u128::from(self.looked_at.max(1));
-            all = all * (seen + u128::from(self.left_out)) / seen;
+            let scaled = u128::from(thousandths) * (seen + u128::from(self.left_out)) / seen;
+            all = u64::try_from(scaled).unwrap_or(u64::MAX);
         }
-        u64::try_from(all).unwrap_or(u64::MAX).div_ceil(1000).saturating_add(self.fixed)
+        all.div_ceil(1000).saturating_add(self.fixed)
     }
 
     /// Takes a JSON value: a string by what it says, anything else by how it is written.

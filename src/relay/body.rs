@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,6 +53,8 @@ pub struct StreamBody {
     heard_at: Mono,
     /// Wakes us when the upstream may have been silent too long; moved on lazily, so that a token costs no timer work.
     idle: Pin<Box<Sleep>>,
+    /// Whom it wakes.
+    idle_wakes: Option<Waker>,
     rescue: Option<Rescue>,
     /// What was held back until it was known to be good; empty once it has begun.
     prelude: SmallVec<[Event; 4]>,
@@ -110,6 +112,7 @@ impl StreamBody {
             clock,
             idle_timeout,
             idle: Box::pin(tokio::time::sleep(idle_timeout)),
+            idle_wakes: None,
             rescue,
             prelude: streamed.prelude,
             keeping: None,
@@ -174,7 +177,7 @@ impl StreamBody {
             };
             match Pin::new(upstream).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    self.heard_at = self.clock.now().mono;
+                    self.heard_at = self.clock.mono();
                     if let Ok(bytes) = frame.into_data() {
                         self.frame = bytes.clone();
                         self.events.push(bytes);
@@ -200,9 +203,14 @@ impl StreamBody {
 
     /// Ready once the upstream has been silent for too long, and the stream has been ended for it.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_watched = self.idle_wakes.as_ref().is_some_and(|known| known.will_wake(cx.waker()));
+        if is_watched && !self.idle.is_elapsed() {
+            return Poll::Pending;
+        }
+        self.idle_wakes = Some(cx.waker().clone());
         loop {
             ready!(self.idle.as_mut().poll(cx));
-            let silent = self.clock.now().mono.since(self.heard_at);
+            let silent = self.clock.mono().since(self.heard_at);
             if silent >= self.idle_timeout {
                 self.cut("the provider fell silent");
                 return Poll::Ready(());

@@ -41,6 +41,11 @@ pub struct Now {
 pub trait Clock: Send + Sync + 'static {
     /// The present moment.
     fn now(&self) -> Now;
+
+    /// The present moment on the steady line alone, where the hour of the day is nobody's concern.
+    fn mono(&self) -> Mono {
+        self.now().mono
+    }
 }
 
 /// The machine's clock.
@@ -66,8 +71,11 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock the others take")]
     fn now(&self) -> Now {
-        let elapsed = self.began.elapsed();
-        Now { mono: Mono(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)), wall: Timestamp::now() }
+        Now { mono: self.mono(), wall: Timestamp::now() }
+    }
+
+    fn mono(&self) -> Mono {
+        Mono(u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 }
 

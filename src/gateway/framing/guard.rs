@@ -26,6 +26,10 @@ const STAND_IN_HEAD: &[u8] = b"HEAD /refused HTTP/1.1\r\nhost: refused\r\nconnec
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// So few bytes in several pieces, as a token's event and the marks around it, are put together before they are written: the
+/// kernel takes longer to gather them.
+const GATHERED_BYTES_MAX: usize = 1024;
+
 /// The least time a timer is set for, so that a loop around one always ends.
 const TURN: Duration = Duration::from_millis(1);
 
@@ -204,7 +208,8 @@ impl<T> GuardedIo<T> {
             // While a request is open it is not the client who keeps us waiting. But hyper will not read again when the
             // answer is out, so a timer must be under way that ends no later than the client's time then.
             None => match &self.read_timer {
-                Some(timer) if !timer.is_elapsed() => timer.deadline(),
+                // It wakes this connection's task, which is always the same one, by itself: each piece of an answer comes by here.
+                Some(timer) if !timer.is_elapsed() => return Poll::Pending,
                 _ => Instant::now() + self.patience.head.min(self.patience.idle),
             },
         };
@@ -335,7 +340,18 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for GuardedIo<T> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        let bytes: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let written = if bytes <= GATHERED_BYTES_MAX {
+            let mut whole = [0; GATHERED_BYTES_MAX];
+            let mut end = 0;
+            for buf in bufs {
+                whole[end..end + buf.len()].copy_from_slice(buf);
+                end += buf.len();
+            }
+            Pin::new(&mut this.io).poll_write(cx, &whole[..end])
+        } else {
+            Pin::new(&mut this.io).poll_write_vectored(cx, bufs)
+        };
         this.watch_write(cx, written)
     }
 
