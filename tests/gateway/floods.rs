@@ -158,7 +158,7 @@ impl Account {
             after.processor_time.saturating_sub(self.before.processor_time).as_secs_f64(),
             grown(after) / 1024,
             left / 1024,
-            (self.began.elapsed() - took).as_secs_f64(),
+            self.began.elapsed().saturating_sub(took).as_secs_f64(),
             self.served,
             self.slowest.as_millis()
         );
