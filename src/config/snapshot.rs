@@ -246,7 +246,7 @@ pub struct Limits {
     pub drain: Duration,
     /// How long a caller may take nothing of its answer.
     pub stall_timeout: Duration,
-    /// What the kernel keeps unsent for one caller, in bytes, as it is asked for.
+    /// What the kernel keeps for one caller until it is acknowledged, in bytes, as it is asked for.
     pub send_buffer_bytes: u64,
 }
 

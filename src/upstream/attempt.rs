@@ -171,7 +171,7 @@ impl Target {
             }
             None => (self.uri(call), body_for(self.kind, self.continuation, call, upstream_model)),
         };
-        let mut sent = Request::new(RequestBody::new(body));
+        let mut sent = Request::new(RequestBody::new(body).read_whole(!call.stream));
         *sent.method_mut() = Method::POST;
         *sent.uri_mut() = uri.clone();
         let mut headers = self.headers.clone();

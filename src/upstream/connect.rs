@@ -33,8 +33,15 @@ pub const LOCAL_HOST: &str = "local-engine.invalid";
 
 /// How long a TCP connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// What the kernel reads ahead of a caller: it doubles the number for its own needs, and would go to megabytes by itself.
-const RECEIVE_BUFFER_BYTES: usize = 128 << 10;
+/// What the kernel reads ahead of whoever is slow to take a stream: it doubles the number for its own needs, fits up to 170 KiB
+/// into that, and would go to megabytes by itself.
+///
+/// A provider may send as much a round trip and no more: over 100 ms that is 0.8 MB a second, some 2,500 events. No model is as
+/// fast, and a network of so long a way is rare. Whole answers, such as a megabyte of embeddings, are read as fast as they come
+/// whoever waits for them, and so are the streams of one HTTP/2 connection, which bounds each by its window; there the kernel finds
+/// the size by itself (29 MB a second over the same 100 ms). It has to be known when a connection is made: what is bounded once
+/// stays so (Linux keeps its window clamp).
+const RECEIVE_BUFFER_BYTES: usize = 64 << 10;
 
 /// Hosts whose link-local addresses the operator allows; replaced whole at a reload.
 pub type LinkLocalHosts = Arc<ArcSwap<HashSet<String>>>;
@@ -55,7 +62,6 @@ impl Connector {
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        http.set_recv_buffer_size(Some(RECEIVE_BUFFER_BYTES));
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls())
             .https_or_http()
@@ -64,17 +70,21 @@ impl Connector {
         Self { https, local_socket }
     }
 
-    /// A new connection to where `uri` is.
-    pub async fn dial(&self, uri: Uri) -> Result<Stream, BoxError> {
+    /// A new connection to where `uri` is, on which little is read ahead of who takes its answers, if they are streams.
+    pub async fn dial(&self, uri: Uri, is_stream: bool) -> Result<Stream, BoxError> {
         if uri.host() == Some(LOCAL_HOST) {
             let path =
                 self.local_socket.as_deref().ok_or_else(|| io::Error::other("the local engine is off"))?;
             return Ok(Stream::Local(UnixStream::connect(path).await?));
         }
-        Ok(match self.https.clone().oneshot(uri).await? {
+        let stream = match self.https.clone().oneshot(uri).await? {
             MaybeHttpsStream::Http(plain) => Stream::Plain(plain.into_inner()),
             MaybeHttpsStream::Https(encrypted) => Stream::Encrypted(Box::new(encrypted.into_inner())),
-        })
+        };
+        if is_stream && !stream.is_http2() {
+            stream.socket().set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+        }
+        Ok(stream)
     }
 }
 
@@ -122,11 +132,15 @@ impl Stream {
     /// How many bytes wait to be read, of one: none, if the other end has closed; an error, `WouldBlock` among them, if there is
     /// neither. The kernel itself is asked: what the runtime has been told may be older.
     pub fn peek(&self) -> io::Result<usize> {
-        let mut byte = [MaybeUninit::uninit()];
+        self.socket().peek(&mut [MaybeUninit::uninit()])
+    }
+
+    /// The socket itself.
+    pub(super) fn socket(&self) -> SockRef<'_> {
         match self {
-            Self::Plain(stream) => SockRef::from(stream).peek(&mut byte),
-            Self::Encrypted(stream) => SockRef::from(stream.get_ref().0.inner().inner()).peek(&mut byte),
-            Self::Local(stream) => SockRef::from(stream).peek(&mut byte),
+            Self::Plain(stream) => SockRef::from(stream),
+            Self::Encrypted(stream) => SockRef::from(stream.get_ref().0.inner().inner()),
+            Self::Local(stream) => SockRef::from(stream),
         }
     }
 }

@@ -401,7 +401,7 @@ record! {
         drain: Span,
         /// How long a caller may take nothing of its answer. Default 300s.
         stall_timeout: Span,
-        /// What the kernel keeps unsent for one caller; it doubles the number for its own needs. Default 128KiB.
+        /// What the kernel keeps for one caller, a quarter of it unsent; it doubles the number for its own needs. Default 128KiB.
         send_buffer_bytes: Size,
     }
 }

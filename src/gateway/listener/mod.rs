@@ -33,6 +33,9 @@ pub use settings::{Http2Settings, ListenerSettings};
 /// hyper's buffer must hold the largest head; the rest is room to read into.
 const READ_ROOM_BYTES: usize = 8 * 1024;
 
+/// Of what the kernel may keep for a caller, one part in so many may wait to be sent; the rest is on its way.
+const UNSENT_SHARE: u32 = 4;
+
 /// How long to wait after a failed accept, such as for want of descriptors, before the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -94,6 +97,10 @@ pub fn bind(address: SocketAddr, settings: &ListenerSettings) -> io::Result<TcpL
     socket.set_reuseaddr(true)?;
     if let Some(bytes) = settings.send_buffer_bytes {
         socket.set_send_buffer_size(bytes)?;
+        // Of these bytes a caller far away needs as many as a round trip takes to be acknowledged, so that they are not few; those
+        // that its window keeps from being sent at all would lie here for nothing.
+        #[cfg(target_os = "linux")]
+        socket2::SockRef::from(&socket).set_tcp_notsent_lowat(bytes / UNSENT_SHARE)?;
     }
     socket.bind(address)?;
     socket.listen(settings.backlog)

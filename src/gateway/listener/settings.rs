@@ -25,8 +25,8 @@ pub struct ListenerSettings {
     pub head: HeadLimits,
     /// Least rate of a request body.
     pub body_pace: Pace,
-    /// Bytes the kernel keeps unsent for one connection (it doubles the number for its own needs); `None` leaves it to
-    /// the kernel, which may go to megabytes. Default 128 KiB.
+    /// Bytes the kernel keeps for one connection until they are acknowledged (it doubles the number for its own needs), of which a
+    /// quarter may wait to be sent; `None` leaves both to the kernel, which may go to megabytes. Default 128 KiB.
     pub send_buffer_bytes: Option<u32>,
     /// Connections waiting to be accepted. Default 1,024.
     pub backlog: u32,

@@ -30,8 +30,12 @@ impl World {
     }
 
     async fn post(&self, body: &[u8]) -> Result<Response<Body>, Error> {
+        self.ask(body, false).await
+    }
+
+    async fn ask(&self, body: &[u8], read_whole: bool) -> Result<Response<Body>, Error> {
         let pieces = [Bytes::copy_from_slice(body)].into_iter().collect();
-        let mut request = Request::new(RequestBody::new(pieces));
+        let mut request = Request::new(RequestBody::new(pieces).read_whole(read_whole));
         *request.method_mut() = Method::POST;
         *request.uri_mut() =
             format!("http://{}/v1/x?y", self.listener.local_addr().unwrap()).parse().unwrap();
@@ -281,4 +285,29 @@ async fn the_engine_that_is_off_is_not_dialled() {
     let mut request = Request::new(RequestBody::new(std::iter::empty().collect()));
     *request.uri_mut() = "http://local-engine.invalid/v1/models".parse().unwrap();
     assert!(matches!(client.request(request).await, Err(Error::Connect(_))));
+}
+
+#[tokio::test]
+async fn r10_streams_come_over_connections_on_which_little_is_read_ahead() {
+    let world = World::new().await;
+    let uri: http::Uri = format!("http://{}/", world.listener.local_addr().unwrap()).parse().unwrap();
+    let bounded = world.client.connector.dial(uri, true).await.unwrap();
+    let room = bounded.socket().recv_buffer_size().unwrap();
+    assert!((64 << 10..=128 << 10).contains(&room), "{room} bytes, which Linux doubles");
+    drop(world.accept().await);
+    // Neither kind is used for the other.
+    let one = async |read_whole| {
+        let server = async {
+            let mut socket = world.accept().await;
+            read_request(&mut socket).await;
+            socket.write_all(TWO.as_bytes()).await.unwrap();
+            socket
+        };
+        let (answer, socket) = tokio::join!(world.ask(b"x", read_whole), server);
+        assert_eq!(answer.unwrap().into_body().collect().await.unwrap().to_bytes(), "ab");
+        socket
+    };
+    let sockets = (one(false).await, one(true).await);
+    assert_eq!(world.client.http1.waiting(), 2);
+    drop(sockets);
 }

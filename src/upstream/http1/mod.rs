@@ -81,7 +81,7 @@ impl Sending {
         if !matches!(*method, Method::GET | Method::POST) {
             return None;
         }
-        let origin = pool::Origin::of(uri)?;
+        let origin = pool::Origin::of(uri, request.body().is_read_whole())?;
         let pieces = request.body().pieces();
         let bytes = request.body().size_hint().exact()?;
         let head = head::request(method, uri, request.headers(), bytes);

@@ -24,12 +24,14 @@ const IDLE_PER_ORIGIN_MAX: usize = 512;
 pub(super) struct Origin {
     is_https: bool,
     authority: Authority,
+    /// Connections for streams have smaller buffers than those for what is read whole; neither can be made the other.
+    is_read_whole: bool,
 }
 
 impl Origin {
-    pub(super) fn of(uri: &Uri) -> Option<Self> {
+    pub(super) fn of(uri: &Uri, is_read_whole: bool) -> Option<Self> {
         let is_https = uri.scheme_str() == Some("https");
-        Some(Self { is_https, authority: uri.authority()?.clone() })
+        Some(Self { is_https, authority: uri.authority()?.clone(), is_read_whole })
     }
 }
 
