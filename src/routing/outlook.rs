@@ -18,6 +18,8 @@ pub struct RouteOutlook {
     pub pace: PaceOutlook,
     /// Share of what its cache should hold that is billed as cached, by age bucket.
     pub cache_hits: CacheShares,
+    /// Prompt tokens that it bills for each that a prompt is taken to have.
+    pub counts: Counted,
     /// Share of an abandoned attempt's prompt that is billed all the same, 0..1.
     pub abandoned_billed: Abandoned,
     /// First tokens heard since it was new or long unheard.
@@ -92,6 +94,16 @@ impl CacheShares {
         let ends_s = self.ends_s.get(..ends).unwrap_or_default();
         let at = ends_s.iter().position(|end| age_s < *end).unwrap_or(ends);
         self.shares.get(at).copied().unwrap_or(0.0)
+    }
+}
+
+/// A ratio that is 1 until shown otherwise.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Counted(pub f32);
+
+impl Default for Counted {
+    fn default() -> Self {
+        Self(1.0)
     }
 }
 

@@ -8,7 +8,7 @@ use super::decision::{Candidate, Place};
 use super::facts::RequestFacts;
 use super::learn::cache_hits::AGES_S;
 use super::learn::prefix::Held;
-use super::outlook::RouteOutlook;
+use super::outlook::{Counted, RouteOutlook};
 use super::plan::{self, Offer};
 use super::policy::{Objective, Policy};
 use super::route::{Route, RouteId};
@@ -73,13 +73,16 @@ pub(super) fn weigh(
         Some(held) => (u64::from(held.tokens).min(prompt) as f32 * seen.cache_hits.at(held.age_s)) as u64,
         None => (held_tokens as f32 * hit) as u64,
     };
-    let tokens = ExpectedTokens { uncached: prompt - cached.min(prompt), cached, output };
+    let billed =
+        if seen.counts == Counted::default() { prompt } else { (prompt as f32 * seen.counts.0) as u64 };
+    let tokens =
+        ExpectedTokens { uncached: billed.saturating_sub(cached), cached: cached.min(billed), output };
     let price = route.price.as_ref().zip(rates);
     let expected = price.map(|(card, rates)| cost::expected(card, rates, tokens));
     let cold = if cached == 0 {
         expected
     } else {
-        let cold = |(card, rates)| cost::expected_prompt(card, rates, prompt, 0);
+        let cold = |(card, rates)| cost::expected_prompt(card, rates, billed, 0);
         expected.zip(price.map(cold)).map(|(expected, prompt)| Expected { prompt, ..expected })
     };
     let queued = seen.queued_tokens;

@@ -253,13 +253,14 @@ impl Lessons {
             self.demand.spent(&self.policy, now, cost);
         }
         let Some(usage) = usage.filter(|usage| usage.prompt > 0) else { return };
-        lock(&self.demand.sizes).reported(
-            self.asking.key,
-            self.asking.model,
-            self.prompt_bytes,
-            usage.prompt,
-        );
-        self.health.billed(now, self.attempt, self.held, usage);
+        let known = {
+            let mut sizes = lock(&self.demand.sizes);
+            let known = sizes.is_known(self.asking.key, self.asking.model);
+            sizes.reported(self.asking.key, self.asking.model, self.prompt_bytes, usage.prompt);
+            known
+        };
+        // Before a caller's texts are known, a wrong estimate is no fault of the route.
+        self.health.billed(now, self.attempt, self.held, known.then_some(self.prompt_tokens), usage);
         if whole && usage.completion > 0 {
             lock(&self.demand.lengths).seen(self.asking.asker(self.prompt_tokens), usage.completion);
         }

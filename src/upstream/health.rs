@@ -218,8 +218,12 @@ impl RouteHealth {
     }
 
     /// An attempt's usage is known; see [`RouteMind::billed`].
-    pub fn billed(&self, now: Mono, id: AttemptId, held: Held, usage: &Usage) {
-        self.teach(now, false, |mind| mind.billed(now, id, held, usage.prompt, usage.cached));
+    /// `expected`: the tokens that its prompt was taken to have, if that is worth a comparison.
+    pub fn billed(&self, now: Mono, id: AttemptId, held: Held, expected: Option<u64>, usage: &Usage) {
+        self.teach(now, false, |mind| {
+            mind.counted(expected.unwrap_or(0), usage.prompt);
+            mind.billed(now, id, held, usage.prompt, usage.cached);
+        });
     }
 
     /// A prompt was read at `now`, in these parts; see [`RouteMind::read`].

@@ -10,6 +10,8 @@ const MEMORY_TOKENS: f32 = 100_000.0;
 /// Bounds: JSON with escapes has many bytes a token, base64 and rare scripts have few.
 const LEAST: f32 = 1.0;
 const MOST: f32 = 12.0;
+/// Tokens reported after which what is assumed hardly counts.
+const KNOWN_TOKENS: f32 = 10.0 * ASSUMED_TOKENS;
 /// Prompts below this are mostly envelope and tell nothing.
 const BYTES_MIN: u64 = 256;
 
@@ -57,6 +59,13 @@ impl TokenSizes {
         }
     }
 
+    /// Whether enough was reported for [`Self::bytes_per_token`] to be more than a guess.
+    pub fn is_known(&self, key: u64, model: u64) -> bool {
+        let id = id(key, model);
+        let (owner, _, tokens) = self.entries[slot(id)];
+        owner == id && tokens >= KNOWN_TOKENS
+    }
+
     /// Bytes a token.
     pub fn bytes_per_token(&self, key: u64, model: u64) -> f32 {
         let id = id(key, model);
@@ -81,6 +90,7 @@ mod tests {
         assert!((2.5..2.6).contains(&sizes.bytes_per_token(1, 2)));
         assert!((sizes.bytes_per_token(3, 2) - 12.0).abs() < 1e-6);
         assert!((sizes.bytes_per_token(9, 2) - 4.0).abs() < 1e-6);
+        assert!(sizes.is_known(1, 2) && !sizes.is_known(9, 2));
         sizes.reported(4, 2, 100, 90);
         assert!((sizes.bytes_per_token(4, 2) - 4.0).abs() < 1e-6, "an envelope tells nothing");
     }

@@ -8,7 +8,7 @@ use tollway::routing::learn::first_token::{FirstTokenOutlook, PREFILL_LUCK, STRU
 use tollway::routing::learn::pace::PaceOutlook;
 use tollway::routing::learn::prefix::Held;
 use tollway::routing::learn::shape::{LOWEST, WIDTH};
-use tollway::routing::outlook::CacheShares;
+use tollway::routing::outlook::{CacheShares, Counted};
 use tollway::units::Mono;
 
 pub(crate) const MONO: Mono = Mono(1_000_000_000_000);
@@ -34,6 +34,8 @@ pub(crate) struct SeenCase {
     held_s: f32,
     /// Share of what it should hold that is billed as cached.
     cache_share: Option<f32>,
+    /// Prompt tokens that it bills for each that a prompt is taken to have.
+    counts: f32,
     /// Uncached prompt tokens a second that it is asked for, and takes.
     rate: f32,
     cap: Option<f32>,
@@ -60,6 +62,7 @@ impl Default for SeenCase {
             held: 0,
             held_s: 30.0,
             cache_share: None,
+            counts: 1.0,
             rate: 0.0,
             cap: None,
             waiting: 0,
@@ -105,6 +108,7 @@ impl SeenCase {
             error: self.error_rate,
             pace: self.tokens_per_second.map_or(plain.pace, |rate| PaceOutlook::of(1.0 / rate, 0.15)),
             cache_hits: self.cache_share.map_or(plain.cache_hits, CacheShares::even),
+            counts: Counted(self.counts),
             heard: self.heard.unwrap_or(if self.ttft_ms.is_some() { HEARD } else { 0 }),
             rate: self.rate,
             cap: self.cap,

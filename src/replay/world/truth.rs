@@ -6,7 +6,7 @@ use crate::routing::learn::first_token::{FirstTokenOutlook, STRUCK};
 use crate::routing::learn::pace::PaceOutlook;
 use crate::routing::learn::prefix::Held;
 use crate::routing::learn::shape::{BINS, LOWEST, WIDTH};
-use crate::routing::outlook::{Abandoned, CacheShares};
+use crate::routing::outlook::{Abandoned, CacheShares, Counted};
 use crate::routing::{RouteId, RouteOutlook};
 use crate::units::Mono;
 
@@ -61,10 +61,12 @@ impl World<'_> {
         let mut error = market.errors.share * market.errors.quick_share;
         let silent = market.errors.share * (1.0 - market.errors.quick_share);
         let mut writes = market.pace.tokens_per_s;
+        let mut counts = 1.0;
         for kind in seller.now(now_us) {
             match kind {
                 IncidentKind::ErrorInside(share) => error += share,
                 IncidentKind::SlowStream(share) => writes *= share,
+                IncidentKind::WrongUsage(factor) => counts *= factor,
                 _ => {}
             }
         }
@@ -84,6 +86,7 @@ impl World<'_> {
         into.error = error as f32;
         into.pace = PaceOutlook::of((1.0 / writes) as f32, market.pace.noise_sigma as f32);
         into.cache_hits = CacheShares::even(market.cache.map_or(0.0, |cache| cache.honoured) as f32);
+        into.counts = Counted(counts as f32);
         into.abandoned_billed = Abandoned(market.cancelled_prompt_billed as f32);
         into.heard = u32::MAX;
         let links = self.trace.links_of(arrival);

@@ -3,6 +3,9 @@
 //! Closed, it opens after three failures in a row, or when more than half of the recent attempts failed. Open, it lets
 //! nobody through for a while that doubles from 2 s to 60 s; then it lets one attempt try, and that attempt decides.
 //!
+//! Where some fail at once and others fall silent, silence counts, too, as far as luck does not explain it: it makes a row of
+//! failures longer, and begins none, since who is only slow is no failure.
+//!
 //! An attempt tells of the time when it began. So one that began before the first of some failures does not end their row,
 //! unless most of those that began since are still out: a failure comes back sooner than an answer.
 
@@ -173,15 +176,43 @@ impl Breaker {
             }
             State::Closed => {
                 let rate_says_so = self.tried >= SAMPLES_MIN && self.failed / self.tried > RATE_OPENS;
-                // Of those that began since its first, half or more: the others may be silent still.
-                let row_says_so = self.row >= CONSECUTIVE_FAILURES && 2 * self.row >= self.row_begun;
-                let opens = self.consecutive >= CONSECUTIVE_FAILURES || rate_says_so || row_says_so;
+                let opens = self.consecutive >= CONSECUTIVE_FAILURES || rate_says_so || self.row_says_so(0);
                 if opens {
                     self.open(now);
                 }
                 opens
             }
         }
+    }
+
+    /// Whether attempts failed of late and none that began since was answered: silence counts now.
+    pub const fn wavers(&self) -> bool {
+        self.row > 0 && self.open_until.is_none()
+    }
+
+    /// An attempt was given up that had been silent for longer than luck explains. Returns whether this opened the breaker.
+    pub fn hushed(&mut self, now: Mono) -> bool {
+        if !self.wavers() {
+            return false;
+        }
+        self.row += 1;
+        self.suspected(now, 0)
+    }
+
+    /// So many attempts are under way that have been silent for longer than luck explains. Returns whether this opened the
+    /// breaker.
+    pub fn suspected(&mut self, now: Mono, silent: u32) -> bool {
+        let opens = self.wavers() && self.row_says_so(silent);
+        if opens {
+            self.open(now);
+        }
+        opens
+    }
+
+    /// Of those that began since its first failure, half or more, and as many as it takes: the others may be silent still.
+    const fn row_says_so(&self, silent: u32) -> bool {
+        let row = self.row.saturating_add(silent);
+        row >= CONSECUTIVE_FAILURES && row.saturating_mul(2) >= self.row_begun
     }
 
     /// Recent failures over recent attempts, 0..1.
@@ -299,6 +330,29 @@ mod tests {
             }
         }
         assert_eq!(breaker.state(at(3_100)), State::Closed);
+    }
+
+    #[test]
+    fn silence_counts_where_attempts_fail_and_only_there() {
+        let mut breaker = Breaker::default();
+        (0..5).for_each(|ms| breaker.begin(at(ms)));
+        assert!(!breaker.suspected(at(3_000), 5) && !breaker.hushed(at(3_000)), "it is slow, no more");
+        assert!(!breaker.failed(at(3_100)));
+        assert!(!breaker.suspected(at(3_200), 1), "two are no row");
+        assert!(!breaker.hushed(at(3_300)));
+        assert!(breaker.suspected(at(3_400), 1));
+        assert_eq!(breaker.state(at(3_400)), State::Open);
+        // One that began since the first failure and is answered ends the row.
+        let mut breaker = Breaker::default();
+        assert!(!breaker.failed(at(0)));
+        breaker.begin(at(10));
+        assert!(!breaker.succeeded(at(20), at(10)));
+        assert!(!breaker.suspected(at(3_000), 9));
+        // Many that began since and are not due yet speak against it.
+        let mut breaker = Breaker::default();
+        assert!(!breaker.failed(at(0)));
+        (0..10).for_each(|ms| breaker.begin(at(ms)));
+        assert!(!breaker.suspected(at(3_000), 3) && breaker.suspected(at(3_000), 5));
     }
 
     #[test]

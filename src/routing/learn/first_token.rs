@@ -293,6 +293,17 @@ impl FirstToken {
         }
     }
 
+    /// Chance that a call is still silent after `age_s`, at the level as it was before that silence.
+    #[expect(clippy::cast_possible_truncation, reason = "ratios of seconds")]
+    pub fn still(&self, reading: Reading, age_s: f64) -> f32 {
+        let (cumulative, log) = (self.shape.cumulative(), self.level.mean_log());
+        let one = |(uncached, chance): (f64, f32)| {
+            let (expected, struck) = self.parts(uncached);
+            chance * survival(&cumulative, (age_s / expected) as f32, struck, log)
+        };
+        reading.cases().map(one).iter().sum()
+    }
+
     /// Chance, by the level's logarithm, that a call is still silent after `age_s`.
     #[expect(clippy::cast_possible_truncation, reason = "ratios of seconds")]
     fn still_silent(

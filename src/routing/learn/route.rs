@@ -1,16 +1,18 @@
 //! All that is learnt of one route, in one place: evidence in, an outlook out.
 
 mod queue;
+mod silence;
 
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::routing::outlook::{Abandoned, CacheShares, RouteOutlook};
+use crate::routing::outlook::{Abandoned, CacheShares, Counted, RouteOutlook};
 use crate::units::Mono;
 
 use super::breaker::{Breaker, State};
 use super::cache_hits::CacheHits;
+use super::counts::Counts;
 use super::errors::Errors;
 use super::first_token::{FirstToken, Prior, Reading};
 use super::load::Load;
@@ -28,8 +30,6 @@ const RECENT: Duration = Duration::from_secs(10);
 const GOOD_FAILS: f32 = 0.25;
 /// A route unheard for this long is new again.
 const FORGOTTEN: Duration = Duration::from_mins(10);
-/// An attempt that is abandoned after so many times its usual silence counts as failed.
-const SILENCE_FAILS: f64 = 4.0;
 /// First probes of a route of which nothing is known, one at each look: what they cost is less than a guess may.
 const FIRST_PROBES: u8 = 4;
 /// Attempts under way that are looked at one by one; more tell nothing more.
@@ -72,6 +72,7 @@ pub struct RouteMind {
     errors: Errors,
     pace: Pace,
     cache_hits: CacheHits,
+    counts: Counts,
     /// Of an engine of our own: what its cache holds, and how much else was served there since what its attempts under way
     /// were expected to find.
     residence: Option<Box<Residence>>,
@@ -207,8 +208,15 @@ impl RouteMind {
         }
         if let Some(at) = self.unsettled.iter().position(|one| one.id == id) {
             let one = self.unsettled.remove(at);
-            self.settled(prompt.saturating_sub(cached) as f64, one);
+            // Who counts otherwise reads no more for it.
+            let read = prompt as f64 / f64::from(self.counts.share()) - cached as f64;
+            self.settled(read.max(0.0), one);
         }
+    }
+
+    /// A prompt that was taken to have `expected` tokens was reported to have `reported`.
+    pub fn counted(&mut self, expected: u64, reported: u64) {
+        self.counts.reported(expected, reported);
     }
 
     /// An attempt looks for what the cache of an engine of our own should hold.
@@ -228,23 +236,6 @@ impl RouteMind {
             for (before, tokens) in parts.as_slice() {
                 residence.served(whole_seconds(now), *before, *tokens);
             }
-        }
-    }
-
-    /// An attempt was abandoned before its first token: its caller left, or another route was quicker.
-    pub fn abandoned(&mut self, now: Mono, id: AttemptId, queues: bool) {
-        self.waited_in_vain(now, id, queues);
-        let began = self.waiting.iter().find(|waiting| waiting.id == id).map(|waiting| waiting.began);
-        if let Some(began) = began {
-            self.breaker.undecided(now, began, true);
-        }
-        if let Some((reading, age_s)) = self.leave(now, id, queues) {
-            // Silence that luck does not explain is a failure, whoever ended it.
-            if age_s > SILENCE_FAILS * self.first_token.usual_s(reading.miss) {
-                self.errors.counted(seconds(now), true);
-                self.breaker.failed(now);
-            }
-            self.first_token.silent(seconds(now), reading, age_s);
         }
     }
 
@@ -363,6 +354,10 @@ impl RouteMind {
     #[expect(clippy::cast_possible_truncation, reason = "rates and shares")]
     pub fn outlook(&mut self, now: Mono, queues: bool) -> RouteOutlook {
         let at_s = seconds(now);
+        if !queues && self.breaker.wavers() {
+            let overdue = self.overdue(now);
+            self.breaker.suspected(now, overdue);
+        }
         // Of those that wait for an engine of our own only the first is being read: the others' silence tells nothing.
         let told = if queues { 1 } else { self.waiting.len() };
         let waiting = self
@@ -389,6 +384,7 @@ impl RouteMind {
                 Some(residence) => residence.shares(whole_seconds(now)),
                 None => CacheShares::by_age(self.cache_hits.shares()),
             },
+            counts: Counted(self.counts.share()),
             abandoned_billed: Abandoned::default(),
             heard: if self.heard_at.is_some_and(|at| now.since(at) > FORGOTTEN) { 0 } else { self.heard },
             rate: (self.load.rate(now) + self.others.rate(now)) as f32,

@@ -344,6 +344,7 @@ impl Router for Ours<'_> {
         let held = eligible.iter().position(|id| *id == route).and_then(|at| state.held.get(at)).copied();
         if let Some(mind) = self.mind(route, false) {
             mind.ended(Some((report.output_tokens, wrote_s)));
+            mind.counted(state.facts.prompt, report.prompt_tokens);
             mind.billed(
                 mono(now_us),
                 AttemptId(attempt),

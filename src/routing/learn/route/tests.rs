@@ -123,3 +123,13 @@ fn what_is_abandoned_waits_no_more() {
     mind.abandoned(at(2), AttemptId(2), true);
     assert!(mind.outlook(at(2), true).queued_tokens < 500.0);
 }
+
+#[test]
+fn a_route_that_counts_double_is_known_for_it() {
+    let mut mind = RouteMind::default();
+    (0..100).for_each(|_| mind.counted(1_000, 1_000));
+    assert_eq!(mind.outlook(at(0), false).counts, Counted(1.0));
+    (0..100).for_each(|_| mind.counted(1_000, 2_000));
+    let counts = mind.outlook(at(0), false).counts.0;
+    assert!((1.9..=2.0).contains(&counts), "{counts}");
+}
