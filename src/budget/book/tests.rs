@@ -144,6 +144,19 @@ fn r37_a_hold_grows_only_while_there_is_room_in_the_window_it_was_admitted_in() 
 }
 
 #[test]
+fn r37_a_hold_of_nothing_grows_in_its_window_however_long_that_is_over() {
+    let hour = Arc::new(budget("b", 100, Period::Hour));
+    let mut book = Book::default();
+    book.admit(&demand(1, 0, &[&hour]), at(0)).unwrap();
+    book.admit(&demand(2, 74, &[&hour]), at(1)).unwrap();
+    book.settle(HoldId(2), NanoUsd(74), 0, at(2));
+    for id in 3..10 {
+        book.admit(&demand(id, 1, &[&hour]), at(i64::try_from(id).unwrap() * HOUR)).unwrap();
+    }
+    assert!(!book.grow(HoldId(1), NanoUsd(27)) && book.grow(HoldId(1), NanoUsd(26)));
+}
+
+#[test]
 fn r37_one_that_may_pass_the_limit_does_not_let_others_grow_past_it() {
     let hard = Arc::new(budget("b", 100, Period::Hour));
     let softened = Arc::new(Budget { hard: false, ..(*hard).clone() });
