@@ -182,16 +182,17 @@ impl Pursuit {
         let own = running.candidate.offer;
         let mut best: Option<(f64, &Candidate)> = None;
         let model = running.candidate.place.model;
-        for candidate in decision.order.iter().filter(|one| !one.last_resort && one.place.model == model) {
+        let others = || decision.order.iter().filter(|one| !one.last_resort && one.place.model == model);
+        // What an answer that may else never come is worth: the same from whoever it comes, or the dearest would be asked.
+        let least_usd = others().map(|one| one.offer.cost_usd()).fold(f64::INFINITY, f64::min);
+        let answer_usd = lateness_usd.max(least_usd) * 2.0;
+        for candidate in others() {
             let gained = plan::gained(&own, first, age_s, candidate.in_time, left_s);
             // Who is late already gains no promise kept, but an answer that may else never come.
             let worth = if is_late {
                 let usual_s = first.first_token.usual_s(own.uncached_miss);
-                if gained > HOPELESS_GAIN && age_s > HOPELESS_AGE * usual_s {
-                    lateness_usd.max(candidate.offer.cost_usd()) * 2.0
-                } else {
-                    0.0
-                }
+                let hopeless = gained > HOPELESS_GAIN && age_s > HOPELESS_AGE * usual_s;
+                if hopeless { answer_usd * f64::from(gained) } else { 0.0 }
             } else {
                 lateness_usd * f64::from(gained)
             };
@@ -203,5 +204,34 @@ impl Pursuit {
             }
         }
         best.map_or(Step::Wait, |(_, candidate)| Step::Ask(*candidate))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whom a request asks whose only attempt has been silent for `silent_s` seconds of one that may be waited for, where
+    /// three others cost `usd`.
+    fn asked_beside(silent_s: u64, usd: [f64; 3]) -> Option<RouteId> {
+        let mut policy = Policy::named("p");
+        policy.slo.ttft = Some(Duration::from_secs(1));
+        let mut pursuit = Pursuit::new(Mono(0), Duration::from_secs(1), &policy, true);
+        let mut decision = Decision { lateness_usd: 1e-5, ..Decision::default() };
+        pursuit.asked(Candidate::costing(RouteId(0), 1e-4), &decision, Mono(0));
+        for (route, usd) in (1..).zip(usd) {
+            decision.order.push(Candidate::costing(RouteId(route), usd));
+        }
+        let now = Mono(silent_s * 1_000_000_000);
+        match pursuit.silence(&decision, &RouteOutlook::default(), now) {
+            Step::Ask(candidate) => Some(candidate.route),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn who_may_never_answer_is_replaced_by_the_cheapest() {
+        assert_eq!(asked_beside(60, [2e-3, 1e-4, 5e-3]), Some(RouteId(2)));
+        assert_eq!(asked_beside(2, [2e-3, 1e-4, 5e-3]), None, "it is late, and may come yet");
     }
 }
