@@ -391,7 +391,7 @@ impl Upstreams {
             gathered: as_stream.then_some((fallback.idle_timeout, left)),
             as_it_came: may_go_as_it_came(errand.policy, errand.call),
             beaten: Some(beaten),
-            course: Some(errand.course),
+            course: errand.course,
             hedge_of: is_hedge.then_some(&*errand.policy.name),
         })
     }

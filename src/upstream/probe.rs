@@ -142,7 +142,7 @@ impl Upstreams {
             gathered: None,
             as_it_came: false,
             beaten: None,
-            course: Some(&course),
+            course: &course,
             hedge_of: None,
         };
         match self.try_route(trial).await {

@@ -128,10 +128,10 @@ pub(super) struct Trial<'a> {
     pub(super) gathered: Option<(Duration, Duration)>,
     /// Whether a request to another API than this gateway's own may go on as it came.
     pub(super) as_it_came: bool,
-    /// Set by whoever drives, once another attempt has won.
+    /// Set by whoever drives, once another attempt has won; none for a probe.
     pub(super) beaten: Option<&'a AtomicBool>,
-    /// Of the request that it is for, if a caller sent it.
-    pub(super) course: Option<&'a Course>,
+    /// Of the request, or the probe, that it is for.
+    pub(super) course: &'a Course,
     /// The policy's name, if this is a second attempt beside a silent one.
     pub(super) hedge_of: Option<&'a str>,
 }
@@ -201,9 +201,9 @@ impl Patience {
 impl Trial<'_> {
     /// Notes an attempt that brought no answer.
     fn lost(&self, sent: Mono, at: Timestamp, fate: Fate, billed: bool) {
-        let (Some(course), route) = (self.course, self.route) else { return };
+        let route = self.route;
         let (usage, cost) = if billed { self.prompt } else { (Usage::default(), Some(PicoUsd::ZERO)) };
-        course.lose(Lost {
+        self.course.lose(Lost {
             provider: Arc::clone(&route.provider),
             checkpoint: Arc::clone(&route.checkpoint),
             route: Arc::clone(&route.name),
@@ -223,9 +223,7 @@ impl Upstreams {
         let sent = self.clock.now().mono;
         let id = AttemptId(self.attempts.fetch_add(1, Ordering::Relaxed));
         health.began(sent, id, trial.reading);
-        if let Some(course) = trial.course {
-            course.asked.fetch_add(1, Ordering::Relaxed);
-        }
+        trial.course.asked.fetch_add(1, Ordering::Relaxed);
         let mut open = Open { upstreams: self, trial: &trial, id, sent, outcome: "cancelled" };
         let asking = Asking {
             call,
@@ -265,7 +263,7 @@ impl Upstreams {
                 let billed =
                     matches!(failed.fault.class, Class::Timeout | Class::BrokenStream | Class::Malformed);
                 if billed {
-                    self.waste(route, trial.prompt.1, "failed_attempt");
+                    self.waste(&trial, "failed_attempt");
                 }
                 trial.lost(sent, self.clock.now().wall, Fate::Failed(failed.fault.class.code()), billed);
                 Err(failed)
@@ -273,9 +271,11 @@ impl Upstreams {
         }
     }
 
-    fn waste(&self, route: &Route, cost: Option<PicoUsd>, reason: &str) {
-        if let Some(cost) = cost {
-            self.metrics.waste(&route.provider, reason).add(cost.to_nanos());
+    /// An attempt's prompt was paid for in vain. A probe's never is: what all probes cost is counted by itself.
+    fn waste(&self, trial: &Trial<'_>, reason: &str) {
+        let is_probe = trial.beaten.is_none();
+        if let (false, Some(cost)) = (is_probe, trial.prompt.1) {
+            self.metrics.waste(&trial.route.provider, reason).add(cost.to_nanos());
         }
     }
 
@@ -363,9 +363,9 @@ impl Drop for Open<'_> {
             trial.health.abandoned(now, self.id);
             let beaten = trial.beaten.is_some_and(|beaten| beaten.load(Ordering::Relaxed));
             if beaten {
-                upstreams.waste(trial.route, trial.prompt.1, "hedge_loser");
-            } else if trial.course.is_some() {
-                upstreams.waste(trial.route, trial.prompt.1, "cancelled_stream");
+                upstreams.waste(trial, "hedge_loser");
+            } else {
+                upstreams.waste(trial, "cancelled_stream");
             }
             let fate = if beaten { Fate::Beaten } else { Fate::Left };
             trial.lost(self.sent, upstreams.clock.now().wall, fate, true);

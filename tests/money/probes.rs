@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tollway_test_support::{Config, Dialect, FakeProvider, Gateway, Kind};
+use tollway_test_support::{Config, Dialect, FakeProvider, Gateway, Kind, Reply};
 
 use crate::{BINARY, chat, fake, ledger, nanos, provider};
 
@@ -63,4 +63,20 @@ async fn what_probes_cost_is_the_gateways_own_and_all_that_is_billed_is_in_the_l
         .unwrap();
     let report = String::from_utf8(output.stdout).unwrap();
     assert!(report.contains("(gateway), probe"), "{report}");
+}
+
+#[tokio::test]
+async fn what_a_probe_costs_in_vain_is_no_waste_of_any_callers() {
+    let (first, second) = (fake().await, fake().await);
+    second.script(Reply::json(200, "{\"choices\": [{\"mess"));
+    let config =
+        Config::new().provider(provider("first", &first, "1")).provider(provider("second", &second, "2"));
+    let gateway = Gateway::start(BINARY, config).await;
+    assert_eq!(gateway.chat(&chat(7)).send().await.status, 200);
+    let patience = Instant::now() + Duration::from_mins(1);
+    while crate::metric_nanos(&gateway, "tollway_probe_cost_usd_total", "provider=\"second\"").await == 0 {
+        assert!(Instant::now() < patience, "the second was asked {} times", second.count());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(crate::metric_nanos(&gateway, "tollway_wasted_usd_total", "").await, 0);
 }
