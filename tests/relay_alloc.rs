@@ -2,12 +2,19 @@
 //! so that a broken stream can be gone on with, is appended to one text.
 #![allow(clippy::unwrap_used, reason = "tests: what cannot go on should stop")]
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::Barrier;
+
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use tollway::api::sse::{Event, Scanner};
 use tollway::relay::Bill;
 use tollway::relay::meter::{Flow, Meter, Out};
 use tollway::relay::native::NativeMeter;
 use tollway::units::{Reported, Usage};
+use tollway::upstream::client::{Client, RequestBody};
+use tollway::upstream::connect::LinkLocalHosts;
 use tollway_test_support::alloc::{Counting, allocations};
 
 #[global_allocator]
@@ -79,4 +86,50 @@ fn chunks_take_no_memory_and_what_is_kept_is_one_growing_text() {
     keeping.keep();
     let taken = counted(keeping, &events);
     assert!(taken <= 16, "a text of 15 KB doubles a few times, and took {taken} allocations");
+}
+
+/// What is read comes by a socket, a chunk at a time; each goes where the one before it was.
+#[test]
+fn what_is_read_takes_the_memory_of_what_was_read_before() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("http://{}/v1/x", listener.local_addr().unwrap());
+    let events = chunks();
+    let (wanted, answered) = (Barrier::new(2), events.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut socket, _) = listener.accept().unwrap();
+            socket.set_nodelay(true).unwrap();
+            let mut head = [0; 4096];
+            assert!(socket.read(&mut head).unwrap() > 0);
+            socket.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").unwrap();
+            for event in &answered {
+                let chunk = [format!("{:x}\r\n", event.raw.len()).as_bytes(), &event.raw, b"\r\n"].concat();
+                wanted.wait();
+                socket.write_all(&chunk).unwrap();
+            }
+        });
+        let client = Client::new(None, LinkLocalHosts::default());
+        let request = http::Request::post(uri).body(RequestBody::new(smallvec::SmallVec::new())).unwrap();
+        let mut body = runtime.block_on(client.request(request)).unwrap().into_body();
+        let (mut scanner, mut meter, mut out) = (Scanner::new(1 << 20), Meter::new(false, 3), Out::new());
+        let bill = |_: Option<&Reported>, _: Usage| Bill::default();
+        let mut relay = |chunks: usize| {
+            runtime.block_on(async {
+                for _ in 0..chunks {
+                    wanted.wait();
+                    let event = loop {
+                        if let Some(event) = scanner.next_event().unwrap() {
+                            break event;
+                        }
+                        scanner.push(body.frame().await.unwrap().unwrap().into_data().unwrap());
+                    };
+                    assert_eq!(meter.take(&event, bill, &mut out), Flow::On);
+                    out.clear();
+                }
+            });
+        };
+        relay(CHUNKS / 2);
+        assert_eq!(allocations(|| relay(CHUNKS / 2)), 0);
+    });
 }

@@ -3,13 +3,16 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame};
 
 use super::connection::{Connection, STREAM_READ_BYTES, WHOLE_READ_BYTES};
 use super::framing::{Decoder, Taken};
 use super::pool::Place;
 use super::{Error, Fault};
+
+/// A read of no more than this, as one of a token's event, goes where the ones before it were once their reader is done with them.
+const ROOM_BYTES: usize = 1024;
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub struct Body {
     open: Option<Open>,
     /// Data that came with the head.
     first: Bytes,
+    /// Where small reads go.
+    room: BytesMut,
     /// What is told behind the data that came before it.
     fault: Option<Fault>,
     is_wanted_whole: bool,
@@ -50,13 +55,14 @@ impl Body {
         place: Option<Place>,
         rest: &[u8],
     ) -> Self {
+        let mut room = BytesMut::new();
         let (first, step) = match (rest, decoder.is_empty()) {
             ([], false) => (Bytes::new(), Step::Partial),
             ([], true) => (Bytes::new(), Step::Whole { is_exact: true }),
-            (rest, _) => step(&mut decoder, rest),
+            (rest, _) => step(&mut decoder, &mut room, rest),
         };
         let open = Some(Open { connection, decoder, place });
-        let mut body = Self { open, first, fault: None, is_wanted_whole: false };
+        let mut body = Self { open, first, room, fault: None, is_wanted_whole: false };
         body.take(step);
         body
     }
@@ -97,11 +103,12 @@ impl Body {
                 return Poll::Ready(Some(Err(fault.into())));
             }
             let Some(Open { connection, decoder, .. }) = &mut self.open else { return Poll::Ready(None) };
+            let room = &mut self.room;
             connection.poll_rest(cx);
             let read = if self.is_wanted_whole {
-                connection.poll_read::<WHOLE_READ_BYTES, _>(cx, |read| step(decoder, read))
+                connection.poll_read::<WHOLE_READ_BYTES, _>(cx, |read| step(decoder, room, read))
             } else {
-                connection.poll_read::<STREAM_READ_BYTES, _>(cx, |read| step(decoder, read))
+                connection.poll_read::<STREAM_READ_BYTES, _>(cx, |read| step(decoder, room, read))
             };
             match ready!(read) {
                 Ok((data, step)) => {
@@ -120,17 +127,26 @@ impl Body {
 }
 
 /// The data in what was `read`, and what that means for the body; a read of nothing is the connection's end.
-fn step(decoder: &mut Decoder, read: &[u8]) -> (Bytes, Step) {
+fn step(decoder: &mut Decoder, room: &mut BytesMut, read: &[u8]) -> (Bytes, Step) {
     if read.is_empty() {
         return (Bytes::new(), decoder.end().map_or_else(Step::Fault, |()| Step::Whole { is_exact: false }));
     }
-    let mut data = Vec::with_capacity(read.len());
-    let step = match decoder.take(read, &mut data) {
+    let (taken, data) = if read.len() > ROOM_BYTES {
+        let mut data = Vec::with_capacity(read.len());
+        (decoder.take(read, &mut data), Bytes::from(data))
+    } else {
+        if room.capacity() < read.len() {
+            // Where nobody has any of it any more, this is the same memory again.
+            room.reserve(ROOM_BYTES);
+        }
+        (decoder.take(read, room), room.split().freeze())
+    };
+    let step = match taken {
         Ok(Taken::Partial) => Step::Partial,
         Ok(Taken::Whole(bytes)) => Step::Whole { is_exact: bytes == read.len() },
         Err(fault) => Step::Fault(fault),
     };
-    (Bytes::from(data), step)
+    (data, step)
 }
 
 impl HttpBody for Body {

@@ -2,6 +2,7 @@
 //!
 //! By the letter of RFC 9112, 6 and 7: a body that is framed in two ways, or badly, is no answer.
 
+use bytes::BufMut;
 use http::{HeaderMap, StatusCode, header};
 
 use super::Fault;
@@ -68,17 +69,17 @@ impl Decoder {
     }
 
     /// Takes the bytes that were `read`, all of them new, and puts their data into `out`; before a fault what is good.
-    pub(super) fn take(&mut self, read: &[u8], out: &mut Vec<u8>) -> Result<Taken, Fault> {
+    pub(super) fn take(&mut self, read: &[u8], out: &mut impl BufMut) -> Result<Taken, Fault> {
         match self {
             Self::Length(left) => {
                 let here = usize::try_from(*left).map_or(read.len(), |left| left.min(read.len()));
-                out.extend_from_slice(&read[..here]);
+                out.put_slice(&read[..here]);
                 *left -= here as u64;
                 Ok(if *left == 0 { Taken::Whole(here) } else { Taken::Partial })
             }
             Self::Chunked(chunked) => chunked.take(read, out),
             Self::UntilEnd => {
-                out.extend_from_slice(read);
+                out.put_slice(read);
                 Ok(Taken::Partial)
             }
         }
@@ -131,13 +132,13 @@ enum Place {
 }
 
 impl Chunked {
-    fn take(&mut self, read: &[u8], out: &mut Vec<u8>) -> Result<Taken, Fault> {
+    fn take(&mut self, read: &[u8], out: &mut impl BufMut) -> Result<Taken, Fault> {
         let mut at = 0;
         while let Some(byte) = read.get(at) {
             if self.place == Place::Data {
                 let rest = &read[at..];
                 let here = usize::try_from(self.left).map_or(rest.len(), |left| left.min(rest.len()));
-                out.extend_from_slice(&rest[..here]);
+                out.put_slice(&rest[..here]);
                 at += here;
                 self.left -= here as u64;
                 if self.left == 0 {
