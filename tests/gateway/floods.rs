@@ -20,7 +20,7 @@ use frames::{
     frame, head, remembered, request, reset, window,
 };
 
-/// What a flood may leave in the process's memory. The bar is 2 MiB, and 1.7 the most that was seen; the rest is for an allocator on
+/// What a flood may leave in the process's memory. The bar is 2 MiB, and 1.9 the most that was seen; the rest is for an allocator on
 /// a busy machine.
 const LEFT_BYTES_MAX: u64 = 4 << 20;
 /// What each request leaves there that is told of in the ledger, a flood's and others' alike: a part of a page of the ledger's file,

@@ -3,14 +3,13 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Response, header};
-use http_body::{Body, Frame};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::PrivateKeyDer;
@@ -71,8 +70,12 @@ impl Fountain {
                 connections.spawn(async move {
                     let stream = acceptor.accept(stream).await.expect("TLS");
                     let service = service_fn(move |_| {
-                        let body = Endless { event: event().into(), stream: all.begun() };
-                        let mut answer = Response::new(body);
+                        let (event, stream) = (Bytes::from(event()), all.begun());
+                        let events = futures_util::stream::repeat_with(move || {
+                            stream.wrote(event.len());
+                            Ok::<_, Infallible>(Frame::data(event.clone()))
+                        });
+                        let mut answer = Response::new(StreamBody::new(events));
                         let kind = header::HeaderValue::from_static("text/event-stream");
                         answer.headers_mut().insert(header::CONTENT_TYPE, kind);
                         async { Ok::<_, Infallible>(answer) }
@@ -185,24 +188,5 @@ async fn gush(mut stream: TcpStream, open: Open) -> std::io::Result<()> {
     loop {
         stream.write_all(chunk.as_bytes()).await?;
         open.wrote(chunk.len());
-    }
-}
-
-/// The body of an answer by HTTP/2.
-struct Endless {
-    event: Bytes,
-    stream: Open,
-}
-
-impl Body for Endless {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.stream.wrote(self.event.len());
-        Poll::Ready(Some(Ok(Frame::data(self.event.clone()))))
     }
 }
