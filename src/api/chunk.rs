@@ -1,7 +1,11 @@
 //! A chunk of a stream, or a whole answer: read only as far as usage, finish, errors and the first token need.
 
+mod alike;
+
 use super::scan::{self, Fault, Kind, Scanner, Span};
 use super::usage::PROVIDER_DEPTH_MAX;
+
+pub use alike::Reader;
 
 /// What one JSON object from a provider says, by spans into its text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

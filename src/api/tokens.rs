@@ -185,10 +185,14 @@ impl Tally {
         self.fixed += tokens;
     }
 
-    /// Takes one character, which `rest` begins with; how many bytes it has.
+    /// Takes one character, which `rest` begins with, or the rest of a word in small letters; how many bytes it has.
     fn byte(&mut self, byte: u8, rest: &[u8]) -> usize {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' => self.letter(byte.is_ascii_uppercase()),
+            b'a'..=b'z' => match self.run {
+                Run::Word(letters, false) => return self.word_goes_on(letters, rest),
+                _ => self.letter(false),
+            },
+            b'A'..=b'Z' => self.letter(true),
             b'0'..=b'9' => {
                 let before = if let Run::Digits(before) = self.run { before } else { 0 };
                 if before.is_multiple_of(3) {
@@ -237,6 +241,21 @@ impl Tally {
             self.count(thing);
         }
         self.run = Run::Word(letters, is_upper);
+    }
+
+    /// Takes the small letters that `rest` begins with, behind `before` letters of which the last was small: what
+    /// [`letter`](Self::letter) makes of them one by one. How many they are.
+    fn word_goes_on(&mut self, before: u32, rest: &[u8]) -> usize {
+        let more = rest.iter().position(|byte| !byte.is_ascii_lowercase()).unwrap_or(rest.len());
+        // No more than a sample has.
+        let letters = before.saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
+        if before <= 8 && letters > 8 {
+            self.count(Thing::Long);
+        }
+        let very_long = &mut self.counts[Thing::VeryLong as usize];
+        *very_long = very_long.saturating_add(letters.saturating_sub(before.max(12)));
+        self.run = Run::Word(letters, false);
+        more
     }
 
     fn blank(&mut self, is_line_end: bool) {

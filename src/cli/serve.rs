@@ -2,9 +2,11 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use http::Request;
@@ -19,6 +21,7 @@ use crate::gateway::framing::{HeadLimits, Refusal, RequestBody};
 use crate::gateway::listener::{self, ConnInfo, ListenerSettings};
 use crate::gateway::tasks::Tasks;
 use crate::gateway::tls::TlsReload;
+use crate::gateway::workers::Workers;
 use crate::gateway::{Gateway, answer, auth, fleet, lookups, probes};
 use crate::relay::account::Books;
 use crate::store::keys::usage;
@@ -74,14 +77,16 @@ enum Stopped {
 pub(super) fn run(args: Args) -> ExitCode {
     let mut location = Location::new(args.config, args.policies);
     location.listen = args.listen;
-    let outcome =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Stopped::Io).and_then(
-            |runtime| {
-                let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-                let snapshots = Snapshots::open(location).map_err(Stopped::Configuration)?;
-                runtime.block_on(serve(snapshots, clock))
-            },
-        );
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(Stopped::Io)
+        .and_then(|runtime| {
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+            let snapshots = Snapshots::open(location).map_err(Stopped::Configuration)?;
+            runtime.block_on(serve(snapshots, clock))
+        });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(stopped) => {
@@ -128,15 +133,15 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
     metrics.reload(Some((snapshot.generation, seconds(&*clock))));
 
     let announced = (traffic.local_addr()?, admin_listener.local_addr()?);
-    let own_token = own_token(&settings);
     let running = Running {
         gateway,
         snapshots,
         engine,
         tls,
         tasks,
+        workers: Workers::start(thread::available_parallelism().map_or(1, NonZero::get))?,
         settings: listener_settings,
-        own_token,
+        own_token: own_token(&settings),
         ledger: settings.ledger.path.clone(),
     };
     let stop = CancellationToken::new();
@@ -208,6 +213,7 @@ struct Running {
     engine: Arc<EngineHost>,
     tls: Option<TlsReload>,
     tasks: Tasks,
+    workers: Workers,
     settings: ListenerSettings,
     own_token: Option<SecretString>,
     ledger: PathBuf,
@@ -222,7 +228,8 @@ impl Running {
         };
         let gateway = Arc::clone(&self.gateway);
         let refuse = move |refusal: Refusal| answer::refused(&gateway, refusal);
-        listener::serve(listener, self.tls.clone(), self.settings, service, refuse, self.tasks.clone(), stop)
+        let tasks = self.tasks.over(self.workers.clone());
+        listener::serve(listener, self.tls.clone(), self.settings, service, refuse, tasks, stop)
     }
 
     fn admin(&self, listener: TcpListener, stop: CancellationToken) -> impl Future<Output = usize> + use<> {

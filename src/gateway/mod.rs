@@ -4,8 +4,8 @@
 //! `answer` is the way itself, a line a step; `failure` is the one map from what went wrong to a status.
 //! `cors` answers browsers. `steering` has the names and wishes of a request meet the configuration. `decisions` keeps the last decisions for whoever
 //! asks why.
-//! `probes` asks routes that nothing was heard of, `fleet` shares what is known of them with other replicas; `tls` holds the certificate in force, and `tasks` is the only place that
-//! starts tasks.
+//! `probes` asks routes that nothing was heard of, `fleet` shares what is known of them with other replicas; `tls` holds the certificate in force, `tasks` is the only place that
+//! starts tasks, and `workers` are the threads that serve connections.
 
 pub mod answer;
 pub mod auth;
@@ -29,5 +29,6 @@ pub mod steering;
 pub mod target;
 pub mod tasks;
 pub mod tls;
+pub mod workers;
 
 pub use live::{Gateway, Live};

@@ -9,6 +9,8 @@ use std::task::{Context, Poll};
 
 use tokio_util::task::TaskTracker;
 
+use super::workers::Workers;
+
 /// Told of each panic: the task's name and what it said.
 type OnPanic = Box<dyn Fn(&'static str, &str) + Send + Sync>;
 
@@ -17,6 +19,7 @@ type OnPanic = Box<dyn Fn(&'static str, &str) + Send + Sync>;
 pub struct Tasks {
     tracker: TaskTracker,
     panics: Arc<Panics>,
+    workers: Option<Workers>,
 }
 
 struct Panics {
@@ -61,12 +64,18 @@ impl Tasks {
     }
 
     fn with_panics(on_panic: Option<OnPanic>) -> Self {
-        Self { tracker: TaskTracker::new(), panics: Arc::new(Panics { count: AtomicU64::new(0), on_panic }) }
+        let panics = Arc::new(Panics { count: AtomicU64::new(0), on_panic });
+        Self { tracker: TaskTracker::new(), panics, workers: None }
     }
 
     /// Another empty group, to be waited for on its own, whose panics are counted with these.
     pub fn group(&self) -> Self {
-        Self { tracker: TaskTracker::new(), panics: Arc::clone(&self.panics) }
+        Self { tracker: TaskTracker::new(), ..self.clone() }
+    }
+
+    /// Another empty group, as [`group`](Self::group) makes, that spreads over `workers`.
+    pub fn over(&self, workers: Workers) -> Self {
+        Self { workers: Some(workers), ..self.group() }
     }
 
     /// Starts a task. If it panics it ends, and nothing else does. It runs to its end unless the runtime stops first.
@@ -75,6 +84,20 @@ impl Tasks {
         F: Future + Send + 'static,
     {
         self.tracker.spawn(Caught { task, name, panics: Arc::clone(&self.panics) });
+    }
+
+    /// Starts the task that `make` makes with the worker that has the least to do, or here if there are no workers.
+    pub fn spread<F>(&self, name: &'static str, make: impl FnOnce() -> F + Send + 'static)
+    where
+        F: Future + Send + 'static,
+    {
+        let Some(workers) = &self.workers else { return self.spawn(name, make()) };
+        let (worker, place) = workers.place();
+        let task = async move {
+            make().await;
+            drop(place);
+        };
+        self.tracker.spawn_on(Caught { task, name, panics: Arc::clone(&self.panics) }, worker);
     }
 
     /// How many tasks of this group run.

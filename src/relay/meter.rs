@@ -9,7 +9,6 @@ use smallvec::SmallVec;
 
 use crate::api::chunk::{self, Chunk};
 use crate::api::continued::SoFar;
-use crate::api::scan;
 use crate::api::sse::Event;
 use crate::api::tokens::{Tally, Vocabulary};
 use crate::api::usage;
@@ -42,6 +41,7 @@ pub enum Flow {
 /// Follows one stream.
 #[derive(Debug)]
 pub struct Meter {
+    chunks: chunk::Reader,
     usage_asked: bool,
     prompt_tokens: u64,
     seen: u64,
@@ -70,7 +70,6 @@ struct Kept {
     identity: Option<Identity>,
     /// Behind a break: how what comes now is joined to what came before.
     seam: Option<Seam>,
-    /// Tokens of the parts before.
     tokens_before: u64,
 }
 
@@ -78,6 +77,7 @@ impl Meter {
     /// A meter for a stream whose caller did or did not ask for usage; `prompt_tokens` is our estimate.
     pub const fn new(usage_asked: bool, prompt_tokens: u64) -> Self {
         Self {
+            chunks: chunk::Reader::new(),
             usage_asked,
             prompt_tokens,
             seen: 0,
@@ -188,7 +188,7 @@ impl Meter {
             out.push(event.raw.clone());
             return Flow::Ended;
         }
-        let Ok(chunk) = scan::check_utf8(&data).and_then(|()| chunk::read(&data)) else {
+        let Ok(chunk) = self.chunks.read(&data) else {
             return Flow::Broken("an event was not JSON");
         };
         if chunk.error.is_some() {

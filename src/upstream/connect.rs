@@ -135,6 +135,20 @@ impl Stream {
         self.socket().peek(&mut [MaybeUninit::uninit()])
     }
 
+    /// Has the current runtime wait for what comes, which the one did that it was made or moved by. Nobody may be waiting.
+    pub(super) fn move_here(&mut self) -> io::Result<()> {
+        // A runtime does not let go of a socket within TLS, but of this handle of it.
+        let socket = self.socket().try_clone()?;
+        match self {
+            Self::Plain(stream) => *stream = TcpStream::from_std(socket.into())?,
+            Self::Encrypted(stream) => {
+                *stream.get_mut().0.inner_mut().inner_mut() = TcpStream::from_std(socket.into())?;
+            }
+            Self::Local(stream) => *stream = UnixStream::from_std(socket.into())?,
+        }
+        Ok(())
+    }
+
     /// The socket itself.
     pub(super) fn socket(&self) -> SockRef<'_> {
         match self {

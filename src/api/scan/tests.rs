@@ -102,3 +102,15 @@ proptest::proptest! {
         proptest::prop_assert!(out_of_range || lone || ours == theirs.is_ok(), "{}", text);
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn a_plain_run_ends_where_it_ends_byte_by_byte(
+        bytes in proptest::collection::vec(proptest::prop_oneof![9 => 0x20..=0xff_u8, 1 => proptest::prelude::any::<u8>()], 0..120),
+        from in 0..8_usize,
+    ) {
+        let from = from.min(bytes.len());
+        let end = bytes[from..].iter().position(|&byte| ends_run(byte)).map_or(bytes.len(), |run| from + run);
+        proptest::prop_assert_eq!(plain_run_end(&bytes, from), end);
+    }
+}

@@ -4,6 +4,7 @@
 //! pipelined one, waits in a side buffer of at most one head and one read.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -342,13 +343,12 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for GuardedIo<T> {
         let this = self.get_mut();
         let bytes: usize = bufs.iter().map(|buf| buf.len()).sum();
         let written = if bytes <= GATHERED_BYTES_MAX {
-            let mut whole = [0; GATHERED_BYTES_MAX];
-            let mut end = 0;
+            let mut room = [MaybeUninit::uninit(); GATHERED_BYTES_MAX];
+            let mut whole = ReadBuf::uninit(&mut room);
             for buf in bufs {
-                whole[end..end + buf.len()].copy_from_slice(buf);
-                end += buf.len();
+                whole.put_slice(buf);
             }
-            Pin::new(&mut this.io).poll_write(cx, &whole[..end])
+            Pin::new(&mut this.io).poll_write(cx, whole.filled())
         } else {
             Pin::new(&mut this.io).poll_write_vectored(cx, bufs)
         };

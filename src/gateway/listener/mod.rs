@@ -165,8 +165,12 @@ async fn accept<S, R>(
         match Arc::clone(&shared.room).try_acquire_owned() {
             Ok(room) => {
                 let shared = Arc::clone(shared);
-                connections.spawn("connection", async move {
-                    connection::run(stream, peer, &shared).await;
+                // Heard of here, and from now on by the thread that serves it.
+                let Ok(stream) = stream.into_std() else { continue };
+                connections.spread("connection", move || async move {
+                    if let Ok(stream) = TcpStream::from_std(stream) {
+                        connection::run(stream, peer, &shared).await;
+                    }
                     drop(room);
                 });
             }

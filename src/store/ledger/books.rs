@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
@@ -44,41 +44,60 @@ struct Balance {
     touched: bool,
 }
 
-/// The statements of one transaction.
+/// The statements of one transaction: each is fetched when it is first needed, since most need few of them.
 pub(super) struct Statements<'c> {
-    request: CachedStatement<'c>,
-    attempt: CachedStatement<'c>,
-    hold: CachedStatement<'c>,
-    unhold: CachedStatement<'c>,
-    balance: CachedStatement<'c>,
-    find: CachedStatement<'c>,
+    request: Prepared<'c>,
+    attempt: Prepared<'c>,
+    hold: Prepared<'c>,
+    unhold: Prepared<'c>,
+    balance: Prepared<'c>,
+    find: Prepared<'c>,
+}
+
+struct Prepared<'c> {
+    connection: &'c Connection,
+    sql: &'static str,
+    statement: Option<CachedStatement<'c>>,
+}
+
+impl<'c> Prepared<'c> {
+    fn get(&mut self) -> rusqlite::Result<&mut CachedStatement<'c>> {
+        match &mut self.statement {
+            Some(statement) => Ok(statement),
+            none => Ok(none.insert(self.connection.prepare_cached(self.sql)?)),
+        }
+    }
+}
+
+/// The index on (began, hold) tells a record that is there already.
+static INTO_REQUESTS: LazyLock<String> = LazyLock::new(|| {
+    let places = places(REQUEST);
+    format!("INSERT INTO requests ({REQUEST}) VALUES ({places}) ON CONFLICT (began_ns, hold) DO NOTHING")
+});
+static INTO_ATTEMPTS: LazyLock<String> =
+    LazyLock::new(|| format!("INSERT INTO attempts ({ATTEMPT}) VALUES ({})", places(ATTEMPT)));
+const INTO_HOLDS: &str = "INSERT INTO holds VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (seq) DO UPDATE SET amount_nanos = excluded.amount_nanos, \
+     lines = excluded.lines, context = excluded.context, checksum = excluded.checksum";
+const INTO_SPENT: &str = "INSERT INTO spent VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET \
+     amount_nanos = excluded.amount_nanos, checksum = excluded.checksum";
+const BALANCE: &str = "SELECT id, budget, kind, name, window_start, window_end, amount_nanos, checksum FROM spent \
+     WHERE budget = ? AND kind = ? AND name = ? AND window_start = ?";
+
+fn places(columns: &str) -> String {
+    vec!["?"; columns.split(',').count()].join(", ")
 }
 
 impl<'c> Statements<'c> {
-    pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
-        let places = |columns: &str| vec!["?"; columns.split(',').count()].join(", ");
-        Ok(Self {
-            // The index on (began, hold) tells a record that is there already.
-            request: connection.prepare_cached(&format!(
-                "INSERT INTO requests ({REQUEST}) VALUES ({}) ON CONFLICT (began_ns, hold) DO NOTHING",
-                places(REQUEST)
-            ))?,
-            attempt: connection
-                .prepare_cached(&format!("INSERT INTO attempts ({ATTEMPT}) VALUES ({})", places(ATTEMPT)))?,
-            hold: connection.prepare_cached(
-                "INSERT INTO holds VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (seq) DO UPDATE SET amount_nanos = excluded.amount_nanos, \
-                 lines = excluded.lines, context = excluded.context, checksum = excluded.checksum",
-            )?,
-            unhold: connection.prepare_cached("DELETE FROM holds WHERE seq = ?")?,
-            balance: connection.prepare_cached(
-                "INSERT INTO spent VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET \
-                 amount_nanos = excluded.amount_nanos, checksum = excluded.checksum",
-            )?,
-            find: connection.prepare_cached(
-                "SELECT id, budget, kind, name, window_start, window_end, amount_nanos, checksum FROM spent \
-                 WHERE budget = ? AND kind = ? AND name = ? AND window_start = ?",
-            )?,
-        })
+    pub(super) fn new(connection: &'c Connection) -> Self {
+        let of = |sql| Prepared { connection, sql, statement: None };
+        Self {
+            request: of(&INTO_REQUESTS),
+            attempt: of(&INTO_ATTEMPTS),
+            hold: of(INTO_HOLDS),
+            unhold: of("DELETE FROM holds WHERE seq = ?"),
+            balance: of(INTO_SPENT),
+            find: of(BALANCE),
+        }
     }
 }
 
@@ -127,8 +146,9 @@ impl Books {
         let old = self.live.get(&hold.id).copied();
         let place = old.map_or(self.next_hold, |(_, place)| place);
         self.canonical.begin(HOLDS, &[]);
-        to.hold.raw_bind_parameter(1, place)?;
-        let mut row = Writing::new(&mut to.hold, &mut self.canonical, 2);
+        let into = to.hold.get()?;
+        into.raw_bind_parameter(1, place)?;
+        let mut row = Writing::new(into, &mut self.canonical, 2);
         hold.write(&mut row)?;
         let (digest, _) = row.write()?;
         self.live.insert(hold.id, (digest, place));
@@ -142,7 +162,7 @@ impl Books {
 
     pub(super) fn release(&mut self, to: &mut Statements<'_>, hold: HoldId) -> rusqlite::Result<()> {
         if let Some((digest, place)) = self.live.remove(&hold) {
-            to.unhold.execute([place])?;
+            to.unhold.get()?.execute([place])?;
             self.totals.holds.take(digest);
         }
         Ok(())
@@ -163,8 +183,9 @@ impl Books {
         }
         ids.push(']');
         self.canonical.begin(REQUESTS, &[]);
-        to.request.raw_bind_parameter(1, self.next_seq)?;
-        let mut row = Writing::new(&mut to.request, &mut self.canonical, 2);
+        let into = to.request.get()?;
+        into.raw_bind_parameter(1, self.next_seq)?;
+        let mut row = Writing::new(into, &mut self.canonical, 2);
         columns::write_request(&mut row, record, &ids)?;
         let (digest, changed) = row.write()?;
         let is_new = changed > 0;
@@ -172,8 +193,9 @@ impl Books {
             self.totals.requests.add(digest);
             for (at, attempt) in record.attempts.iter().enumerate() {
                 self.canonical.begin(ATTEMPTS, &record.hold.0.to_be_bytes());
-                to.attempt.raw_bind_parameter(1, self.next_seq)?;
-                let mut row = Writing::new(&mut to.attempt, &mut self.canonical, 2);
+                let into = to.attempt.get()?;
+                into.raw_bind_parameter(1, self.next_seq)?;
+                let mut row = Writing::new(into, &mut self.canonical, 2);
                 columns::write_attempt(&mut row, at, attempt)?;
                 self.totals.attempts.add(row.write()?.0);
             }
@@ -197,6 +219,7 @@ impl Books {
             let canonical = &mut self.canonical;
             let found = to
                 .find
+                .get()?
                 .query_row(
                     params![line.budget, line.scope.kind.word(), line.scope.name, line.window.start],
                     |row| {
@@ -236,7 +259,7 @@ impl Books {
             let Some(balance) = self.balances.get_mut(&name) else { continue };
             let (budget, scope, start) = &name;
             self.canonical.begin(SPENT, &[]);
-            let mut row = Writing::new(&mut to.balance, &mut self.canonical, 1);
+            let mut row = Writing::new(to.balance.get()?, &mut self.canonical, 1);
             row.integer(balance.id)?;
             row.text(budget)?;
             row.text(scope.kind.word())?;

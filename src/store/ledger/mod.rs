@@ -432,7 +432,7 @@ fn charge(
 ) -> rusqlite::Result<()> {
     for batch in lost.chunks(4096) {
         connection.execute_batch("BEGIN IMMEDIATE")?;
-        let mut statements = Statements::new(connection)?;
+        let mut statements = Statements::new(connection);
         for (record, lines) in batch {
             books.settle(&mut statements, record, lines)?;
         }

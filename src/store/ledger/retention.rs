@@ -55,7 +55,7 @@ pub(super) fn sweep(
     }
     // One that is in memory may be among them.
     books.forget_balances();
-    books.finish(&mut Statements::new(connection)?, connection)?;
+    books.finish(&mut Statements::new(connection), connection)?;
     connection.execute_batch("COMMIT")?;
     Ok(deleted)
 }

@@ -168,8 +168,8 @@ impl Writer {
 
     /// Everything in it or nothing. How many records were new.
     fn transaction(&mut self, group: &[Op]) -> rusqlite::Result<u64> {
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
-        let mut statements = Statements::new(&self.connection)?;
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let mut statements = Statements::new(&self.connection);
         let mut written = 0;
         for op in group {
             match op {
@@ -190,7 +190,7 @@ impl Writer {
     fn commit(&self) -> rusqlite::Result<()> {
         #[cfg(test)]
         super::tests::fault(&self.shared.path)?;
-        self.connection.execute_batch("COMMIT")?;
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
         self.witness.note(self.books.totals.commits, self.durability);
         self.shared.commits.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -292,7 +292,7 @@ impl Writer {
                 let begun = self.connection.execute_batch("BEGIN IMMEDIATE");
                 let (ran, told) = closure(&self.connection);
                 let done = begun.and(ran).map_err(|error| (error, false)).and_then(|()| {
-                    let mut statements = Statements::new(&self.connection).map_err(|error| (error, true))?;
+                    let mut statements = Statements::new(&self.connection);
                     self.books.finish(&mut statements, &self.connection).map_err(|error| (error, true))?;
                     drop(statements);
                     self.commit().map_err(|error| (error, true))

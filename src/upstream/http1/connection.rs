@@ -163,6 +163,11 @@ impl Connection {
         self.stream.peek()
     }
 
+    /// Has the current runtime wait for it from now on: see [`Stream::move_here`].
+    pub(super) fn move_here(&mut self) -> io::Result<()> {
+        self.stream.move_here()
+    }
+
     /// Goes on sending what is left of a request whose answer came early. It matters no more whether that works.
     pub(super) fn poll_rest(&mut self, cx: &mut Context<'_>) {
         let Some(mut unsent) = self.unsent.take() else { return };

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::Uri;
 use http::uri::Authority;
+use tokio::runtime::{self, Handle};
 use tokio::time::Instant;
 
 use super::connection::{Connection, STREAM_READ_BYTES};
@@ -26,12 +27,20 @@ pub(super) struct Origin {
     authority: Authority,
     /// Connections for streams have smaller buffers than those for what is read whole; neither can be made the other.
     is_read_whole: bool,
+    /// By which runtime they are waited for.
+    runtime: Option<runtime::Id>,
 }
 
 impl Origin {
     pub(super) fn of(uri: &Uri, is_read_whole: bool) -> Option<Self> {
         let is_https = uri.scheme_str() == Some("https");
-        Some(Self { is_https, authority: uri.authority()?.clone(), is_read_whole })
+        let runtime = Handle::try_current().ok().map(|current| current.id());
+        Some(Self { is_https, authority: uri.authority()?.clone(), is_read_whole, runtime })
+    }
+
+    /// Whether `other` is the same for another runtime.
+    fn is_elsewhere(&self, other: &Self) -> bool {
+        self.runtime != other.runtime && *self == Self { runtime: self.runtime, ..other.clone() }
     }
 }
 
@@ -134,8 +143,26 @@ impl Pool {
         Place { pool: self.clone(), origin }
     }
 
-    /// A connection to `origin`, the last that was used: its other end is the least likely to have given it up.
+    /// A connection to `origin`, the last that was used: its other end is the least likely to have given it up. If none waits here,
+    /// one that another runtime has used.
     pub(super) fn take(&self, origin: &Origin) -> Option<Connection> {
+        self.take_from(origin).or_else(|| self.take_over(origin))
+    }
+
+    fn take_over(&self, origin: &Origin) -> Option<Connection> {
+        let elsewhere: Vec<Origin> = {
+            let all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let others =
+                all.iter().filter(|(other, waiting)| !waiting.is_empty() && origin.is_elsewhere(other));
+            others.map(|(other, _)| other.clone()).collect()
+        };
+        elsewhere.iter().find_map(|other| {
+            let mut connection = self.take_from(other)?;
+            connection.move_here().ok().map(|()| connection)
+        })
+    }
+
+    fn take_from(&self, origin: &Origin) -> Option<Connection> {
         let now = Instant::now();
         let mut unfinished = Vec::new();
         let found = loop {
