@@ -65,6 +65,8 @@ fn measure(only: &[&str]) -> Result<(), Error> {
     } else {
         Size { rounds: 7, divisor: 1, idle_streams: 1000 }
     };
+    let rounds = std::env::var("BENCH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
+    let size = Size { rounds: rounds.unwrap_or(size.rounds), ..size };
     let part = std::env::var("BENCH_ONLY").unwrap_or_default();
     let (place, upstream) = (Place::new()?, targets::upstream()?);
     let fresh = || -> Result<Vec<Target>, Error> {

@@ -73,19 +73,21 @@ pub(crate) fn upstream() -> Result<Target, Error> {
 /// All targets in front of `upstream`, each a fresh process.
 pub(crate) fn all(place: &Place, upstream: SocketAddr) -> Result<Vec<Target>, Error> {
     let direct = Target { name: "direct", address: upstream, process: None };
-    let nginx_whole = nginx(place, upstream, "nginx", false)?;
-    let nginx_least = nginx(place, upstream, "nginx, at its least", true)?;
+    let nginx = |name, at_its_least, workers| nginx(place, upstream, name, at_its_least, workers);
+    let tollway = |name, workers, binary| tollway(place, upstream, name, workers, binary);
     let built = Path::new(env!("CARGO_BIN_EXE_tollway"));
     let mut all = vec![
         direct,
-        nginx_whole,
-        nginx_least,
+        nginx("nginx", false, "1")?,
+        nginx("nginx, at its least", true, "1")?,
+        nginx("nginx, a worker a core", false, "auto")?,
         bare_proxy(upstream)?,
-        tollway(place, upstream, "tollway", built)?,
+        tollway("tollway", "", built)?,
+        tollway("tollway, one worker", "workers: 1\n", built)?,
     ];
     // Another build of the gateway in the same rounds: the way to see what a change does on a noisy machine.
     if let Some(other) = std::env::var_os("BENCH_OTHER") {
-        all.push(tollway(place, upstream, "tollway, other", Path::new(&other))?);
+        all.push(tollway("tollway, other", "", Path::new(&other))?);
     }
     Ok(all)
 }
@@ -111,6 +113,7 @@ fn nginx(
     upstream: SocketAddr,
     name: &'static str,
     at_its_least: bool,
+    workers: &str,
 ) -> Result<Target, Error> {
     let address = free()?;
     let folder = place.path().join(address.port().to_string());
@@ -119,6 +122,7 @@ fn nginx(
     let log = format!("{at}/access.log combined buffer=64k flush=1s");
     let text = include_str!("nginx.conf")
         .replace("{folder}", &at)
+        .replace("{workers}", workers)
         .replace("{log}", if at_its_least { "off" } else { &log })
         .replace("{request_buffering}", if at_its_least { "off" } else { "on" })
         .replace("{upstream}", &upstream.to_string())
@@ -137,13 +141,20 @@ fn nginx(
     Target::started(name, address, command.stderr(Stdio::null()))
 }
 
-/// The gateway as released: one provider with a price, the default policy, metrics, and the access log into a file.
-fn tollway(place: &Place, upstream: SocketAddr, name: &'static str, binary: &Path) -> Result<Target, Error> {
+/// The gateway as released: one provider with a price, the default policy, metrics, and the access log into a file; `workers` is the
+/// line of its configuration that says how many it has, if it is not a worker a core.
+fn tollway(
+    place: &Place,
+    upstream: SocketAddr,
+    name: &'static str,
+    workers: &str,
+    binary: &Path,
+) -> Result<Target, Error> {
     let (address, admin) = (free()?, free()?);
     let folder = place.path().join(address.port().to_string());
     fs::create_dir_all(&folder)?;
     let mut text = format!(
-        "listen: {address}\nadmin: {{listen: {admin}}}\nlocal_engine: {{profile: off}}\nstate_dir: {}\nproviders:\n  bench:\n    kind: openai\n    \
+        "{workers}listen: {address}\nadmin: {{listen: {admin}}}\nlocal_engine: {{profile: off}}\nstate_dir: {}\nproviders:\n  bench:\n    kind: openai\n    \
          base_url: http://{upstream}/v1\n    api_key: bench\n    models:\n",
         folder.display()
     );

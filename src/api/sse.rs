@@ -205,6 +205,12 @@ impl Scanner {
             if let Some(span) = data_of(bytes, &line) {
                 self.data.push(span);
             }
+            // Most lines are an event's only one.
+            if !self.after_cr && bytes.get(next) == Some(&b'\n') {
+                self.seen = next + 1;
+                self.line = next + 1;
+                return Some(next + 1);
+            }
         }
     }
 }

@@ -2,11 +2,9 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
-use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use http::Request;
@@ -139,7 +137,7 @@ async fn serve(snapshots: Snapshots, clock: Arc<dyn Clock>) -> Result<(), Stoppe
         engine,
         tls,
         tasks,
-        workers: Workers::start(thread::available_parallelism().map_or(1, NonZero::get))?,
+        workers: Workers::start(settings.workers)?,
         settings: listener_settings,
         own_token: own_token(&settings),
         ledger: settings.ledger.path.clone(),

@@ -1,6 +1,7 @@
 //! What the configuration means: immutable, complete, swapped whole. A request takes one at the door and keeps it.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,6 +112,8 @@ pub struct Counts {
 pub struct Settings {
     /// Where callers connect.
     pub listen: SocketAddr,
+    /// Threads that serve connections; `None`: one a core.
+    pub workers: Option<NonZero<usize>>,
     /// The second listener.
     pub admin: Admin,
     /// Certificate and key; both listeners then speak TLS.

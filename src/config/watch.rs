@@ -180,6 +180,7 @@ fn keep_what_needs_a_restart(new: &mut Snapshot, old: &Snapshot) {
         }
     };
     keep("listen", new.listen != old.listen);
+    keep("workers", new.workers != old.workers);
     keep("admin.listen", new.admin.listen != old.admin.listen);
     keep("tls", new.tls != old.tls);
     keep("state_dir", new.state_dir != old.state_dir);
@@ -192,6 +193,7 @@ fn keep_what_needs_a_restart(new: &mut Snapshot, old: &Snapshot) {
     keep("log", new.log != old.log);
     keep("local_engine", new.local_engine != old.local_engine);
     new.listen = old.listen;
+    new.workers = old.workers;
     new.admin.listen = old.admin.listen;
     new.tls.clone_from(&old.tls);
     new.state_dir.clone_from(&old.state_dir);

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use tokio_util::task::TaskTracker;
 
-use super::workers::Workers;
+use super::workers::{Place, Workers};
 
 /// Told of each panic: the task's name and what it said.
 type OnPanic = Box<dyn Fn(&'static str, &str) + Send + Sync>;
@@ -86,17 +86,14 @@ impl Tasks {
         self.tracker.spawn(Caught { task, name, panics: Arc::clone(&self.panics) });
     }
 
-    /// Starts the task that `make` makes with the worker that has the least to do, or here if there are no workers.
-    pub fn spread<F>(&self, name: &'static str, make: impl FnOnce() -> F + Send + 'static)
+    /// Starts the task that `make` makes, with its place among the workers; or here, if there are none.
+    pub fn spread<F>(&self, name: &'static str, make: impl FnOnce(Place) -> F)
     where
         F: Future + Send + 'static,
     {
-        let Some(workers) = &self.workers else { return self.spawn(name, make()) };
+        let Some(workers) = &self.workers else { return self.spawn(name, make(Place::default())) };
         let (worker, place) = workers.place();
-        let task = async move {
-            make().await;
-            drop(place);
-        };
+        let task = make(place);
         self.tracker.spawn_on(Caught { task, name, panics: Arc::clone(&self.panics) }, worker);
     }
 

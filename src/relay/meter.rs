@@ -39,7 +39,7 @@ pub enum Flow {
 }
 
 /// Follows one stream.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Meter {
     chunks: chunk::Reader,
     usage_asked: bool,
@@ -75,23 +75,8 @@ struct Kept {
 
 impl Meter {
     /// A meter for a stream whose caller did or did not ask for usage; `prompt_tokens` is our estimate.
-    pub const fn new(usage_asked: bool, prompt_tokens: u64) -> Self {
-        Self {
-            chunks: chunk::Reader::new(),
-            usage_asked,
-            prompt_tokens,
-            seen: 0,
-            finished: 0,
-            content_events: 0,
-            tally: Tally::new(),
-            vocabulary: Vocabulary::Unknown,
-            reported: None,
-            usage_chunk: None,
-            head: None,
-            kept: None,
-            may_end: false,
-            identity: None,
-        }
+    pub fn new(usage_asked: bool, prompt_tokens: u64) -> Self {
+        Self { usage_asked, prompt_tokens, ..Self::default() }
     }
 
     /// The same, for a stream whose tokens are known to be of that vocabulary.
@@ -188,7 +173,9 @@ impl Meter {
             out.push(event.raw.clone());
             return Flow::Ended;
         }
-        let Ok(chunk) = self.chunks.read(&data) else {
+        // It holds the chunk meanwhile; a stream that breaks needs it no more.
+        let mut chunks = std::mem::take(&mut self.chunks);
+        let Ok(chunk) = chunks.read(&data) else {
             return Flow::Broken("an event was not JSON");
         };
         if chunk.error.is_some() {
@@ -199,10 +186,11 @@ impl Meter {
             return Flow::Broken("the provider broke off its answer");
         }
         if self.kept.as_ref().is_some_and(|kept| kept.seam.is_some()) {
-            return self.join(&data, &chunk, bill, out);
+            return self.join(&data, chunk, bill, out);
         }
-        let report = self.report(&data, &chunk);
-        self.heard(event, &data, &chunk, report, bill, out);
+        let report = self.report(&data, chunk);
+        self.heard(event, &data, chunk, report, bill, out);
+        self.chunks = chunks;
         Flow::On
     }
 

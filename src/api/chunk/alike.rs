@@ -8,15 +8,17 @@ const KEPT_BYTES_MAX: usize = 1024;
 
 /// Reads the chunks of one stream.
 #[derive(Debug, Default)]
-pub struct Reader(Option<Box<Before>>);
+pub struct Reader(Option<Box<Last>>);
 
-/// A chunk that was read.
-#[derive(Debug)]
-struct Before {
-    data: Vec<u8>,
+/// The chunk that was read last.
+#[derive(Debug, Default)]
+struct Last {
     chunk: Chunk,
-    /// Where its text stands, quotes included.
-    text: Span,
+    /// What stands around its text, the quotes included, and how much of it before; nothing, if it has no text or several.
+    around: Vec<u8>,
+    before: usize,
+    /// Where its text ends, behind the quote.
+    end: usize,
 }
 
 impl Reader {
@@ -26,57 +28,60 @@ impl Reader {
     }
 
     /// What [`read`] makes of `data`, which need not be known to be UTF-8.
-    pub fn read(&mut self, data: &[u8]) -> Result<Chunk, Fault> {
-        if let Some(chunk) = self.0.as_deref().and_then(|before| before.alike(data)) {
-            return Ok(chunk);
+    pub fn read(&mut self, data: &[u8]) -> Result<&Chunk, Fault> {
+        let last = self.0.get_or_insert_default();
+        if !last.is_like(data) {
+            scan::check_utf8(data)?;
+            last.chunk = read(data)?;
+            last.keep_around(data);
         }
-        scan::check_utf8(data)?;
-        let chunk = read(data)?;
-        self.keep(data, &chunk);
-        Ok(chunk)
-    }
-
-    fn keep(&mut self, data: &[u8], chunk: &Chunk) {
-        let (1, Some(text)) = (chunk.texts().count(), chunk.texts().next().cloned()) else { return };
-        if data.len() > KEPT_BYTES_MAX {
-            return;
-        }
-        let before = match &mut self.0 {
-            Some(before) => before,
-            none => none.insert(Box::new(Before { data: Vec::new(), chunk: Chunk::default(), text: 0..0 })),
-        };
-        before.data.clear();
-        before.data.extend_from_slice(data);
-        before.chunk.clone_from(chunk);
-        before.text = text;
+        Ok(&last.chunk)
     }
 }
 
-impl Before {
-    /// The chunk that `data` is if it differs from this one by nothing but another text, which is not empty either: then it has
-    /// the same parts, and those behind the text stand as much further on as it is longer.
-    fn alike(&self, data: &[u8]) -> Option<Chunk> {
-        let (head, tail) = (&self.data[..=self.text.start], &self.data[self.text.end - 1..]);
-        let closing = data.len().checked_sub(tail.len()).filter(|closing| *closing > head.len())?;
-        if !(data.starts_with(head) && data.ends_with(tail)) {
-            return None;
+impl Last {
+    fn keep_around(&mut self, data: &[u8]) {
+        self.around.clear();
+        let mut texts = self.chunk.texts();
+        let (Some(text), None) = (texts.next(), texts.next()) else { return };
+        if data.len() <= KEPT_BYTES_MAX {
+            (self.before, self.end) = (text.start + 1, text.end);
+            self.around.extend_from_slice(&data[..self.before]);
+            self.around.extend_from_slice(&data[self.end - 1..]);
         }
-        scan::check_utf8(&data[head.len()..closing]).ok()?;
-        let mut text = Scanner::new(&data[self.text.start..=closing], 0);
-        text.value().ok()?;
-        text.finish().ok()?;
-        let mut chunk = self.chunk.clone();
-        let moved = |at: &mut usize| {
-            if *at >= self.text.end {
-                *at = *at - self.text.end + closing + 1;
-            }
-        };
-        chunk.spans().into_iter().flatten().for_each(|span| {
-            moved(&mut span.start);
-            moved(&mut span.end);
-        });
-        Some(chunk)
     }
+
+    /// Whether `data` differs from this one by nothing but another text, which is not empty either. If so, this is now what
+    /// `data` says: it has the same parts, and those behind the text stand as much further on as it is longer.
+    fn is_like(&mut self, data: &[u8]) -> bool {
+        let Some((head, tail)) =
+            self.around.split_at_checked(self.before).filter(|(_, tail)| !tail.is_empty())
+        else {
+            return false;
+        };
+        let Some(closing) = data.len().checked_sub(tail.len()).filter(|closing| *closing > head.len()) else {
+            return false;
+        };
+        if !(data.starts_with(head) && data.ends_with(tail) && is_text(&data[head.len() - 1..=closing])) {
+            return false;
+        }
+        let (old, new) = (self.end, closing + 1);
+        for span in self.chunk.spans().into_iter().flatten() {
+            for at in [&mut span.start, &mut span.end] {
+                if *at >= old {
+                    *at = *at - old + new;
+                }
+            }
+        }
+        self.end = new;
+        true
+    }
+}
+
+/// Whether `json` is one string.
+fn is_text(json: &[u8]) -> bool {
+    let mut scanner = Scanner::new(json, 0);
+    scan::check_utf8(json).is_ok() && scanner.value().is_ok() && scanner.finish().is_ok()
 }
 
 impl Chunk {
@@ -118,8 +123,8 @@ mod tests {
         scan::check_utf8(data).and_then(|()| read(data))
     }
 
-    fn is_kept(reader: &Reader, data: &[u8]) -> bool {
-        reader.0.as_deref().is_some_and(|before| before.alike(data).is_some())
+    fn is_like_the_last(reader: &mut Reader, data: &[u8]) -> bool {
+        reader.0.as_deref_mut().is_some_and(|last| last.is_like(data))
     }
 
     fn chunk(text: &str) -> String {
@@ -132,16 +137,16 @@ mod tests {
     fn only_the_text_is_read_where_nothing_else_is_new() {
         let mut reader = Reader::new();
         let first = chunk(" toll");
-        assert_eq!(reader.read(first.as_bytes()), whole(first.as_bytes()));
+        assert_eq!(reader.read(first.as_bytes()).cloned(), whole(first.as_bytes()));
         for text in [" gate", "a", r#"\\\""#, r"\u00e9é\n", "a much longer text than that before"] {
             let next = chunk(text);
-            assert!(is_kept(&reader, next.as_bytes()), "{text}");
-            assert_eq!(reader.read(next.as_bytes()), whole(next.as_bytes()), "{text}");
+            assert!(is_like_the_last(&mut reader, next.as_bytes()), "{text}");
+            assert_eq!(reader.read(next.as_bytes()).cloned(), whole(next.as_bytes()), "{text}");
         }
         for text in ["", r"\", r#"","refusal":"no"#, r#"a","x":"b"#, "\n", r"\x"] {
             let next = chunk(text);
-            assert!(!is_kept(&reader, next.as_bytes()), "{text}");
-            assert_eq!(reader.read(next.as_bytes()), whole(next.as_bytes()), "{text}");
+            assert!(!is_like_the_last(&mut reader, next.as_bytes()), "{text}");
+            assert_eq!(reader.read(next.as_bytes()).cloned(), whole(next.as_bytes()), "{text}");
             let _ = reader.read(first.as_bytes());
         }
     }
@@ -153,7 +158,7 @@ mod tests {
         let mut odd = chunk("bcd").into_bytes();
         let at = odd.windows(3).position(|three| three == b"bcd").unwrap();
         odd[at + 1] = 0xff;
-        assert_eq!(reader.read(&odd), Err(Fault::NotUtf8));
+        assert_eq!(reader.read(&odd).cloned(), Err(Fault::NotUtf8));
     }
 
     fn arb_delta() -> impl Strategy<Value = String> {
@@ -186,7 +191,7 @@ mod tests {
         fn any_row_of_chunks_reads_as_each_alone(chunks in proptest::collection::vec(arb_chunk(), 1..12)) {
             let mut reader = Reader::new();
             for chunk in &chunks {
-                prop_assert_eq!(reader.read(chunk.as_bytes()), whole(chunk.as_bytes()), "{}", chunk);
+                prop_assert_eq!(reader.read(chunk.as_bytes()).cloned(), whole(chunk.as_bytes()), "{}", chunk);
             }
         }
 
@@ -195,7 +200,7 @@ mod tests {
             let mut reader = Reader::new();
             for text in &texts {
                 let chunk = chunk(text);
-                prop_assert_eq!(reader.read(chunk.as_bytes()), whole(chunk.as_bytes()), "{}", chunk);
+                prop_assert_eq!(reader.read(chunk.as_bytes()).cloned(), whole(chunk.as_bytes()), "{}", chunk);
             }
         }
     }

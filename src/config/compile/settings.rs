@@ -1,6 +1,7 @@
 //! What an operator sets once, with its defaults.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,8 @@ const ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::
 pub(super) const RETENTION: Duration = Duration::from_hours(400 * 24);
 /// As long as clients are used to.
 const IDEMPOTENCY: Duration = Duration::from_hours(24);
+/// Each is a thread with descriptors of its own.
+const WORKERS_MAX: u64 = 1024;
 const PROFILES: [&str; 7] = ["auto", "embedded", "off", "h200-vllm", "h200-sglang", "ascend-vllm", "none"];
 
 pub(super) fn compile(
@@ -43,6 +46,7 @@ pub(super) fn compile(
     }
     Settings {
         listen,
+        workers: workers(reader, document),
         admin: admin(reader, document),
         tls: tls(reader, document, &documents.folder),
         auth,
@@ -109,6 +113,14 @@ fn listen(reader: &Reader<'_>, document: &TollwayDocument, documents: &Documents
         });
     }
     document.listen.as_ref().map_or(LISTEN, |listen| listen.0)
+}
+
+fn workers(reader: &Reader<'_>, document: &TollwayDocument) -> Option<NonZero<usize>> {
+    let typed = document.workers.as_ref()?;
+    if typed.0 > WORKERS_MAX {
+        reader.error(typed.spot, &format!("`workers` must be at most {WORKERS_MAX}"), None);
+    }
+    NonZero::new(small(typed) as usize)
 }
 
 fn admin(reader: &Reader<'_>, document: &TollwayDocument) -> Admin {

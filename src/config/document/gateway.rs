@@ -20,6 +20,8 @@ record! {
         version: Count,
         /// Where OpenAI-compatible traffic arrives. Default 127.0.0.1:8080.
         listen: Listen,
+        /// Threads that serve connections. Default: as many as the machine gives this process cores.
+        workers: Count,
         /// The second listener: metrics, health, administration.
         admin: AdminDocument,
         /// Certificate and key; both listeners then speak TLS.

@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{ConnInfo, ListenerSettings, Phase, Protocol, Service, Shared, answer};
 use crate::gateway::framing::{ConnectionState, GuardedIo, Patience, Refusal};
+use crate::gateway::workers::Place;
 
 /// How every HTTP/2 connection begins, and no HTTP/1 connection can (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -24,7 +25,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const TLS_BUFFER_BYTES_MAX: usize = 32 * 1024;
 
 /// Serves `stream` to its end. Dropping the future cuts the connection.
-pub(super) async fn run<S, R>(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared<S, R>>)
+pub(super) async fn run<S, R>(stream: TcpStream, peer: SocketAddr, place: &Place, shared: &Arc<Shared<S, R>>)
 where
     S: Service,
     R: Fn(Refusal) -> Response<S::Body> + Clone + Send + Sync + 'static,
@@ -32,7 +33,7 @@ where
     // Without it small events wait for the acknowledgement of those before. A socket that refuses is about to fail anyway.
     let _ = stream.set_nodelay(true);
     let Some(tls) = &shared.tls else {
-        return speak(stream, peer, false, shared).await;
+        return speak(stream, (peer, place), false, shared).await;
     };
     let handshake = TlsAcceptor::from(tls.current()).accept(stream);
     let handshake = timeout(shared.settings.tls_handshake_timeout, handshake);
@@ -42,12 +43,16 @@ where
     };
     if let Ok(Ok(mut stream)) = stream {
         stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER_BYTES_MAX));
-        Box::pin(speak(stream, peer, true, shared)).await;
+        Box::pin(speak(stream, (peer, place), true, shared)).await;
     }
 }
 
-async fn speak<T, S, R>(mut io: T, peer: SocketAddr, is_tls: bool, shared: &Arc<Shared<S, R>>)
-where
+async fn speak<T, S, R>(
+    mut io: T,
+    (peer, place): (SocketAddr, &Place),
+    is_tls: bool,
+    shared: &Arc<Shared<S, R>>,
+) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service,
     R: Fn(Refusal) -> Response<S::Body> + Clone + Send + Sync + 'static,
@@ -61,6 +66,7 @@ where
             http1(io, start, ConnInfo { peer, protocol: Protocol::Http1, is_tls }, shared).await;
         }
         Some((Protocol::Http2, start)) => {
+            place.is_http2();
             Box::pin(http2(io, start, ConnInfo { peer, protocol: Protocol::Http2, is_tls }, shared)).await;
         }
         None => {}

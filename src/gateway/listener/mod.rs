@@ -167,9 +167,9 @@ async fn accept<S, R>(
                 let shared = Arc::clone(shared);
                 // Heard of here, and from now on by the thread that serves it.
                 let Ok(stream) = stream.into_std() else { continue };
-                connections.spread("connection", move || async move {
+                connections.spread("connection", |place| async move {
                     if let Ok(stream) = TcpStream::from_std(stream) {
-                        connection::run(stream, peer, &shared).await;
+                        connection::run(stream, peer, &place, &shared).await;
                     }
                     drop(room);
                 });

@@ -253,6 +253,33 @@ async fn a_connection_that_ends_early_is_an_error_and_the_request_is_not_sent_tw
     }
 }
 
+#[test]
+fn another_runtime_takes_over_a_connection_that_waits() {
+    use std::io::{Read as _, Write as _};
+
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let (world, socket) = first.block_on(async {
+        let world = World::new().await;
+        let socket = world.warm().await;
+        (world, socket.into_std().unwrap())
+    });
+    // It waits for nothing any more; whoever relied on it would hear of that.
+    first.shutdown_background();
+    let server = std::thread::spawn(move || {
+        let mut socket = socket;
+        socket.set_nonblocking(false).unwrap();
+        let mut text = [0; 4096];
+        assert_ne!(socket.read(&mut text).unwrap(), 0, "it was closed");
+        socket.write_all(TWO.as_bytes()).unwrap();
+        socket
+    });
+    let said = second.block_on(world.said(b"x"));
+    assert_eq!(said.unwrap().1, "ab");
+    assert_eq!(world.client.http1.waiting(), 1);
+    drop(server.join().unwrap());
+}
+
 #[tokio::test]
 async fn what_waits_too_long_is_closed() {
     let world = World::new().await;

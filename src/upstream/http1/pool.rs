@@ -146,7 +146,7 @@ impl Pool {
     /// A connection to `origin`, the last that was used: its other end is the least likely to have given it up. If none waits here,
     /// one that another runtime has used.
     pub(super) fn take(&self, origin: &Origin) -> Option<Connection> {
-        self.take_from(origin).or_else(|| self.take_over(origin))
+        self.take_from(origin, origin).or_else(|| self.take_over(origin))
     }
 
     fn take_over(&self, origin: &Origin) -> Option<Connection> {
@@ -156,17 +156,17 @@ impl Pool {
                 all.iter().filter(|(other, waiting)| !waiting.is_empty() && origin.is_elsewhere(other));
             others.map(|(other, _)| other.clone()).collect()
         };
-        elsewhere.iter().find_map(|other| {
-            let mut connection = self.take_from(other)?;
-            connection.move_here().ok().map(|()| connection)
-        })
+        elsewhere.iter().find_map(|other| self.take_from(other, origin))
     }
 
-    fn take_from(&self, origin: &Origin) -> Option<Connection> {
+    fn take_from(&self, other: &Origin, origin: &Origin) -> Option<Connection> {
         let now = Instant::now();
         let mut unfinished = Vec::new();
         let found = loop {
-            let Some(mut one) = self.pop(origin) else { break None };
+            let Some(mut one) = self.pop(other) else { break None };
+            if other != origin && one.connection.move_here().is_err() {
+                continue;
+            }
             match one.state(now) {
                 State::Ready => break Some(one.connection),
                 State::Unfinished => unfinished.push(one),
