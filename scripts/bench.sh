@@ -4,6 +4,7 @@
 #   BENCH_QUICK=1                takes half a minute and says little
 #   BENCH_WRITE=1                puts the tables into docs/benchmarks.md
 #   BENCH_OTHER=path/to/tollway  measures another build of the gateway in the same rounds
+#   BENCH_ROUNDS=21              takes more turns than 7
 #   BENCH_ONLY="1 KB in"         takes only what has this in its name
 # Arguments: the targets to measure, such as: scripts/bench.sh nginx tollway, or decision or ledger for one of
 # these alone. Default: all.
