@@ -1,4 +1,5 @@
-//! Any bytes as JSON: taken exactly where serde_json takes them, and nothing that reads bodies or chunks panics on them.
+//! Any bytes as JSON: taken exactly where serde_json takes them, and nothing that reads bodies or chunks panics on them. What
+//! stands between bytes that no text has is a stream's row of chunks, which read in their row as each does alone.
 #![no_main]
 
 use bytes::Bytes;
@@ -21,7 +22,11 @@ fuzz_target!(|bytes: &[u8]| {
     let theirs = text.is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
     assert!(ours == theirs || (theirs && depth(bytes) > DEPTH_MAX), "here {ours}, serde_json {theirs}");
     let _ = usage::read(bytes);
-    let _ = chunk::read(bytes);
+    let mut row = chunk::Reader::new();
+    for one in bytes.split(|byte| *byte == 0xff) {
+        let alone = scan::check_utf8(one).and_then(|()| chunk::read(one));
+        assert_eq!(row.read(one).cloned(), alone);
+    }
     for endpoint in [Endpoint::Chat, Endpoint::Completions, Endpoint::Embeddings, Endpoint::Rerank] {
         if let Ok(call) = Call::parse(endpoint, Bytes::copy_from_slice(bytes), DEPTH_MAX) {
             assert!(ours, "a call that is no JSON");
