@@ -1,5 +1,6 @@
 //! Torture for the scanner: what `serde_json` takes, and no more.
 
+use super::run::ends_run;
 use super::*;
 
 fn whole(text: &[u8]) -> Result<Span, Fault> {
