@@ -186,7 +186,9 @@ impl Meter {
             return Flow::Broken("the provider broke off its answer");
         }
         if self.kept.as_ref().is_some_and(|kept| kept.seam.is_some()) {
-            return self.join(&data, chunk, bill, out);
+            let flow = self.join(&data, chunk, bill, out);
+            self.chunks = chunks;
+            return flow;
         }
         let report = self.report(&data, chunk);
         self.heard(event, &data, chunk, report, bill, out);
