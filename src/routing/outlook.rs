@@ -2,7 +2,7 @@
 
 use crate::units::Mono;
 
-use super::learn::cache_hits::{self, AGES_S, BUCKETS};
+use super::learn::cache_hits::CacheHits;
 use super::learn::first_token::FirstTokenOutlook;
 use super::learn::pace::PaceOutlook;
 use super::route::RouteId;
@@ -56,18 +56,13 @@ pub struct CacheShares {
 
 impl Default for CacheShares {
     fn default() -> Self {
-        Self::by_age(cache_hits::CacheHits::default().shares())
+        CacheHits::default().shares()
     }
 }
 
 impl CacheShares {
     /// The most ends that shares may have.
     pub const EDGES: usize = 24;
-
-    /// Shares by the ages that are told apart where nothing is known but time.
-    pub fn by_age(shares: [f32; BUCKETS]) -> Self {
-        Self::of(&AGES_S, &shares)
-    }
 
     /// The same share at any age.
     pub fn even(share: f32) -> Self {

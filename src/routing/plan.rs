@@ -21,7 +21,7 @@ use super::outlook::RouteOutlook;
 
 /// Doubt about what is expected of a route, as a share of it, that is no reason to hope for better; and the most hoped for.
 const DOUBT_USUAL: f32 = 0.2;
-const HOPE_MOST: f32 = 0.7;
+const HOPE_MOST: f32 = 0.3;
 
 /// What weighing a candidate rests on. Money in USD, as floats: nothing is charged by it.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -6,7 +6,6 @@ use crate::units::PicoUsd;
 use super::cost::{self, Expected, ExpectedTokens};
 use super::decision::{Candidate, Place};
 use super::facts::RequestFacts;
-use super::learn::cache_hits::AGES_S;
 use super::learn::prefix::Held;
 use super::outlook::{Counted, RouteOutlook};
 use super::plan::{self, Offer};
@@ -20,6 +19,8 @@ const TARGET_S: f64 = 1.0;
 const TOKEN_TARGET_S: f64 = 0.02;
 /// Stands for the cost of a route without a price, in USD: dearer than any.
 const UNPRICED_USD: f64 = 1e6;
+/// How long after a turn the next one of its session is expected, in seconds.
+const SOON_S: f32 = 30.0;
 /// A route that has brought fewer first tokens than this is new, and starts slowly.
 pub const RAMP_HEARD: u32 = 8;
 
@@ -156,7 +157,7 @@ pub(super) fn warm_turn(
     limit_s: f32,
     left_s: f32,
 ) -> (f64, f32) {
-    let hit = seen.cache_hits.at(AGES_S[0] / 2.0);
+    let hit = seen.cache_hits.at(SOON_S);
     let Some(rates) = rates else { return (UNPRICED_USD, 1.0) };
     let cached_share = rates.cached_input.map_or(1.0, |cached| cached.0 as f64 / rates.input.0.max(1) as f64);
     let cold = (offer.cold_usd - offer.answer_usd).max(0.0);

@@ -31,7 +31,10 @@ const LEVELS: usize = 25;
 /// Where not even the ceiling keeps the promise, λ is that which comes within this share of what may be late to the best
 /// there is: the last bit of it is the dearest.
 const REACH: f64 = 0.15;
-/// Requests that means and sums remember.
+/// Requests that the curve remembers: busy hours and quiet ones are to share one λ, and a change of the market shows in what
+/// comes late long before the curve has followed it.
+const CURVE_MEMORY: f64 = 6_000.0;
+/// Requests that sums of late ones remember.
 const MEMORY: f64 = 2_000.0;
 /// Late requests, foretold and come, that are assumed before any: the curve is believed until it has often been wrong.
 const BELIEVED: f64 = 3.0;
@@ -94,7 +97,7 @@ impl LatenessPrice {
     pub fn decided(&mut self, decision: &Decision) {
         let Some(unit_usd) = decision.unit_usd().filter(|usd| usd.is_finite()) else { return };
         self.decided += 1.0;
-        let share = (1.0 / self.decided).max(1.0 / MEMORY);
+        let share = (1.0 / self.decided).max(1.0 / CURVE_MEMORY);
         self.mean_cost_usd += share * (unit_usd - self.mean_cost_usd);
         let from = (self.mean_cost_usd * FLOOR).max(f64::MIN_POSITIVE).log(RATIO).floor() as i32;
         if self.decided > 1.0 {

@@ -2,20 +2,16 @@
 //! near 1. a and b are learnt by recursive least squares, the level by a filter (`level`), the luck by a histogram (`shape`).
 //!
 //! Luck strikes the part that does not depend on the prompt more than the part that does: a long prompt's time varies less,
-//! in proportion, than a short one's. `PREFILL_LUCK` says how much of it strikes the prompt's part.
+//! in proportion, than a short one's. How much of it strikes the prompt's part is learnt, too (`luck_share`).
 
 pub use super::first_token_outlook::{FirstTokenOutlook, STRUCK};
 use super::first_token_outlook::{edges, fast_ln};
 use super::level::Level;
+use super::luck_share::LuckShare;
+pub use super::prior::{PREFILL_LUCK, Prior};
 pub use super::reading::Reading;
 use super::shape::{BINS, Shape, place};
 
-/// What is assumed of a route before anything is known: seconds, and seconds a token.
-const BASE_ASSUMED_S: f64 = 1.0;
-/// A route that is thought too slow for long prompts is never asked one and never cleared; so it is thought quick.
-const PER_TOKEN_ASSUMED_S: f64 = 0.03e-3;
-const OWN_PER_TOKEN_ASSUMED_S: f64 = 0.02e-3;
-const PRIOR_SAMPLES: f64 = 8.0;
 /// The time for each token is held as if by prompts of this many tokens.
 const LONG: f64 = 12_000.0;
 const BASE_LEAST_S: f64 = 0.05;
@@ -32,8 +28,6 @@ const OWN_LEVEL_TAKEN_OUT: [f32; 2] = [0.9, 1.0];
 const SETTLES: f32 = 30.0;
 /// How much of its weight a first guess keeps at each sample that contradicts it.
 const GUESS_KEPT: f64 = 0.6;
-/// Share of a call's luck that strikes the prompt's part of its time.
-pub const PREFILL_LUCK: f64 = 0.25;
 /// How much calls differ, as a share, where the line's own uncertainty is told.
 const LUCK_SIGMA: f64 = 0.3;
 /// A likelihood never falls below this share of an even one: one odd call is not proof.
@@ -55,46 +49,9 @@ pub struct FirstToken {
     level: Level,
     passed_s: f64,
     samples: f32,
+    /// Share of luck that strikes the prompt's part.
     prefill_luck: f64,
-}
-
-/// What was assumed of a route by its catalogue: the median first token of a short prompt, worth a few samples.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Prior {
-    /// Seconds for a short prompt.
-    pub base_s: f64,
-    /// Seconds for each uncached prompt token.
-    pub per_token_s: f64,
-    /// How many samples it is worth.
-    pub samples: f64,
-    /// Share of a call's luck that strikes the prompt's part of its time.
-    pub prefill_luck: f64,
-    /// Whether prompts are read one after the other there.
-    pub queues: bool,
-}
-
-impl Prior {
-    /// What is assumed of an engine of our own: no way to go, and little else but its work, which other answers
-    /// slow down.
-    pub const OWN: Self = Self {
-        base_s: 0.1,
-        per_token_s: OWN_PER_TOKEN_ASSUMED_S,
-        samples: 3.0,
-        prefill_luck: 1.0,
-        queues: true,
-    };
-}
-
-impl Default for Prior {
-    fn default() -> Self {
-        Self {
-            base_s: BASE_ASSUMED_S,
-            per_token_s: PER_TOKEN_ASSUMED_S,
-            samples: PRIOR_SAMPLES,
-            prefill_luck: PREFILL_LUCK,
-            queues: false,
-        }
-    }
+    luck_share: LuckShare,
 }
 
 impl Default for FirstToken {
@@ -129,6 +86,7 @@ impl FirstToken {
             passed_s: 0.0,
             samples: 0.0,
             prefill_luck: prior.prefill_luck,
+            luck_share: LuckShare::new(prior.prefill_luck),
         };
         let weight = prior.samples / 2.0;
         this.matrix[0] = weight / (prior.base_s * prior.base_s);
@@ -205,14 +163,16 @@ impl FirstToken {
 
     /// A first token came after `time_s` for `uncached` prompt tokens.
     pub fn heard(&mut self, at_s: f64, uncached: f64, time_s: f64) {
-        self.noticed(at_s, Reading::of(uncached), time_s);
-        self.settled(uncached, time_s);
+        let level_log = self.noticed(at_s, Reading::of(uncached), time_s);
+        self.settled(uncached, time_s, level_log);
     }
 
     /// A first token came after `time_s`, and it is not known yet how much of the prompt was read: the level learns at once.
+    /// Says the level's logarithm before that.
     #[expect(clippy::cast_possible_truncation, reason = "ratios of seconds")]
-    pub fn noticed(&mut self, at_s: f64, reading: Reading, time_s: f64) {
+    pub fn noticed(&mut self, at_s: f64, reading: Reading, time_s: f64) -> f32 {
         self.pass(at_s);
+        let before = self.level.mean_log();
         let density = self.shape.density();
         let cases = reading.cases().map(|(uncached, chance)| {
             let (expected, struck) = self.parts(uncached);
@@ -229,11 +189,19 @@ impl FirstToken {
         };
         self.level
             .weigh(|log| cases.iter().filter(|case| case.2 > 0.0).map(|case| likelihood(*case, log)).sum());
+        before
     }
 
-    /// Of a first token that came after `time_s` it is known now that `uncached` tokens were read: line and luck learn.
+    /// Of a first token that came after `time_s`, the level's logarithm before it being `level_log`, it is known now that
+    /// `uncached` tokens were read: line and luck learn.
     #[expect(clippy::cast_possible_truncation, reason = "ratios of seconds")]
-    pub fn settled(&mut self, uncached: f64, time_s: f64) {
+    pub fn settled(&mut self, uncached: f64, time_s: f64, level_log: f32) {
+        if self.waits.is_none() {
+            let expected = self.usual_s(uncached);
+            let off = (time_s / expected * f64::from((-level_log).exp()) - 1.0).abs();
+            self.luck_share.seen(self.base_s / expected, off);
+            self.prefill_luck = self.luck_share.of_prefill();
+        }
         let (expected, struck) = self.parts(uncached);
         let ratio = (time_s / expected) as f32;
         let level = self.level.mean_log();

@@ -4,7 +4,7 @@ use super::first_token::FirstToken;
 use super::shape::{BINS, WIDTH, centre, place};
 
 /// Shares struck by luck for which a table is made; between them it is interpolated.
-pub const STRUCK: [f32; 3] = [1.0, 0.55, 0.25];
+pub const STRUCK: [f32; 4] = [1.0, 0.55, 0.25, 0.1];
 
 /// When the first token comes, as a decision reads it.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,7 +61,8 @@ impl FirstTokenOutlook {
         }
         let (bin, into) = place(fast_ln(luck));
         let read = |row: &[f32; BINS + 1]| row[bin] + (row[bin + 1] - row[bin]) * into;
-        let upper = usize::from(struck_s <= STRUCK[1] * expected);
+        let upper =
+            usize::from(struck_s <= STRUCK[1] * expected) + usize::from(struck_s <= STRUCK[2] * expected);
         let [high, low] = [STRUCK[upper], STRUCK[upper + 1]];
         let mix = ((high * expected - struck_s) / ((high - low) * expected)).clamp(0.0, 1.0);
         let (first, second) = (read(&self.within[upper]), read(&self.within[upper + 1]));
@@ -89,7 +90,7 @@ impl FirstTokenOutlook {
         let prefill = self.per_token_s * uncached;
         let expected = self.base_s + prefill;
         let struck = (self.base_s + self.prefill_luck * prefill) / expected;
-        let upper = usize::from(struck <= STRUCK[1]);
+        let upper = usize::from(struck <= STRUCK[1]) + usize::from(struck <= STRUCK[2]);
         let [high, low] = [STRUCK[upper], STRUCK[upper + 1]];
         let row = usize::from((high - struck) / (high - low) > 0.5) + upper;
         let row = &self.within[row];

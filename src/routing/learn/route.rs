@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::routing::outlook::{Abandoned, CacheShares, Counted, RouteOutlook};
+use crate::routing::outlook::{Abandoned, Counted, RouteOutlook};
 use crate::units::Mono;
 
 use super::breaker::{Breaker, State};
@@ -115,6 +115,8 @@ struct Unsettled {
     /// Since it was asked, and what was ahead of it then.
     total_s: f64,
     ahead_s: f64,
+    /// The level's logarithm before it.
+    level_log: f32,
 }
 
 impl RouteMind {
@@ -145,9 +147,10 @@ impl RouteMind {
             // Where an abandoned prompt may have been read before it, or not, its time tells nothing.
             if time_s > 0.0 {
                 let running = if queues { self.running } else { 0 };
-                self.first_token.noticed(seconds(now), reading, time_s / self.writing.slows(running));
+                let level_log =
+                    self.first_token.noticed(seconds(now), reading, time_s / self.writing.slows(running));
                 let (total_s, ahead_s) = (now.since(waiting.began).as_secs_f64(), waiting.ahead_s);
-                let one = Unsettled { id, time_s, running, total_s, ahead_s };
+                let one = Unsettled { id, time_s, running, total_s, ahead_s, level_log };
                 if reading.is_certain() {
                     self.settled(reading.hit, one);
                 } else {
@@ -382,7 +385,7 @@ impl RouteMind {
             pace: self.pace.outlook(),
             cache_hits: match &mut self.residence {
                 Some(residence) => residence.shares(whole_seconds(now)),
-                None => CacheShares::by_age(self.cache_hits.shares()),
+                None => self.cache_hits.shares(),
             },
             counts: Counted(self.counts.share()),
             abandoned_billed: Abandoned::default(),
