@@ -6,6 +6,8 @@
 //! to be expected anyway. And what share is found of what is still kept. So one row of misses after eight minutes says what to
 //! expect after nine, and nothing of what to expect after one.
 
+use std::sync::LazyLock;
+
 use crate::routing::outlook::CacheShares;
 
 /// Ages that are told apart, in seconds: the first end, and each so many times the one before.
@@ -25,6 +27,10 @@ const FOUND_GONE: f32 = 0.03;
 /// Share of what is known of the time kept that each report gives up.
 const FORGETS: f32 = 0.005;
 
+/// The ends of the age buckets, and what is assumed of each: the chance that it is the last in which a prefix is kept.
+static ENDS_S: LazyLock<[f32; ENDS]> = LazyLock::new(|| std::array::from_fn(end_s));
+static ASSUMED_LAST: LazyLock<[f32; ENDS + 1]> = LazyLock::new(assumed);
+
 /// Hit shares of one route.
 #[derive(Debug, Clone)]
 pub struct CacheHits {
@@ -37,7 +43,7 @@ pub struct CacheHits {
 
 impl Default for CacheHits {
     fn default() -> Self {
-        Self { found: ASSUMED * ASSUMED_REPORTS, reports: ASSUMED_REPORTS, last: assumed() }
+        Self { found: ASSUMED * ASSUMED_REPORTS, reports: ASSUMED_REPORTS, last: *ASSUMED_LAST }
     }
 }
 
@@ -63,7 +69,7 @@ impl CacheHits {
             return;
         }
         let share = (cached as f32 / expected as f32).min(1.0);
-        let at = (0..ENDS).position(|at| age_s < end_s(at)).unwrap_or(ENDS);
+        let at = ENDS_S.iter().position(|end| age_s < *end).unwrap_or(ENDS);
         let honoured = self.honoured().clamp(0.02, 0.98);
         // A partial find speaks for both in its shares.
         let likelihood = |found: f32| (share * found.ln() + (1.0 - share) * (1.0 - found).ln()).exp();
@@ -82,7 +88,7 @@ impl CacheHits {
             self.last.iter_mut().for_each(|weight| *weight /= sum.max(1e-12));
             return;
         }
-        for (weight, assumed) in self.last.iter_mut().zip(assumed()) {
+        for (weight, assumed) in self.last.iter_mut().zip(*ASSUMED_LAST) {
             *weight = *weight / sum * (1.0 - FORGETS) + FORGETS * assumed;
         }
     }
@@ -95,14 +101,13 @@ impl CacheHits {
     /// Expected share by age, never rising with it.
     pub fn shares(&self) -> CacheShares {
         let honoured = self.honoured();
-        let ends_s: [f32; ENDS] = std::array::from_fn(end_s);
         let mut shares = [0.0; ENDS + 1];
         let mut kept = 0.0;
         for (share, last) in shares.iter_mut().zip(self.last).rev() {
             kept += last;
             *share = honoured * kept;
         }
-        CacheShares::of(&ends_s, &shares)
+        CacheShares::of(ENDS_S.as_slice(), &shares)
     }
 }
 
