@@ -5,7 +5,7 @@
 //! in proportion, than a short one's. How much of it strikes the prompt's part is learnt, too (`luck_share`).
 
 pub use super::first_token_outlook::{FirstTokenOutlook, STRUCK};
-use super::first_token_outlook::{edges, fast_ln};
+use super::first_token_outlook::{Tables, fast_ln};
 use super::level::Level;
 use super::luck_share::LuckShare;
 pub use super::prior::{PREFILL_LUCK, Prior};
@@ -304,19 +304,9 @@ impl FirstToken {
         }
         let cumulative = self.waits.as_ref().map_or(cumulative, Shape::cumulative);
         let centre = level.mean_log();
-        let mut late = [[0.0_f32; BINS + 1]; STRUCK.len()];
-        let edges = edges();
+        let mut within = Tables::up_to(self.prefill_luck as f32);
         for (log, weight) in level.points() {
-            let scale = (centre - log).exp();
-            for (row, struck) in late.iter_mut().zip(STRUCK) {
-                // The time at an edge of the table, at the table's level, is this much luck at that level:
-                // 1 + ((1 + struck·(luck − 1))·scale − 1) ÷ struck.
-                let shift = (scale - 1.0) * (1.0 / struck - 1.0);
-                for (slot, edge) in row.iter_mut().zip(edges) {
-                    let (bin, into) = place(fast_ln((scale * edge + shift).max(0.06)));
-                    *slot += weight * (cumulative[bin] + (cumulative[bin + 1] - cumulative[bin]) * into);
-                }
-            }
+            within.add(&cumulative, centre - log, weight);
         }
         FirstTokenOutlook {
             base_s: self.base_s as f32,
@@ -324,7 +314,7 @@ impl FirstToken {
             prefill_luck: self.prefill_luck as f32,
             level: centre.exp(),
             doubt: self.doubt(),
-            within: late,
+            within: within.done(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! When a first token comes, as a decision reads it: tables made by `first_token`, asked a few dozen times a decision.
 
 use super::first_token::FirstToken;
-use super::shape::{BINS, WIDTH, centre, place};
+use super::shape::{BINS, WIDTH, bins, centre, place, split};
 
 /// Shares struck by luck for which a table is made; between them it is interpolated.
 pub const STRUCK: [f32; 4] = [1.0, 0.55, 0.25, 0.1];
@@ -100,6 +100,44 @@ impl FirstTokenOutlook {
         let previous = edges()[edge.saturating_sub(1)];
         let luck = previous + (edges()[edge] - previous) * into;
         self.level * expected * (1.0 + struck * (luck - 1.0))
+    }
+}
+
+/// The tables of an outlook in the making: each level that there may be adds to them by its weight.
+pub(super) struct Tables {
+    rows: [[f32; BINS + 1]; STRUCK.len()],
+    /// How many of them will be read.
+    read: usize,
+}
+
+impl Tables {
+    /// Empty ones, for calls of which luck strikes no less than `struck`.
+    pub(super) fn up_to(struck: f32) -> Self {
+        let read = 2 + usize::from(struck <= STRUCK[1]) + usize::from(struck <= STRUCK[2]);
+        Self { rows: [[0.0; BINS + 1]; STRUCK.len()], read }
+    }
+
+    /// Adds a level that is `log` below the tables' own, in logarithms, under which luck's chances are `cumulative`.
+    pub(super) fn add(&mut self, cumulative: &[f32; BINS + 1], log: f32, weight: f32) {
+        let scale = log.exp();
+        for (row, struck) in self.rows.iter_mut().zip(STRUCK).take(self.read) {
+            let mut places = [0.0; BINS + 1];
+            // The time at an edge of the table, at the table's level, is this much luck at that level:
+            // 1 + ((1 + struck·(luck − 1))·scale − 1) ÷ struck.
+            let shift = (scale - 1.0) * (1.0 / struck - 1.0);
+            // In two steps, the first of which the compiler turns into one for several edges at a time.
+            for (at, edge) in places.iter_mut().zip(edges()) {
+                *at = bins(fast_ln((scale * edge + shift).max(0.06)));
+            }
+            for (slot, at) in row.iter_mut().zip(places) {
+                let (bin, into) = split(at);
+                *slot += weight * (cumulative[bin] + (cumulative[bin + 1] - cumulative[bin]) * into);
+            }
+        }
+    }
+
+    pub(super) const fn done(self) -> [[f32; BINS + 1]; STRUCK.len()] {
+        self.rows
     }
 }
 

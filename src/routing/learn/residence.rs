@@ -54,9 +54,16 @@ const fn slot(second: u32) -> usize {
     (second % SECONDS) as usize
 }
 
-fn edge(at: usize) -> f32 {
-    NEAREST * RATIO.powi(i32::try_from(at).unwrap_or(i32::MAX))
-}
+/// The distances, nearest first.
+const EDGE: [f32; EDGES] = {
+    let mut edges = [NEAREST; EDGES];
+    let mut at = 1;
+    while at < EDGES {
+        edges[at] = edges[at - 1] * RATIO;
+        at += 1;
+    }
+    edges
+};
 
 impl Residence {
     /// Seconds that are no longer remembered are forgotten.
@@ -99,7 +106,7 @@ impl Residence {
 
     /// Of what should have been held at `distance`, the share `kept` was.
     pub fn reported(&mut self, second: u32, distance: f32, kept: f32) {
-        let at = (0..EDGES).position(|at| distance < edge(at)).unwrap_or(EDGES);
+        let at = EDGE.iter().position(|edge| distance < *edge).unwrap_or(EDGES);
         if kept < NONE && self.hits[at] / self.reports[at] > CERTAIN {
             self.lost[self.losses] = at;
             self.losses += 1;
@@ -135,7 +142,7 @@ impl Residence {
         let empty_s = self.empty_at.map_or(SECONDS, |at| second.saturating_sub(at)).min(SECONDS);
         let (mut since, mut next) = (0_u64, 0);
         for age in 0..empty_s {
-            while next < EDGES && since as f32 >= edge(next) {
+            while next < EDGES && since as f32 >= EDGE[next] {
                 ends_s[next] = age as f32;
                 next += 1;
             }

@@ -47,15 +47,24 @@ pub fn centre(bin: usize) -> f32 {
 }
 
 /// The bin of `z` and how far into it, 0..1; beyond the ends the nearest.
+pub fn place(z: f32) -> (usize, f32) {
+    split(bins(z))
+}
+
+/// How many bins `z` is above the lowest edge, held within the table.
+pub fn bins(z: f32) -> f32 {
+    ((z - LOWEST) * (1.0 / WIDTH)).clamp(0.0, BINS_F)
+}
+
+/// The bin, and how far into it, of so many bins above the lowest edge.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "held between 0 and the number of bins"
 )]
-pub fn place(z: f32) -> (usize, f32) {
-    let at = ((z - LOWEST) / WIDTH).clamp(0.0, BINS_F);
-    let bin = (at as usize).min(BINS - 1);
-    (bin, at - bin_start(bin))
+pub fn split(bins: f32) -> (usize, f32) {
+    let bin = (bins as usize).min(BINS - 1);
+    (bin, bins - bin_start(bin))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a few dozen bins")]
