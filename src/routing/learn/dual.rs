@@ -6,7 +6,8 @@
 //! running means of that at a row of λs are a curve; λ is where it meets the share that may be late.
 //!
 //! Counted misses correct the curve: all of it is multiplied by late ones that came over those foretold. And what has come late
-//! beyond its share is made good over the next [`MADE_GOOD`] requests.
+//! beyond its share is made good over the next [`MADE_GOOD`] requests: slowly, since most of it is luck, which the bias has
+//! taken for a fault already, and what is bought in a hurry is dear.
 
 use crate::routing::decision::{Candidate, Decision};
 
@@ -38,8 +39,9 @@ const CURVE_MEMORY: f64 = 6_000.0;
 const MEMORY: f64 = 2_000.0;
 /// Late requests, foretold and come, that are assumed before any: the curve is believed until it has often been wrong.
 const BELIEVED: f64 = 3.0;
-/// Requests over which what came late beyond its share is made good, and how far that may lower and raise the share.
-const MADE_GOOD: f64 = 2_000.0;
+/// Requests over which what came late beyond its share is remembered and made good, and how far that may lower and raise the
+/// share.
+const MADE_GOOD: f64 = 10_000.0;
 const SHARE_LEAST: f64 = 0.4;
 const SHARE_MOST: f64 = 1.25;
 
@@ -55,8 +57,8 @@ pub struct LatenessPrice {
     /// Late requests as foretold of the plans that were chosen, and as they came. Sums that fade.
     foretold: f64,
     late: f64,
-    /// Requests that ended, late or not: the same sum.
-    ended: f64,
+    /// Late requests beyond those that were allowed. A sum that fades over [`MADE_GOOD`].
+    owed: f64,
     /// λ in USD.
     usd: f64,
     out_of_reach: bool,
@@ -85,7 +87,7 @@ impl LatenessPrice {
             curve: [0.0; LEVELS],
             foretold: 0.0,
             late: 0.0,
-            ended: 0.0,
+            owed: 0.0,
             usd: 0.0,
             out_of_reach: false,
             pressure: 1.0,
@@ -131,15 +133,14 @@ impl LatenessPrice {
     pub fn finished(&mut self, late: bool, attainment: f32) {
         self.attainment = attainment;
         self.late = self.late * (1.0 - 1.0 / MEMORY) + f64::from(u8::from(late));
-        self.ended = self.ended * (1.0 - 1.0 / MEMORY) + 1.0;
+        self.owed = self.owed * (1.0 - 1.0 / MADE_GOOD) + f64::from(u8::from(late)) - allowed(attainment);
         self.settle();
     }
 
     /// Finds λ on the curve.
     fn settle(&mut self) {
         let promised = allowed(self.attainment);
-        let owed = self.late - promised * self.ended;
-        let allowed = (promised - owed / MADE_GOOD).clamp(promised * SHARE_LEAST, promised * SHARE_MOST);
+        let allowed = (promised - self.owed / MADE_GOOD).clamp(promised * SHARE_LEAST, promised * SHARE_MOST);
         let bias = (self.late + BELIEVED) / (self.foretold + BELIEVED);
         let least = self.curve.iter().copied().fold(1.0, f32::min);
         self.out_of_reach = f64::from(least) * bias > promised;
