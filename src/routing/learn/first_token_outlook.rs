@@ -162,6 +162,8 @@ pub(super) fn fast_ln(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use crate::routing::learn::shape::Shape;
+
     use super::*;
 
     #[test]
@@ -169,6 +171,32 @@ mod tests {
         for step in 1..4_000_u16 {
             let x = f32::from(step) * 0.01;
             assert!((fast_ln(x) - x.ln()).abs() < 2e-4, "{x}");
+        }
+    }
+
+    #[test]
+    fn tables_that_are_left_out_are_never_read() {
+        let cumulative = Shape::default().cumulative();
+        for prefill_luck in [0.05, 0.1, 0.2, 0.25, 0.251, 0.4, 0.55, 0.551, 0.9, 1.0] {
+            let made = |struck: f32| {
+                let mut tables = Tables::up_to(struck);
+                tables.add(&cumulative, 0.1, 0.6);
+                tables.add(&cumulative, -0.2, 0.4);
+                let (base_s, per_token_s) = (0.4, 5e-5);
+                let within = tables.done();
+                FirstTokenOutlook { base_s, per_token_s, prefill_luck, level: 1.2, doubt: [0.0; 3], within }
+            };
+            let (all, some) = (made(0.0), made(prefill_luck));
+            for tokens in [0.0, 100.0, 5_000.0, 50_000.0, 1e6, 1e9] {
+                for share in [0.3, 0.8, 1.0, 1.3, 4.0] {
+                    let seconds = share * all.typical_s(tokens);
+                    let (one, other) = (all.within(seconds, tokens), some.within(seconds, tokens));
+                    assert!((one - other).abs() < 1e-5, "{prefill_luck} {tokens} {seconds}: {one} {other}");
+                    let (one, other) =
+                        (all.quantile_s(0.2 * share, tokens), some.quantile_s(0.2 * share, tokens));
+                    assert!((one / other - 1.0).abs() < 1e-5, "{one} {other}");
+                }
+            }
         }
     }
 }

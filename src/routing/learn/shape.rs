@@ -53,7 +53,7 @@ pub fn place(z: f32) -> (usize, f32) {
 
 /// How many bins `z` is above the lowest edge, held within the table.
 pub fn bins(z: f32) -> f32 {
-    ((z - LOWEST) * (1.0 / WIDTH)).clamp(0.0, BINS_F)
+    ((z - LOWEST) / WIDTH).clamp(0.0, BINS_F)
 }
 
 /// The bin, and how far into it, of so many bins above the lowest edge.
