@@ -74,8 +74,8 @@ async fn recorded(gateway: &Gateway) -> f64 {
     gateway.metrics().await.sum("tollway_requests_total", &[])
 }
 
-async fn is_served(gateway: &Gateway) {
-    let body = json!({"model": "calm", "messages": [{"role": "user", "content": "tok-2"}]});
+async fn is_served(gateway: &Gateway, model: &str) {
+    let body = json!({"model": model, "messages": [{"role": "user", "content": "tok-2"}]});
     let response = gateway.chat(&body).send().await;
     assert_eq!(response.status, 200);
     let _ = response.text().await;
@@ -85,7 +85,7 @@ async fn is_served(gateway: &Gateway) {
 async fn warm(calm: &FakeProvider, gateway: &Gateway) {
     for _ in 0..DECISIONS_KEPT / 64 {
         for _ in 0..64 {
-            is_served(gateway).await;
+            is_served(gateway, "calm").await;
         }
         calm.forget();
     }
@@ -104,7 +104,7 @@ struct Account {
     began: Instant,
 }
 
-/// Runs `flood` while plain requests are made one after the other.
+/// Runs `flood` while plain requests are made one after the other, and timed.
 async fn beside<T>(gateway: &Gateway, flood: impl Future<Output = T>) -> (T, Account) {
     let (before, recorded_before) = (gateway.footprint(), recorded(gateway).await);
     let over = Arc::new(AtomicBool::new(false));
@@ -115,7 +115,7 @@ async fn beside<T>(gateway: &Gateway, flood: impl Future<Output = T>) -> (T, Acc
         loop {
             let is_last = over.load(Ordering::Relaxed);
             let asked = Instant::now();
-            is_served(gateway).await;
+            is_served(gateway, "calm").await;
             account.slowest = account.slowest.max(asked.elapsed());
             account.served += 1;
             if is_last {
@@ -123,12 +123,19 @@ async fn beside<T>(gateway: &Gateway, flood: impl Future<Output = T>) -> (T, Acc
             }
         }
     };
+    // Those that ask the provider that the flood keeps busy have to wait for it, but are served.
+    let beside_it = async {
+        while !over.load(Ordering::Relaxed) {
+            is_served(gateway, "plain").await;
+        }
+    };
     let flood = async {
         let flood = flood.await;
         over.store(true, Ordering::Relaxed);
         flood
     };
-    tokio::join!(flood, others)
+    let (flood, account, ()) = tokio::join!(flood, others, beside_it);
+    (flood, account)
 }
 
 impl Account {
@@ -154,7 +161,7 @@ impl Account {
                 break (records, left);
             }
             // What was given back is let go of when the allocator is next asked for something.
-            is_served(gateway).await;
+            is_served(gateway, "calm").await;
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
         println!(
