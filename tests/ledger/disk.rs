@@ -114,6 +114,42 @@ async fn r28_a_disk_that_stands_still_bounds_what_waits_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn the_log_stays_short_while_the_writer_never_rests() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder);
+    let worth_copying = 256 << 10;
+    let options = LedgerOptions { log_bytes: worth_copying, ..LedgerOptions::default() };
+    let (ledger, _) = Ledger::open(&path, options).unwrap();
+    let log = path.with_file_name("ledger.db-wal");
+    let turn = || std::fs::read(&log).unwrap().get(12..24).unwrap_or_default().to_vec();
+    let mut turns = std::collections::HashSet::new();
+    // Some forty thousand pages, of a thousand and more to a turn.
+    for id in 1..=4_000 {
+        ledger.hold(&hold(id, 1_000)).await.unwrap();
+        let (record, lines) = record(id, 10);
+        ledger.settle(record, lines).await.unwrap();
+        if id % 100 == 0 {
+            turns.insert(turn());
+        }
+    }
+    assert!(turns.len() > 5, "{} turns", turns.len());
+    let length = std::fs::metadata(&log).unwrap().len();
+    assert!(length < 12 * worth_copying, "{length} bytes");
+    assert_eq!(ledger.spent(vec![line("search")]).await.unwrap(), [NanoUsd(40_000)]);
+    // What is left of earlier turns behind the present one is no damage.
+    let copy = tempfile::tempdir().unwrap();
+    for end in ["", "-wal"] {
+        let name = format!("ledger.db{end}");
+        std::fs::copy(path.with_file_name(&name), copy.path().join(&name)).unwrap();
+    }
+    let (again, _) = Ledger::open(&copy.path().join("ledger.db"), LedgerOptions::default()).unwrap();
+    assert_eq!(again.spent(vec![line("search")]).await.unwrap(), [NanoUsd(40_000)]);
+    again.close().await.unwrap();
+    ledger.close().await.unwrap();
+    assert_eq!(verify::file(&path).unwrap().requests, 4_000);
+}
+
+#[tokio::test]
 async fn old_records_go_and_balances_stay() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(&folder);

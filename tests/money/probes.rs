@@ -9,8 +9,7 @@ use crate::{BINARY, chat, fake, ledger, nanos, provider};
 
 /// What the fake bills for all that it was asked.
 fn bill(fake: &FakeProvider, usd: i64) -> i64 {
-    let asked = fake.recorded();
-    let tokens = asked.iter().map(|one| {
+    let tokens = fake.recorded().into_iter().chain(fake.probed()).map(|one| {
         let usage = Dialect::new(Kind::OpenAi).usage(&one.body);
         i64::try_from(usage.prompt + usage.completion).unwrap()
     });
@@ -27,14 +26,15 @@ async fn what_probes_cost_is_the_gateways_own_and_all_that_is_billed_is_in_the_l
     let gateway = Gateway::start(BINARY, config).await;
     assert_eq!(gateway.chat(&chat(7)).send().await.status, 200);
     // Nothing is known of it yet, and somebody wants it.
-    second.until("probes", |asked| asked.iter().any(|one| one.text().contains("Say yes."))).await;
+    second.until_probed().await;
     let patience = Instant::now() + Duration::from_mins(1);
+    let asked = || [&first, &second].map(|fake| fake.count() + fake.probed().len()).iter().sum::<usize>();
     let records = loop {
-        let before = first.count() + second.count();
+        let before = asked();
         let records = ledger(&gateway);
         let billed = bill(&first, 1) + bill(&second, 2);
         // None is under way.
-        if records.len() == before && before == first.count() + second.count() {
+        if records.len() == before && before == asked() {
             assert_eq!(billed, records.iter().map(|record| nanos(&record["amount_usd"])).sum::<i64>());
             break records;
         }
@@ -75,7 +75,7 @@ async fn what_a_probe_costs_in_vain_is_no_waste_of_any_callers() {
     assert_eq!(gateway.chat(&chat(7)).send().await.status, 200);
     let patience = Instant::now() + Duration::from_mins(1);
     while crate::metric_nanos(&gateway, "tollway_probe_cost_usd_total", "provider=\"second\"").await == 0 {
-        assert!(Instant::now() < patience, "the second was asked {} times", second.count());
+        assert!(Instant::now() < patience, "the second was probed {} times", second.probed().len());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(crate::metric_nanos(&gateway, "tollway_wasted_usd_total", "").await, 0);

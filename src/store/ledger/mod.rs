@@ -1,7 +1,7 @@
 //! The ledger on one machine: an SQLite file with one writer. Holds are on the disk before anything is sent, records before
 //! an answer is over, and each record with the sums of the budgets it counts in.
 //!
-//! `queue` is what waits, `writer` the thread that writes it, `books` one transaction, `copier` a helper. `row` has the checksums, `verify` looks
+//! `queue` is what waits, `writer` the thread that writes it, `books` one transaction, `log` and `copier` look after SQLite's log. `row` has the checksums, `verify` looks
 //! whether all still bear theirs, `wal` does so for SQLite's log, `repair` goes on without what does not. `read` is for those
 //! who only look, while a gateway writes.
 //!
@@ -12,6 +12,7 @@ mod books;
 mod columns;
 mod copier;
 mod error;
+mod log;
 pub mod outbox;
 mod queue;
 pub mod read;
@@ -76,8 +77,8 @@ pub struct LedgerOptions {
     /// Whether holds of a process that died are charged in full at the opening. Otherwise they come back in
     /// `Recovered::unsettled`, still held, and each must be settled or released.
     pub charge_lost: bool,
-    /// With so many more bytes in SQLite's log it is copied into the file, beside the writer; at eight times as many the writer
-    /// stops for it.
+    /// With so many more bytes in SQLite's log it is copied into the file, beside the writer; at four times as many it begins
+    /// anew, for which the writer stops a moment.
     pub log_bytes: u64,
     /// Whether records are sent elsewhere: then none is deleted that was not.
     pub sent_elsewhere: bool,
@@ -157,7 +158,8 @@ impl Ledger {
         let LedgerOptions { durability, queue_max, retention, charge_lost, log_bytes, sent_elsewhere, clock } =
             options;
         let witness = Witness::take(path)?;
-        let connection = schema::writing(path, durability, witness.knows_of_one())?;
+        let mut connection = schema::writing(path, durability, witness.knows_of_one())?;
+        let log = log::Log::follow(&mut connection, log_bytes).map_err(|error| Error::of(&error, path))?;
         verify::at_start(&connection, path)?;
         outbox::prepare(&connection, sent_elsewhere).map_err(|error| Error::of(&error, path))?;
         let mut found = Vec::new();
@@ -191,8 +193,7 @@ impl Ledger {
             gave_up: false,
             swept: None,
             copier: Copier::start(path, durability)?,
-            asked_at: 0,
-            log_bytes,
+            log,
             witness,
             durability,
         };

@@ -120,10 +120,16 @@ fn set_up(connection: &Connection, durability: Durability) -> rusqlite::Result<(
         Durability::Power => "FULL",
     };
     connection.execute_batch(&format!(
-        "PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 0; \
+        "PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 0; \
          PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON; \
          PRAGMA foreign_keys = OFF; PRAGMA trusted_schema = OFF;"
     ))
+}
+
+/// How long its pages are.
+pub(super) fn page_bytes(connection: &Connection) -> rusqlite::Result<u64> {
+    let bytes: u32 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    Ok(u64::from(bytes))
 }
 
 /// A whole new ledger, under its name only once it is on the disk.

@@ -17,6 +17,7 @@ use crate::units::{Clock, Mono};
 use super::books::{Books, Statements};
 use super::copier::Copier;
 use super::error::{Error, is_failed_sync};
+use super::log::{Log, Step};
 use super::queue::{Op, Queue, Reply, Then};
 use super::witness::Witness;
 use super::{Durability, Figures, retention, schema};
@@ -27,9 +28,6 @@ const BATCH_MAX: usize = 4096;
 const AGAIN: Duration = Duration::from_millis(100);
 /// Idle for so long, the log is copied into the file, so that little is left to lose or to read at the next start.
 const IDLE: Duration = Duration::from_secs(1);
-/// A log so many times as long as one that is worth copying is emptied, for which the writer stops; little of it is left to
-/// copy by then.
-const EMPTIED_AT: u64 = 8;
 /// How often old records are looked for.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
@@ -72,9 +70,7 @@ pub(super) struct Writer {
     pub(super) gave_up: bool,
     pub(super) swept: Option<Mono>,
     pub(super) copier: Copier,
-    /// How long the log was when it was last to be copied.
-    pub(super) asked_at: u64,
-    pub(super) log_bytes: u64,
+    pub(super) log: Log,
     pub(super) witness: Witness,
     pub(super) durability: Durability,
 }
@@ -103,7 +99,7 @@ impl Writer {
         }
         self.try_again();
         self.shared.unwritten.fetch_add(self.backlog.len() as u64, Ordering::Relaxed);
-        self.checkpoint();
+        self.checkpoint("TRUNCATE");
     }
 
     fn trouble(&self) -> Option<Arc<Error>> {
@@ -128,12 +124,10 @@ impl Writer {
         }
         self.write(group);
         self.sweep_if_due();
-        let log = self.log_bytes();
-        if log > self.log_bytes.saturating_mul(EMPTIED_AT) {
-            self.checkpoint();
-        } else if log < self.asked_at || log - self.asked_at > self.log_bytes {
-            self.asked_at = log;
-            self.copier.ask();
+        match self.copier.copied().map_or(Step::Nothing, |copied| self.log.step(copied)) {
+            Step::Nothing => {}
+            Step::Copy => self.copier.ask(),
+            Step::BeginAnew => self.checkpoint("RESTART"),
         }
         if self.copier.failed() {
             let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC);
@@ -311,7 +305,7 @@ impl Writer {
             }
             Op::Close(reply) => {
                 self.try_again();
-                self.checkpoint();
+                self.checkpoint("TRUNCATE");
                 self.shared.queue.close();
                 let left = self.backlog.len();
                 let why = format!("{left} records could not be written; their holds are charged in full");
@@ -350,33 +344,37 @@ impl Writer {
 
     fn idle(&mut self) {
         self.sweep_if_due();
-        if self.log_bytes() > 0 {
-            self.checkpoint();
+        let log = std::fs::metadata(schema::beside(&self.shared.path, "-wal"));
+        if log.is_ok_and(|log| log.len() > 0) {
+            self.checkpoint("TRUNCATE");
         }
     }
 
-    fn log_bytes(&self) -> u64 {
-        std::fs::metadata(schema::beside(&self.shared.path, "-wal")).map_or(0, |log| log.len())
-    }
-
-    /// Copies the log into the file and empties it, as far as nobody is reading there.
-    fn checkpoint(&mut self) {
+    /// Copies the rest of the log into the file and begins it anew, as far as nobody is reading there; `TRUNCATE` empties its
+    /// file, too.
+    fn checkpoint(&mut self, how: &str) {
         if self.gave_up {
             return;
         }
         // Who reads is not waited for: what cannot be copied now can be later.
         let _ = self.connection.busy_timeout(Duration::ZERO);
-        let checkpoint =
-            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        let checkpoint = self
+            .connection
+            .query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |row| row.get::<_, i64>(0));
         let _ = self.connection.busy_timeout(schema::BUSY);
         match checkpoint {
+            Ok(0) => {
+                self.log.begun();
+                self.copier.begun();
+            }
+            // Someone reads what it has.
+            Ok(_) => {}
             Err(error) if is_failed_sync(&error) => {
                 self.failed(&error);
             }
             // The copier is at it.
             Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {}
             Err(error) => tracing::warn!(%error, "the ledger's log was not copied into its file"),
-            Ok(_) => self.asked_at = 0,
         }
     }
 }

@@ -26,6 +26,9 @@ use crate::{
 /// Requests remembered; later ones are answered and counted, but not kept.
 const RECORDED_MAX: usize = 100_000;
 
+/// What a gateway says where it asks on its own account.
+const PROBE: &str = "You check whether a service can be reached.";
+
 /// Connections the kernel holds for a fake that has not accepted them yet.
 const BACKLOG: u32 = 4096;
 
@@ -128,7 +131,8 @@ impl FakeProvider {
         self.command(|done| Command::Greet(greeting, done));
     }
 
-    /// Every request so far, in the order of arrival.
+    /// Every caller's request so far, in the order of arrival. The gateway's own probes come when they like, and so are answered by
+    /// the script but neither counted nor given what is queued: see [`FakeProvider::probed`].
     pub fn recorded(&self) -> Vec<Recorded> {
         lock(&self.shared.records).clone()
     }
@@ -138,7 +142,12 @@ impl FakeProvider {
         lock(&self.shared.records).last().cloned().expect("a request has come")
     }
 
-    /// How many requests have come.
+    /// Every probe of a gateway's own so far.
+    pub fn probed(&self) -> Vec<Recorded> {
+        lock(&self.shared.probes).clone()
+    }
+
+    /// How many requests of callers have come.
     pub fn count(&self) -> usize {
         self.shared.count.load(Ordering::Acquire)
     }
@@ -182,6 +191,11 @@ impl FakeProvider {
         assert!(seen.await.is_ok(), "never seen by the fake provider: {what}");
     }
 
+    /// Waits until a probe has come.
+    pub async fn until_probed(&self) {
+        self.until("a probe", |_| !lock(&self.shared.probes).is_empty()).await;
+    }
+
     /// Waits until `count` requests have come.
     pub async fn arrived(&self, count: usize) {
         self.until(&format!("{count} requests"), |records| records.len() >= count).await;
@@ -220,8 +234,11 @@ pub(crate) struct Shared {
     script: Mutex<Script>,
     queue: Mutex<VecDeque<Reply>>,
     records: Mutex<Vec<Recorded>>,
+    probes: Mutex<Vec<Recorded>>,
     changes: watch::Sender<()>,
     count: AtomicUsize,
+    /// The place of the next request among all, probes too.
+    next: AtomicUsize,
     connections: AtomicUsize,
     recorded_max: AtomicUsize,
     pub(crate) unfinished: AtomicUsize,
@@ -241,8 +258,10 @@ impl Shared {
             })),
             queue: Mutex::default(),
             records: Mutex::default(),
+            probes: Mutex::default(),
             changes: watch::Sender::new(()),
             count: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             recorded_max: AtomicUsize::new(RECORDED_MAX),
             unfinished: AtomicUsize::new(0),
@@ -250,7 +269,9 @@ impl Shared {
     }
 
     pub(crate) fn reply_to(&self, request: &Received) -> Reply {
-        if let Some(reply) = lock(&self.queue).pop_front() {
+        if !is_probe(request)
+            && let Some(reply) = lock(&self.queue).pop_front()
+        {
             return reply;
         }
         let script = Arc::clone(&lock(&self.script));
@@ -258,9 +279,11 @@ impl Shared {
     }
 
     pub(crate) fn record(&self, request: impl FnOnce(usize) -> Received) -> Arc<Received> {
-        let mut records = lock(&self.records);
-        let index = self.count.fetch_add(1, Ordering::AcqRel);
-        let request = Arc::new(request(index));
+        let request = Arc::new(request(self.next.fetch_add(1, Ordering::AcqRel)));
+        let mut records = lock(self.records_of(&request));
+        if !is_probe(&request) {
+            self.count.fetch_add(1, Ordering::AcqRel);
+        }
         if records.len() < self.recorded_max.load(Ordering::Relaxed) {
             records.push(Recorded { request: Arc::clone(&request), ending: Ending::Open });
         }
@@ -270,15 +293,25 @@ impl Shared {
     }
 
     pub(crate) fn end(&self, request: &Arc<Received>, ending: Ending) {
-        let mut records = lock(&self.records);
-        // The place may hold another request by now, where the test has made the fake forget.
-        let record = records.get_mut(request.index).filter(|record| Arc::ptr_eq(&record.request, request));
+        let mut records = lock(self.records_of(request));
+        // The test may have made the fake forget it. All come and go on one thread, in the order of their numbers.
+        let place = records.binary_search_by_key(&request.index, |record| record.request.index);
+        let record = place.ok().and_then(|place| records.get_mut(place));
         if let Some(record) = record.filter(|record| record.ending == Ending::Open) {
             record.ending = ending;
         }
         drop(records);
         self.changes.send_replace(());
     }
+
+    fn records_of(&self, request: &Received) -> &Mutex<Vec<Recorded>> {
+        if is_probe(request) { &self.probes } else { &self.records }
+    }
+}
+
+/// Whether a gateway asks on its own account, to see whether anybody is there.
+fn is_probe(request: &Received) -> bool {
+    memchr::memmem::find(&request.body, PROBE.as_bytes()).is_some()
 }
 
 /// A fake's whole life on its own thread.
