@@ -112,6 +112,12 @@ impl Candidate {
     pub fn prompt_expected(&self) -> PicoUsd {
         PicoUsd((self.offer.prompt_usd * 1e12) as i128)
     }
+
+    /// The same where nothing of it is cached.
+    #[expect(clippy::cast_possible_truncation, reason = "an estimate")]
+    pub fn prompt_cold(&self) -> PicoUsd {
+        PicoUsd(((self.offer.cold_usd - self.offer.answer_usd) * 1e12) as i128)
+    }
 }
 
 /// Where a candidate stands by what comes before any score, the first in the first place.

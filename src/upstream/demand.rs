@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::routing::learn::dual::LatenessPrice;
-use crate::routing::learn::hedge_spend::{HedgeSpend, PROBE_SHARE_PPM};
+use crate::routing::learn::hedge_spend::{HedgeSpend, PROBE_SHARE_PPM, Stake};
 use crate::routing::learn::lengths::{Asker, Lengths};
 use crate::routing::learn::prefix::Held;
 use crate::routing::learn::queue_price::{Behind, Demanded, QueuePrice};
@@ -176,10 +176,10 @@ impl Demand {
     }
 
     /// Whether the policy's spend leaves room for a second attempt; see [`HedgeSpend::take`].
-    pub fn may_hedge(&self, policy: &Policy, now: Mono, prompt: PicoUsd, whole: PicoUsd) -> bool {
+    pub fn may_hedge(&self, policy: &Policy, now: Mono, stake: Stake, whole: PicoUsd) -> bool {
         lock(&self.spend).entry(Arc::clone(&policy.name)).or_default().take(
             now,
-            prompt,
+            stake.most(),
             whole,
             policy.hedging.share_ppm(),
         )
@@ -196,10 +196,10 @@ impl Demand {
             .then(|| spend.get_mut(&policy.name).map_or_else(|| room(&mut HedgeSpend::default()), room))
     }
 
-    /// What [`Self::may_hedge`] counted was not spent after all.
-    pub fn not_hedged(&self, policy: &Policy, prompt: PicoUsd) {
+    /// Of what [`Self::may_hedge`] counted so much was lost.
+    pub fn hedged(&self, policy: &Policy, stake: Stake, lost: PicoUsd) {
         if let Some(spend) = lock(&self.spend).get_mut(&policy.name) {
-            spend.give_back(prompt);
+            spend.settle(stake.most(), lost);
         }
     }
 

@@ -19,13 +19,14 @@ use smallvec::SmallVec;
 
 use crate::api::body::Call;
 use crate::routing::choose::{decide_into, limit};
+use crate::routing::learn::hedge_spend::Stake;
 use crate::routing::learn::prefix::Held;
 use crate::routing::learn::retries::RetryBudget;
 use crate::routing::learn::route::AttemptId;
 use crate::routing::pursuit::{Pursuit, Step};
 use crate::routing::{Candidate, Decision, Policy, RequestFacts, Route, RouteId};
 use crate::telemetry::Metrics;
-use crate::units::{Clock, Mono};
+use crate::units::{Clock, Mono, PicoUsd};
 
 use super::answer::Answer;
 use super::attempt::{Failed, Target};
@@ -166,6 +167,7 @@ impl Upstreams {
         let mut front = pin!(None);
         let mut back = None;
         let mut lanes: [Option<Candidate>; 2] = [None; 2];
+        let mut stake = None;
         let mut is_fresh = true;
         loop {
             if pursuit.running().is_empty() {
@@ -204,6 +206,9 @@ impl Upstreams {
                     beaten.store(true, Ordering::Relaxed);
                     front.set(None);
                     drop(back.take());
+                    if let (Some(stake), Some(slower)) = (stake, lanes.iter().flatten().next()) {
+                        self.demand.hedged(errand.policy, stake, stake.lost(slower.route));
+                    }
                     if let Some(mut budget) = self.budget(errand) {
                         budget.answered(brought.answered);
                     }
@@ -228,9 +233,9 @@ impl Upstreams {
                     }
                 }
                 Event::Silent => {
-                    let Some(candidate) = self.second(errand, &mut pursuit, &mut story, decision) else {
-                        continue;
-                    };
+                    let second = self.second(errand, &mut pursuit, &mut story, decision);
+                    let Some((candidate, at_stake)) = second else { continue };
+                    stake = Some(at_stake);
                     let now = self.clock.now().mono;
                     let left = errand.limit.saturating_sub(now.since(errand.began));
                     let Some(trial) = self.trial(errand, &candidate, left, &beaten, true) else { continue };
@@ -324,33 +329,34 @@ impl Upstreams {
         true
     }
 
-    /// Whom to ask beside the one that is silent, if it is worth its price and paid for.
+    /// Whom to ask beside the one that is silent, if it is worth its price and paid for; and what is at stake.
     fn second(
         &self,
         errand: &Errand<'_>,
         pursuit: &mut Pursuit,
         story: &mut Story,
         decision: &mut Decision,
-    ) -> Option<Candidate> {
-        let silent = pursuit.running().first()?.candidate.route;
+    ) -> Option<(Candidate, Stake)> {
+        let silent = pursuit.running().first()?.candidate;
         if pursuit.is_late(self.clock.now().mono) {
             (errand.late)();
         }
         self.decide_again(errand, pursuit, story, decision);
         let now = self.clock.now().mono;
-        let known = self.health.get(usize::from(silent.0))?.outlook_at(now);
+        let known = self.health.get(usize::from(silent.route.0))?.outlook_at(now);
         let Step::Ask(candidate) = pursuit.silence(decision, &known, now) else { return None };
         let route = errand.routes.get(usize::from(candidate.route.0))?;
         // What has no price is never free: nobody could say what it adds.
-        let prompt = self.prompt_cost(errand, route, &candidate).filter(|prompt| {
-            let whole = candidate.cost_expected.unwrap_or(*prompt);
-            self.demand.may_hedge(errand.policy, now, *prompt, whole)
+        let stake = self.prompt_cost(errand, route, &candidate).and_then(|prompt| {
+            let stake = Stake::new(&silent, prompt);
+            let whole = candidate.cost_expected.unwrap_or(prompt);
+            self.demand.may_hedge(errand.policy, now, stake, whole).then_some(stake)
         });
-        if let Some(prompt) = prompt {
+        if let Some(stake) = stake {
             if self.budget(errand).is_some_and(|mut budget| budget.withdraw(now)) {
-                return Some(candidate);
+                return Some((candidate, stake));
             }
-            self.demand.not_hedged(errand.policy, prompt);
+            self.demand.hedged(errand.policy, stake, PicoUsd::ZERO);
         }
         if !std::mem::replace(&mut story.hedge_refused, true) {
             self.metrics.hedge(&errand.policy.name, "refused_budget");

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::api::prefix::{Salt, salt};
 use crate::routing::RouteId;
-use crate::routing::learn::prefix::{Block, Held, Ledger, Parts, held};
+use crate::routing::learn::prefix::{Block, Held, Ledger, Parts, held, tick};
 use crate::units::Mono;
 
 /// Shards, and blocks in all of them.
@@ -47,14 +47,14 @@ impl Prefixes {
         if chain.is_empty() {
             return Held::default();
         }
-        held(chain, HORIZON_S, |hash| self.with(hash, |ledger| ledger.age_s(hash, number, seconds(now))))
+        held(chain, HORIZON_S, |hash| self.with(hash, |ledger| ledger.age(hash, number, tick(now))))
     }
 
     /// A prompt was read by the route with this number. Says when its parts last were before.
     pub fn served(&self, chain: &[Block], number: RouteId, now: Mono) -> Parts {
         let (mut parts, mut from) = (Parts::default(), 0);
         for block in chain {
-            let before = self.with(block.hash, |ledger| ledger.touch(block.hash, number, seconds(now)));
+            let before = self.with(block.hash, |ledger| ledger.touch(block.hash, number, tick(now)));
             parts.push(before, block.tokens_end.saturating_sub(from));
             from = block.tokens_end;
         }
@@ -67,11 +67,6 @@ impl Prefixes {
         // A panic while it was held can only have left a block unknown.
         look(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "seconds of a process's life")]
-const fn seconds(now: Mono) -> u32 {
-    (now.0 / 1_000_000_000) as u32
 }
 
 #[cfg(test)]

@@ -14,8 +14,10 @@ use super::shape::{BINS, Shape, place};
 
 /// The time for each token is held as if by prompts of this many tokens.
 const LONG: f64 = 12_000.0;
-const BASE_LEAST_S: f64 = 0.05;
-const PER_TOKEN_LEAST_S: f64 = 0.005e-3;
+/// The least that a first token is thought to take, and each uncached token. Of hardware of our own, to which there is no way to
+/// go, next to nothing: were short prompts thought slower than they are, the level would make up for it, at long ones' cost.
+const LEAST_S: [f64; 2] = [0.05, 0.005e-3];
+const OWN_LEAST_S: [f64; 2] = [0.002, 0.000_1e-3];
 /// How much of its weight a sample keeps at each further one.
 const MEMORY: f64 = 0.9985;
 /// How much of the level's movement is taken out before line and luck are fitted. The rest lets them follow what lasts; were
@@ -28,6 +30,9 @@ const OWN_LEVEL_TAKEN_OUT: [f32; 2] = [0.9, 1.0];
 const SETTLES: f32 = 30.0;
 /// How much of its weight a first guess keeps at each sample that contradicts it.
 const GUESS_KEPT: f64 = 0.6;
+/// How much calls to hardware of our own differ, as a share, when the level learns: what is off is a level or a line that is
+/// wrong, and must not pass for luck.
+const OWN_LUCK_SIGMA: f32 = 0.15;
 /// How much calls differ, as a share, where the line's own uncertainty is told.
 const LUCK_SIGMA: f64 = 0.3;
 /// A likelihood never falls below this share of an even one: one odd call is not proof.
@@ -107,18 +112,19 @@ impl FirstToken {
 
     fn solve(&mut self) {
         let [m0, m1, m2] = self.matrix;
+        let [base_least_s, token_least_s] = if self.waits.is_some() { OWN_LEAST_S } else { LEAST_S };
         let determinant = m0 * m2 - m1 * m1;
         if determinant > 1e-9 * m0 * m2 {
             self.base_s = (self.vector[0] * m2 - self.vector[1] * m1) / determinant;
             self.per_token_s = (m0 * self.vector[1] - m1 * self.vector[0]) / determinant;
         }
-        if self.per_token_s < PER_TOKEN_LEAST_S {
-            self.per_token_s = PER_TOKEN_LEAST_S;
+        if self.per_token_s < token_least_s {
+            self.per_token_s = token_least_s;
             self.base_s = (self.vector[0] - self.per_token_s * m1) / m0;
         }
-        if self.base_s < BASE_LEAST_S {
-            self.base_s = BASE_LEAST_S;
-            self.per_token_s = ((self.vector[1] - self.base_s * m1) / m2).max(PER_TOKEN_LEAST_S);
+        if self.base_s < base_least_s {
+            self.base_s = base_least_s;
+            self.per_token_s = ((self.vector[1] - self.base_s * m1) / m2).max(token_least_s);
         }
     }
 
@@ -139,6 +145,11 @@ impl FirstToken {
     /// Seconds for each uncached prompt token, at the level now.
     pub fn token_s(&self) -> f64 {
         self.per_token_s * f64::from(self.level.mean_log().exp())
+    }
+
+    /// The level's logarithm now.
+    pub fn level_log(&self) -> f32 {
+        self.level.mean_log()
     }
 
     /// Expected seconds at the level now.
@@ -173,7 +184,7 @@ impl FirstToken {
     pub fn noticed(&mut self, at_s: f64, reading: Reading, time_s: f64) -> f32 {
         self.pass(at_s);
         let before = self.level.mean_log();
-        let density = self.shape.density();
+        let density = if self.waits.is_some() { Shape::even(OWN_LUCK_SIGMA) } else { self.shape.density() };
         let cases = reading.cases().map(|(uncached, chance)| {
             let (expected, struck) = self.parts(uncached);
             ((time_s / expected) as f32, struck, (1.0 / expected) as f32 * chance)

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::routing::decision::Candidate;
+use crate::routing::route::RouteId;
 use crate::units::{Mono, PicoUsd};
 
 /// The window, and how finely it moves on.
@@ -12,6 +14,33 @@ const SLICE: Duration = Duration::from_mins(1);
 pub const PROBE_SHARE_PPM: u32 = 15_000;
 /// As many requests like the one that asks count as paid for already, so that the first ones of a policy may be hedged.
 const AS_IF_PAID: i128 = 20;
+
+/// What a second attempt puts at stake: the prompt of whichever is slower.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stake {
+    silent: Option<RouteId>,
+    /// The prompt of the one that is silent, as if its cache had none of it: that is what silence mostly comes of.
+    first: PicoUsd,
+    second: PicoUsd,
+}
+
+impl Stake {
+    /// With a second attempt whose prompt is expected to cost `second` beside `silent`.
+    pub fn new(silent: &Candidate, second: PicoUsd) -> Self {
+        let first = silent.cost_expected.map_or(PicoUsd::ZERO, |_| silent.prompt_cold());
+        Self { silent: Some(silent.route), first, second }
+    }
+
+    /// The most that may be lost.
+    pub fn most(self) -> PicoUsd {
+        self.first.max(self.second)
+    }
+
+    /// What is lost where `slower` was.
+    pub fn lost(self, slower: RouteId) -> PicoUsd {
+        if Some(slower) == self.silent { self.first } else { self.second }
+    }
+}
 
 /// The spend of one policy, in whole pico-dollars.
 #[derive(Debug, Clone, Default)]
@@ -35,12 +64,12 @@ impl HedgeSpend {
         slice.total += cost;
     }
 
-    /// Whether a second attempt whose prompt costs `prompt` may be made for a request that is expected to cost `whole`
-    /// there; if so, it is counted. `share_ppm`: the policy's `max_extra_cost`, in parts per million.
-    pub fn take(&mut self, now: Mono, prompt: PicoUsd, whole: PicoUsd, share_ppm: u32) -> bool {
-        let may = share_ppm > 0 && prompt <= self.room(now, whole, share_ppm);
+    /// Whether so much may be put at stake ([`Stake::most`]) for a request that is expected to cost `whole`; if so, it is
+    /// counted. `share_ppm`: the policy's `max_extra_cost`, in parts per million.
+    pub fn take(&mut self, now: Mono, stake: PicoUsd, whole: PicoUsd, share_ppm: u32) -> bool {
+        let may = share_ppm > 0 && stake <= self.room(now, whole, share_ppm);
         if may {
-            self.current().hedged += prompt;
+            self.current().hedged += stake;
         }
         may
     }
@@ -59,10 +88,10 @@ impl HedgeSpend {
         PicoUsd(allowed.0 - hedged.0)
     }
 
-    /// What was counted by [`Self::take`] just now was not spent after all.
-    pub fn give_back(&mut self, prompt: PicoUsd) {
+    /// Of what was counted by [`Self::take`] a moment ago, so much was lost: [`Stake::lost`].
+    pub fn settle(&mut self, stake: PicoUsd, lost: PicoUsd) {
         let slice = self.current();
-        slice.hedged = PicoUsd((slice.hedged.0 - prompt.0).max(0));
+        slice.hedged = PicoUsd((slice.hedged.0 - stake.0 + lost.0).max(0));
     }
 
     fn current(&mut self) -> &mut Slice {
@@ -102,10 +131,14 @@ mod tests {
         assert_eq!(taken, 85);
         assert!(spend.take(at(1_000), prompt, whole, share), "the old is forgotten");
         assert!(!spend.take(at(1_000), prompt, whole, share));
-        spend.give_back(prompt);
+        spend.settle(prompt, PicoUsd::ZERO);
         assert!(spend.take(at(1_000), prompt, whole, share));
         assert!(spend.room(at(1_000), whole, share) < prompt);
         assert!(!HedgeSpend::default().take(at(0), PicoUsd::ZERO, whole, 0), "no share, no hedge");
+        // Where the cheaper of the two lost, there is room again.
+        spend.settle(prompt, PicoUsd(400));
+        assert!(spend.take(at(1_000), PicoUsd(200), whole, share));
+        assert!(!spend.take(at(1_000), prompt, whole, share));
     }
 
     #[test]

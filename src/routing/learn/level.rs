@@ -9,12 +9,18 @@ pub const LEVELS: usize = 48;
 const LOWEST: f32 = -1.2;
 const STEP: f32 = 0.1;
 
-/// Variance of the wandering, in squared logarithms a second.
-const WANDER: f32 = 1.0e-4;
-/// Jumps a second.
-const JUMPS: f32 = 1.0 / 1_500.0;
-/// The same of hardware of our own: nobody else's load slows it.
-const JUMPS_OWN: f32 = 1.0 / 30_000.0;
+/// How a level moves.
+#[derive(Debug, Clone, Copy)]
+struct Habits {
+    /// Variance of the wandering, in squared logarithms a second.
+    wander: f32,
+    /// Jumps a second.
+    jumps: f32,
+}
+
+const OTHERS: Habits = Habits { wander: 1.0e-4, jumps: 1.0 / 1_500.0 };
+/// Of hardware of our own: nobody else's load slows it.
+const OWN: Habits = Habits { wander: 1.0e-5, jumps: 1.0 / 30_000.0 };
 /// Share of jumps by which a level returns to habit.
 const RETURNS: f32 = 0.5;
 
@@ -22,13 +28,12 @@ const RETURNS: f32 = 0.5;
 #[derive(Debug, Clone)]
 pub struct Level {
     weight: [f32; LEVELS],
-    /// Jumps a second.
-    jumps: f32,
+    habits: Habits,
 }
 
 impl Default for Level {
     fn default() -> Self {
-        Self { weight: habit(0.25), jumps: JUMPS }
+        Self { weight: habit(0.25), habits: OTHERS }
     }
 }
 
@@ -54,7 +59,7 @@ fn habit(sigma: f32) -> [f32; LEVELS] {
 impl Level {
     /// The level of hardware of our own.
     pub fn own() -> Self {
-        Self { jumps: JUMPS_OWN, ..Self::default() }
+        Self { habits: OWN, ..Self::default() }
     }
 
     /// Time has passed.
@@ -65,7 +70,7 @@ impl Level {
         // Long gaps in few strides: a stride moves a level by less than a step.
         let strides = (seconds / 40.0).ceil().clamp(1.0, 16.0);
         let stride = (seconds / strides).min(40.0);
-        let aside = (WANDER * stride / (2.0 * STEP * STEP)).min(0.25);
+        let aside = (self.habits.wander * stride / (2.0 * STEP * STEP)).min(0.25);
         let mut left = strides;
         while left > 0.5 {
             let mut before = 0.0;
@@ -78,7 +83,7 @@ impl Level {
             }
             left -= 1.0;
         }
-        let jumped = 1.0 - (-seconds * self.jumps).exp();
+        let jumped = 1.0 - (-seconds * self.habits.jumps).exp();
         let (back, anywhere) = (jumped * RETURNS, jumped * (1.0 - RETURNS) / LEVELS_F);
         let usual = usual();
         for (weight, usual) in self.weight.iter_mut().zip(usual) {

@@ -6,6 +6,7 @@
 use smallvec::SmallVec;
 
 use crate::routing::RouteId;
+use crate::units::Mono;
 
 /// Routes remembered for a block; the one longest unused gives way.
 const ROUTES: usize = 6;
@@ -38,7 +39,19 @@ impl Held {
     }
 }
 
-/// A prompt in parts, each with the second in which it was last served on a route, if it ever was, and its tokens.
+/// Ticks of the ledger's clock in a second: an engine of our own may read a few hundred thousand tokens in one.
+pub const TICKS: u32 = 8;
+
+/// The tick of the ledger's clock at `now`.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a process that runs for seventeen years starts again at 0"
+)]
+pub const fn tick(now: Mono) -> u32 {
+    (now.0 / (1_000_000_000 / TICKS as u64)) as u32
+}
+
+/// A prompt in parts, each with the tick in which it was last served on a route, if it ever was, and its tokens.
 #[derive(Debug, Clone, Default)]
 pub struct Parts(SmallVec<[(Option<u32>, u32); 4]>);
 
@@ -67,7 +80,7 @@ pub struct Ledger {
 #[derive(Debug, Clone, Copy, Default)]
 struct Entry {
     hash: u64,
-    /// Route + 1 (0: free) and the second of its last use.
+    /// Route + 1 (0: free) and the tick of its last use.
     uses: [(u16, u32); ROUTES],
 }
 
@@ -84,8 +97,8 @@ impl Ledger {
         Self { entries: vec![Entry::default(); size], mask: size - 1 }
     }
 
-    /// The block was served on `route` at second `at_s`. Says when it last was before, if that is known.
-    pub fn touch(&mut self, hash: u64, route: RouteId, at_s: u32) -> Option<u32> {
+    /// The block was served on `route` at tick `now`. Says when it last was before, if that is known.
+    pub fn touch(&mut self, hash: u64, route: RouteId, now: u32) -> Option<u32> {
         let place = self.place(hash);
         let entry = &mut self.entries[place];
         if entry.hash != hash {
@@ -101,15 +114,15 @@ impl Ledger {
                 .min_by_key(|(_, (known, at))| if *known == 0 { 0 } else { at + 1 });
             oldest.map_or(0, |(slot, _)| slot)
         });
-        let (known, before) = std::mem::replace(&mut entry.uses[slot], (own, at_s));
+        let (known, before) = std::mem::replace(&mut entry.uses[slot], (own, now));
         (known == own).then_some(before)
     }
 
-    /// Seconds since the block was last served on `route`.
-    pub fn age_s(&self, hash: u64, route: RouteId, at_s: u32) -> Option<u32> {
+    /// Ticks since the block was last served on `route`.
+    pub fn age(&self, hash: u64, route: RouteId, now: u32) -> Option<u32> {
         let own = route.0.saturating_add(1);
         let entry = self.window(hash).map(|place| &self.entries[place]).find(|entry| entry.hash == hash)?;
-        entry.uses.iter().find(|(known, _)| *known == own).map(|(_, at)| at_s.saturating_sub(*at))
+        entry.uses.iter().find(|(known, _)| *known == own).map(|(_, at)| now.saturating_sub(*at))
     }
 
     fn window(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
@@ -137,17 +150,17 @@ impl Ledger {
 }
 
 /// What `route` should hold of the prompt whose blocks are `chain`, shortest prefix first, of what was served there within
-/// `horizon_s`. `age` says how long ago a block was served.
-#[expect(clippy::cast_precision_loss, reason = "an age in whole seconds")]
+/// `horizon_s` seconds. `age` says how many ticks ago a block was served.
+#[expect(clippy::cast_precision_loss, reason = "an age in ticks")]
 pub fn held(chain: &[Block], horizon_s: u32, age: impl Fn(u64) -> Option<u32>) -> Held {
-    let fresh = |block: &Block| age(block.hash).filter(|age| *age <= horizon_s);
+    let fresh = |block: &Block| age(block.hash).filter(|age| *age / TICKS <= horizon_s);
     let (mut low, mut high) = (0, chain.len());
     let mut found = Held::default();
     while low < high {
         let middle = usize::midpoint(low, high);
         let Some(block) = chain.get(middle) else { break };
         if let Some(age) = fresh(block) {
-            found = Held { tokens: block.tokens_end, age_s: age as f32 };
+            found = Held { tokens: block.tokens_end, age_s: age as f32 / TICKS as f32 };
             low = middle + 1;
         } else {
             high = middle;
@@ -171,10 +184,10 @@ mod tests {
         let mut ledger = Ledger::new(1_024);
         let prompt = chain(100);
         for block in &prompt[..37] {
-            ledger.touch(block.hash, RouteId(3), 10);
+            ledger.touch(block.hash, RouteId(3), 10 * TICKS);
         }
-        let on = |route, at, horizon| held(&prompt, horizon, |hash| ledger.age_s(hash, route, at));
-        assert_eq!(on(RouteId(3), 15, 300), Held { tokens: 37 * 64, age_s: 5.0 });
+        let on = |route, at, horizon| held(&prompt, horizon, |hash| ledger.age(hash, route, at * TICKS + 2));
+        assert_eq!(on(RouteId(3), 15, 300), Held { tokens: 37 * 64, age_s: 5.25 });
         assert_eq!(on(RouteId(4), 15, 300), Held::default());
         assert_eq!(on(RouteId(3), 500, 300), Held::default());
     }
@@ -187,7 +200,7 @@ mod tests {
         }
         assert_eq!(ledger.entries.len(), 64);
         let recent = (9_990..10_000_u32)
-            .filter(|i| ledger.age_s(super::super::lengths::mix(u64::from(*i)), RouteId(0), 10_000).is_some())
+            .filter(|i| ledger.age(super::super::lengths::mix(u64::from(*i)), RouteId(0), 10_000).is_some())
             .count();
         assert!(recent >= 9, "{recent}");
     }

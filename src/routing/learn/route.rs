@@ -18,8 +18,8 @@ use super::first_token::{FirstToken, Prior, Reading};
 use super::load::Load;
 use super::others::{Others, Spell, Standing};
 use super::pace::Pace;
-use super::prefix::{Held, Parts};
-use super::residence::Residence;
+use super::prefix::{Held, Parts, tick};
+use super::residence::{Distance, Residence};
 use super::writing::Writing;
 
 /// How long a route rests that only the operator can mend.
@@ -76,7 +76,7 @@ pub struct RouteMind {
     /// Of an engine of our own: what its cache holds, and how much else was served there since what its attempts under way
     /// were expected to find.
     residence: Option<Box<Residence>>,
-    distances: SmallVec<[(AttemptId, f32); 4]>,
+    distances: SmallVec<[(AttemptId, Distance); 4]>,
     load: Load,
     breaker: Breaker,
     waiting: SmallVec<[Waiting; 16]>,
@@ -87,6 +87,8 @@ pub struct RouteMind {
     free_s: f64,
     writing: Writing,
     running: u32,
+    /// How many answers were being written when it began to read the prompt that it is reading, were it an engine of our own.
+    running_then: u32,
     heard: u32,
     /// First probes it was given.
     introduced: u8,
@@ -131,6 +133,9 @@ impl RouteMind {
         self.breaker.begin(now);
         self.load.asked(now, reading.expected());
         self.looked_for(now, id, reading);
+        if self.waiting.is_empty() {
+            self.running_then = self.running;
+        }
         if self.waiting.len() < WAITING_MAX {
             let ahead_s = self.queued(now) * self.token_s();
             self.waiting.push(Waiting { id, began: now, reading, ahead_s });
@@ -146,9 +151,13 @@ impl RouteMind {
             let (time_s, reading) = (seconds(now) - self.read_from_s(&waiting, queues), waiting.reading);
             // Where an abandoned prompt may have been read before it, or not, its time tells nothing.
             if time_s > 0.0 {
-                let running = if queues { self.running } else { 0 };
-                let level_log =
-                    self.first_token.noticed(seconds(now), reading, time_s / self.writing.slows(running));
+                let running = if queues { self.running_then } else { 0 };
+                // Before it is known how far so many answers slow it down, its time says nothing of the level.
+                let level_log = if self.writing.knows(running) {
+                    self.first_token.noticed(seconds(now), reading, time_s / self.writing.slows(running))
+                } else {
+                    self.first_token.level_log()
+                };
                 let (total_s, ahead_s) = (now.since(waiting.began).as_secs_f64(), waiting.ahead_s);
                 let one = Unsettled { id, time_s, running, total_s, ahead_s, level_log };
                 if reading.is_certain() {
@@ -175,6 +184,7 @@ impl RouteMind {
             self.disabled_until = None;
         }
         self.running += 1;
+        self.running_then = self.running;
         self.errors.counted(seconds(now), false);
         self.load.taken();
         self.others.taken();
@@ -204,7 +214,7 @@ impl RouteMind {
             Some(residence) => {
                 let at = self.distances.iter().position(|(known, _)| *known == id);
                 if let Some((_, distance)) = at.map(|at| self.distances.remove(at)) {
-                    residence.reported(whole_seconds(now), distance, held.kept(cached));
+                    residence.reported(tick(now), distance, held.kept(cached));
                 }
             }
             None => self.cache_hits.reported(held.age_s, u64::from(held.tokens), cached),
@@ -225,7 +235,7 @@ impl RouteMind {
     /// An attempt looks for what the cache of an engine of our own should hold.
     fn looked_for(&mut self, now: Mono, id: AttemptId, reading: Reading) {
         let Some(residence) = self.residence.as_mut().filter(|_| !reading.is_certain()) else { return };
-        if let Some(distance) = residence.distance(whole_seconds(now), reading.age_s) {
+        if let Some(distance) = residence.distance(tick(now), reading.age_s) {
             if self.distances.len() >= WAITING_MAX {
                 self.distances.remove(0);
             }
@@ -233,11 +243,11 @@ impl RouteMind {
         }
     }
 
-    /// Parts of a prompt were read, each of so many tokens, last read there at such a second: [`super::prefix::Parts`].
+    /// Parts of a prompt were read, each of so many tokens, last read there at such a tick: [`super::prefix::Parts`].
     pub fn read(&mut self, now: Mono, parts: &Parts) {
         if let Some(residence) = &mut self.residence {
             for (before, tokens) in parts.as_slice() {
-                residence.served(whole_seconds(now), *before, *tokens);
+                residence.served(tick(now), *before, *tokens);
             }
         }
     }
@@ -384,7 +394,7 @@ impl RouteMind {
             error: self.errors.share(at_s),
             pace: self.pace.outlook(),
             cache_hits: match &mut self.residence {
-                Some(residence) => residence.shares(whole_seconds(now)),
+                Some(residence) => residence.shares(tick(now)),
                 None => self.cache_hits.shares(),
             },
             counts: Counted(self.counts.share()),
@@ -420,12 +430,6 @@ impl RouteMind {
         // Their order is that of an engine of our own.
         Some(self.waiting.remove(at))
     }
-}
-
-/// The second of the clock.
-#[expect(clippy::cast_possible_truncation, reason = "seconds of a process's life")]
-const fn whole_seconds(now: Mono) -> u32 {
-    (now.0 / 1_000_000_000) as u32
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a clock's seconds")]

@@ -144,6 +144,15 @@ impl Shape {
         std::array::from_fn(|bin| self.weight[bin] * scale)
     }
 
+    /// Density by bin of a luck that is even, without a tail: a lognormal with this spread.
+    pub fn even(sigma: f32) -> [f32; BINS] {
+        let scale = 1.0 / (sigma * std::f32::consts::TAU.sqrt());
+        std::array::from_fn(|bin| {
+            let z = centre(bin) / sigma;
+            (-0.5 * z * z).exp() * scale
+        })
+    }
+
     fn fade(&mut self) {
         let keep = 1.0 - 1.0 / MEMORY;
         for weight in &mut self.weight {

@@ -2,8 +2,8 @@
 
 /// Groups of how many answers are being written: none, one, two, up to four, eight, …
 const GROUPS: usize = 10;
-/// Share of a new sample in a group's mean, at first and later.
-const FIRST: f64 = 0.5;
+/// Least share of a new sample in a group's mean. Before, it is the mean of all there were, and of one in which nothing was
+/// slower.
 const LATER: f64 = 0.03;
 /// One sample counts for no more than this factor against what is known: one odd call is not proof.
 const BOUND: f64 = 3.0;
@@ -30,9 +30,15 @@ impl Writing {
         }
         let known = self.log(at);
         self.samples[at] += 1.0;
-        let share = LATER + (FIRST - LATER) / self.samples[at];
+        let share = (1.0 / (self.samples[at] + 1.0)).max(LATER);
         let off = (ratio.ln() - known).clamp(-BOUND.ln(), BOUND.ln());
         self.slower[at] = (known + share * off).clamp(0.0, BOUND.ln());
+    }
+
+    /// Whether that was ever seen while `running` answers were being written.
+    pub fn knows(&self, running: u32) -> bool {
+        let at = group(running);
+        at == 0 || self.samples[at] > 0.0
     }
 
     /// How many times as long reading takes while `running` answers are being written.

@@ -2,8 +2,9 @@
 
 use crate::replay::world::World;
 use crate::routing::learn::breaker::State as Breaker;
+use crate::routing::learn::hedge_spend::Stake;
 use crate::routing::learn::lengths::Asker;
-use crate::routing::learn::prefix::{Block, Held, held};
+use crate::routing::learn::prefix::{Block, Held, held, tick};
 use crate::routing::pursuit::Pursuit;
 use crate::routing::{Candidate, Endpoint, Learned, Needs, RequestFacts, RouteId, choose, select, weigh};
 use crate::units::PicoUsd;
@@ -23,6 +24,8 @@ pub(super) struct State {
     pub(super) held: Vec<Held>,
     pub(super) facts: Facts,
     pub(super) chosen: Option<Candidate>,
+    /// What its second attempt put at stake.
+    pub(super) stake: Stake,
     /// Whether it has been counted as late already.
     pub(super) late: bool,
 }
@@ -126,12 +129,10 @@ impl Ours<'_> {
             self.blocks.extend(
                 links.iter().map(|link| Block { hash: hash(link.block), tokens_end: link.tokens_end }),
             );
-            let second = u32::try_from(now_us / 1_000_000).unwrap_or(u32::MAX);
+            let now = tick(mono(now_us));
             for id in eligible {
                 let found = match &self.knows {
-                    Knows::Learnt => {
-                        held(&self.blocks, HORIZON_S, |block| self.ledger.age_s(block, *id, second))
-                    }
+                    Knows::Learnt => held(&self.blocks, HORIZON_S, |block| self.ledger.age(block, *id, now)),
                     Knows::Truth(..) => world.holds(place, *id, now_us),
                 };
                 most = most.max(found.tokens);
@@ -150,6 +151,7 @@ impl Ours<'_> {
             held: held_by_route,
             facts: kept,
             chosen: None,
+            stake: Stake::default(),
             late: false,
         };
         self.retries.deposit(mono(now_us));

@@ -9,16 +9,16 @@ use crate::replay::world::{Lucks, World};
 use crate::routing::learn::breaker::State as Breaker;
 use crate::routing::learn::dual::LatenessPrice;
 use crate::routing::learn::first_token::{Prior, Reading};
-use crate::routing::learn::hedge_spend::{HedgeSpend, PROBE_SHARE_PPM};
+use crate::routing::learn::hedge_spend::{HedgeSpend, PROBE_SHARE_PPM, Stake};
 use crate::routing::learn::lengths::Lengths;
-use crate::routing::learn::prefix::{Block, Ledger, Parts};
+use crate::routing::learn::prefix::{Block, Ledger, Parts, tick};
 use crate::routing::learn::queue_price::{Demanded, QueuePrice};
 use crate::routing::learn::retries::RetryBudget;
 use crate::routing::learn::route::{AttemptId, Failing, RouteMind};
 use crate::routing::learn::sessions::Sessions;
 use crate::routing::pursuit::Step;
 use crate::routing::{Candidate, Decision, Observe, Policy, RouteId, RouteOutlook};
-use crate::units::{Mono, Now, Usage};
+use crate::units::{Mono, Now, PicoUsd, Usage};
 
 use super::{Loss, Move, Report, Router};
 use knowing::State;
@@ -255,15 +255,17 @@ impl Router for Ours<'_> {
         let share_ppm = self.policies.get(state.policy).map_or(0, |policy| policy.hedging.share_ppm());
         let next = match step {
             Step::Ask(candidate) => {
-                let (prompt, whole) =
-                    (candidate.prompt_expected(), candidate.cost_expected.unwrap_or_default());
+                let stake = state.pursuit.running().first().map_or_else(Stake::default, |silent| {
+                    Stake::new(&silent.candidate, candidate.prompt_expected())
+                });
+                let whole = candidate.cost_expected.unwrap_or_default();
                 let now = mono(now_us);
-                if self.hedged.take(now, prompt, whole, share_ppm) {
+                if self.hedged.take(now, stake.most(), whole, share_ppm) {
                     if self.retries.withdraw(now) {
-                        state.chosen = Some(candidate);
+                        (state.chosen, state.stake) = (Some(candidate), stake);
                         Move::Ask(candidate.route)
                     } else {
-                        self.hedged.give_back(prompt);
+                        self.hedged.settle(stake.most(), PicoUsd::ZERO);
                         Move::Wait
                     }
                 } else {
@@ -295,10 +297,9 @@ impl Router for Ours<'_> {
             mind.answered(mono(now_us), AttemptId(attempt), queues, true);
         }
         if let (Knows::Learnt, Some(arrival)) = (&self.knows, world.trace.arrivals.get(place)) {
-            let second = u32::try_from(now_us / 1_000_000).unwrap_or(u32::MAX);
             let (mut parts, mut from) = (Parts::default(), 0);
             for link in world.trace.links_of(arrival) {
-                let before = self.ledger.touch(hash(link.block), route, second);
+                let before = self.ledger.touch(hash(link.block), route, tick(mono(now_us)));
                 parts.push(before, link.tokens_end.saturating_sub(from));
                 from = link.tokens_end;
             }
@@ -323,6 +324,9 @@ impl Router for Ours<'_> {
             learn(mind, now, id, loss, queues);
         }
         if let Some(state) = self.states.get_mut(place).and_then(Option::as_mut) {
+            if matches!(loss, Loss::Abandoned) {
+                self.hedged.settle(state.stake.most(), state.stake.lost(route));
+            }
             state.pursuit.lost(route);
         }
     }
