@@ -249,23 +249,22 @@ impl Router for Ours<'_> {
         self.count_late(&mut state, now_us);
         self.refresh(world, place, now_us);
         self.decide(world, &state, now_us);
-        let first = state.pursuit.running().first().map(|running| running.candidate.route);
-        let seen = first.map(|id| self.outlooks[..].outlook(0, id));
+        let silent = state.pursuit.running().first().map(|running| running.candidate);
+        let seen = silent.map(|one| self.outlooks[..].outlook(0, one.route));
         let step = seen.map_or(Step::Wait, |seen| state.pursuit.silence(&self.decision, seen, mono(now_us)));
         let share_ppm = self.policies.get(state.policy).map_or(0, |policy| policy.hedging.share_ppm());
         let next = match step {
             Step::Ask(candidate) => {
-                let stake = state.pursuit.running().first().map_or_else(Stake::default, |silent| {
-                    Stake::new(&silent.candidate, candidate.prompt_expected())
-                });
+                let second = candidate.prompt_expected();
+                let at_stake = silent.map_or_else(Stake::default, |silent| Stake::new(&silent, second));
                 let whole = candidate.cost_expected.unwrap_or_default();
                 let now = mono(now_us);
-                if self.hedged.take(now, stake.most(), whole, share_ppm) {
+                if self.hedged.take(now, at_stake.most(), whole, share_ppm) {
                     if self.retries.withdraw(now) {
-                        (state.chosen, state.stake) = (Some(candidate), stake);
+                        (state.chosen, state.stake) = (Some(candidate), at_stake);
                         Move::Ask(candidate.route)
                     } else {
-                        self.hedged.settle(stake.most(), PicoUsd::ZERO);
+                        self.hedged.settle(at_stake.most(), PicoUsd::ZERO);
                         Move::Wait
                     }
                 } else {
