@@ -6,8 +6,9 @@
 
 pub use super::first_token_outlook::{FirstTokenOutlook, STRUCK};
 use super::first_token_outlook::{Tables, fast_ln};
+use super::heard::{self, struck};
 use super::level::Level;
-use super::luck_share::LuckShare;
+use super::luck_share::{LuckShare, SHARES};
 pub use super::prior::{PREFILL_LUCK, Prior};
 pub use super::reading::Reading;
 use super::shape::{BINS, Shape, place};
@@ -22,9 +23,9 @@ const OWN_LEAST_S: [f64; 2] = [0.002, 0.000_1e-3];
 const MEMORY: f64 = 0.9985;
 /// How much of the level's movement is taken out before line and luck are fitted. The rest lets them follow what lasts; were
 /// all of it taken out, line, level and luck could each make up for the other two, and drift apart until short prompts say
-/// the wrong thing of long ones.
-const LEVEL_TAKEN_OUT: f32 = 0.7;
-/// The same for line and luck of hardware of our own, whose line does not move and which has next to no luck.
+/// the wrong thing of long ones. Little is left in the line: who asks a route when it is quick must not think it quick by habit.
+const LEVEL_TAKEN_OUT: [f32; 2] = [0.9, 0.9];
+/// The same for hardware of our own, whose line does not move and which has next to no luck.
 const OWN_LEVEL_TAKEN_OUT: [f32; 2] = [0.9, 1.0];
 /// Samples after which half of that is taken out: before, what is taken for a level may be a bad first guess.
 const SETTLES: f32 = 30.0;
@@ -35,9 +36,7 @@ const GUESS_KEPT: f64 = 0.6;
 const OWN_LUCK_SIGMA: f32 = 0.15;
 /// How much calls differ, as a share, where the line's own uncertainty is told.
 const LUCK_SIGMA: f64 = 0.3;
-/// A likelihood never falls below this share of an even one: one odd call is not proof.
-const EVEN: f32 = 0.005;
-/// The same for silence.
+/// The likelihood of silence never falls below this share of an even one.
 const SILENCE_EVEN: f32 = 0.02;
 
 /// The estimator of one route.
@@ -63,12 +62,6 @@ impl Default for FirstToken {
     fn default() -> Self {
         Self::new(Prior::default())
     }
-}
-
-/// The part of a time that luck strikes in full: 1 for a short prompt, less for a long one.
-#[expect(clippy::cast_possible_truncation, reason = "a share")]
-fn struck(luck: f64, base_s: f64, prefill_s: f64) -> f32 {
-    ((base_s + luck * prefill_s) / (base_s + prefill_s)) as f32
 }
 
 /// The logarithm of a call's luck: `ratio` is its time over what was expected at the level.
@@ -147,11 +140,6 @@ impl FirstToken {
         self.per_token_s * f64::from(self.level.mean_log().exp())
     }
 
-    /// The level's logarithm now.
-    pub fn level_log(&self) -> f32 {
-        self.level.mean_log()
-    }
-
     /// Expected seconds at the level now.
     pub fn now_s(&self, uncached: f64) -> f64 {
         self.usual_s(uncached) * f64::from(self.level.mean_log().exp())
@@ -174,59 +162,47 @@ impl FirstToken {
 
     /// A first token came after `time_s` for `uncached` prompt tokens.
     pub fn heard(&mut self, at_s: f64, uncached: f64, time_s: f64) {
-        let level_log = self.noticed(at_s, Reading::of(uncached), time_s);
-        self.settled(uncached, time_s, level_log);
+        self.noticed(at_s, Reading::of(uncached), time_s);
+        self.settled(uncached, time_s);
     }
 
-    /// A first token came after `time_s`, and it is not known yet how much of the prompt was read: the level learns at once.
-    /// Says the level's logarithm before that.
-    #[expect(clippy::cast_possible_truncation, reason = "ratios of seconds")]
-    pub fn noticed(&mut self, at_s: f64, reading: Reading, time_s: f64) -> f32 {
+    /// A first token came after `time_s`, and it is not known yet how much of the prompt was read: the level learns at once,
+    /// and how much of luck strikes prompts.
+    pub fn noticed(&mut self, at_s: f64, reading: Reading, time_s: f64) {
         self.pass(at_s);
-        let before = self.level.mean_log();
         let density = if self.waits.is_some() { Shape::even(OWN_LUCK_SIGMA) } else { self.shape.density() };
-        let cases = reading.cases().map(|(uncached, chance)| {
-            let (expected, struck) = self.parts(uncached);
-            ((time_s / expected) as f32, struck, (1.0 / expected) as f32 * chance)
-        });
-        let likelihood = |(ratio, struck, weight): (f32, f32, f32), log: f32| {
-            let luck = 1.0 + (ratio * (-log).exp() - 1.0) / struck;
-            if luck < 0.06 {
-                return EVEN * 0.02 * weight;
-            }
-            let (bin, _) = place(fast_ln(luck));
-            // The density of the time itself: luck's density over luck, level and what was expected.
-            (density[bin] + EVEN) * (-log).exp() / luck / struck * weight
-        };
-        self.level
-            .weigh(|log| cases.iter().filter(|case| case.2 > 0.0).map(|case| likelihood(*case, log)).sum());
-        before
-    }
-
-    /// Of a first token that came after `time_s`, the level's logarithm before it being `level_log`, it is known now that
-    /// `uncached` tokens were read: line and luck learn.
-    #[expect(clippy::cast_possible_truncation, reason = "ratios of seconds")]
-    pub fn settled(&mut self, uncached: f64, time_s: f64, level_log: f32) {
-        if self.waits.is_none() {
-            let expected = self.usual_s(uncached);
-            let off = (time_s / expected * f64::from((-level_log).exp()) - 1.0).abs();
-            self.luck_share.seen(self.base_s / expected, off);
+        let line = [self.base_s, self.per_token_s];
+        let cases = heard::cases(reading, time_s, line, self.prefill_luck);
+        if self.waits.is_none() && LuckShare::is_told_by(self.base_s / self.usual_s(reading.miss)) {
+            let likely = SHARES.map(|share| {
+                let cases = heard::cases(reading, time_s, line, share);
+                self.level.chance(|quicker| heard::likelihood(&cases, &density, quicker))
+            });
+            self.luck_share.seen(likely);
             self.prefill_luck = self.luck_share.of_prefill();
         }
+        self.level.weigh(|quicker| heard::likelihood(&cases, &density, quicker));
+    }
+
+    /// Of a first token that came after `time_s` it is known now that `uncached` tokens were read: line and luck learn.
+    #[expect(clippy::cast_possible_truncation, reason = "ratios of seconds")]
+    pub fn settled(&mut self, uncached: f64, time_s: f64) {
         let (expected, struck) = self.parts(uncached);
         let ratio = (time_s / expected) as f32;
         let level = self.level.mean_log();
-        let [of_line, of_luck] =
-            if self.waits.is_some() { OWN_LEVEL_TAKEN_OUT } else { [LEVEL_TAKEN_OUT; 2] };
-        self.shape.seen(luck(ratio * (-level * of_luck).exp(), struck));
+        let [of_line, of_luck] = if self.waits.is_some() { OWN_LEVEL_TAKEN_OUT } else { LEVEL_TAKEN_OUT };
+        // Of luck tells what the base takes; the rest of a time tells how well line and level are known.
+        let tells = if self.waits.is_some() { 1.0 } else { (self.base_s / expected) as f32 };
+        self.shape.seen(luck(ratio * (-level * of_luck).exp(), struck), tells);
         self.samples += 1.0;
         let taken_out = of_line * self.samples / (self.samples + SETTLES);
         let usual = time_s * f64::from((-level * taken_out).exp());
         // One call in the tail does not bend the line; while little is known, what looks like a tail may be the rule.
         let usual = usual.min((3.0 + 30.0 / f64::from(self.samples)) * expected);
-        // By the larger of both, or what was seen while far too little was expected would weigh for ever.
-        let scale = expected.max(usual);
-        let surprises = scale > 2.0 * expected || usual < 0.5 * expected;
+        // What comes while far too little is expected would weigh for ever, were it weighed by that. Otherwise all weigh by what
+        // was expected: by what came, the slow would weigh less than the quick, and the line would come to lie too low.
+        let scale = if usual > 2.0 * expected { usual } else { expected };
+        let surprises = usual > 2.0 * expected || usual < 0.5 * expected;
         // A guess that the first samples contradict is given up.
         let keep = if surprises && self.samples < SETTLES { GUESS_KEPT } else { MEMORY };
         for entry in self.matrix.iter_mut().chain(&mut self.vector) {
@@ -245,7 +221,7 @@ impl FirstToken {
     #[expect(clippy::cast_possible_truncation, reason = "a logarithm")]
     pub fn waited(&mut self, ratio: f64) {
         if let Some(waits) = &mut self.waits {
-            waits.seen(ratio.max(1e-3).ln() as f32);
+            waits.seen(ratio.max(1e-3).ln() as f32, 1.0);
         }
     }
 
@@ -275,15 +251,15 @@ impl FirstToken {
     /// Chance that a call is still silent after `age_s`, at the level as it was before that silence.
     #[expect(clippy::cast_possible_truncation, reason = "ratios of seconds")]
     pub fn still(&self, reading: Reading, age_s: f64) -> f32 {
-        let (cumulative, log) = (self.shape.cumulative(), self.level.mean_log());
+        let (cumulative, quicker) = (self.shape.cumulative(), (-self.level.mean_log()).exp());
         let one = |(uncached, chance): (f64, f32)| {
             let (expected, struck) = self.parts(uncached);
-            chance * survival(&cumulative, (age_s / expected) as f32, struck, log)
+            chance * survival(&cumulative, (age_s / expected) as f32, struck, quicker)
         };
         reading.cases().map(one).iter().sum()
     }
 
-    /// Chance, by the level's logarithm, that a call is still silent after `age_s`.
+    /// Chance, by how many times quicker than usual the route is, that a call is still silent after `age_s`.
     #[expect(clippy::cast_possible_truncation, reason = "ratios of seconds")]
     fn still_silent(
         &self,
@@ -296,9 +272,9 @@ impl FirstToken {
             let (expected, struck) = self.parts(uncached);
             ((age_s / expected) as f32, struck, chance)
         });
-        move |log| {
+        move |quicker| {
             let one = |(ratio, struck, chance): (f32, f32, f32)| {
-                if chance > 0.0 { chance * survival(&cumulative, ratio, struck, log) } else { 0.0 }
+                if chance > 0.0 { chance * survival(&cumulative, ratio, struck, quicker) } else { 0.0 }
             };
             cases.into_iter().map(one).sum::<f32>() + SILENCE_EVEN
         }
@@ -330,9 +306,9 @@ impl FirstToken {
     }
 }
 
-/// Chance that a call is still silent at `ratio` of its expected time, the level's logarithm being `log`.
-fn survival(cumulative: &[f32; BINS + 1], ratio: f32, struck: f32, log: f32) -> f32 {
-    let luck = 1.0 + (ratio * (-log).exp() - 1.0) / struck;
+/// Chance that a call is still silent at `ratio` of its expected time, the route being so many times `quicker` than usual.
+fn survival(cumulative: &[f32; BINS + 1], ratio: f32, struck: f32, quicker: f32) -> f32 {
+    let luck = 1.0 + (ratio * quicker - 1.0) / struck;
     if luck <= 0.08 {
         return 1.0;
     }

@@ -1,28 +1,39 @@
 //! How slow a route is at the moment against its own habit: a filter over a grid of levels.
 //!
-//! The level is what all calls of a moment share: drift, a busy hour, an incident. It wanders slowly and at times jumps.
+//! The level is what all calls of a moment share: drift, a busy hour, an incident. It wanders slowly, returns to habit, and at
+//! times jumps.
 //! Each call, answered or not, says something of it through the likelihood of what was seen; without calls the filter
 //! forgets by itself, so that old evidence is never taken for new.
 
-/// Levels in the grid.
-pub const LEVELS: usize = 48;
+/// Levels in the grid: a long prompt tells the level to a twentieth, and whether it is in time may hang on that.
+pub const LEVELS: usize = 95;
 const LOWEST: f32 = -1.2;
-const STEP: f32 = 0.1;
+const STEP: f32 = 0.05;
+/// The level that is no deviation from habit.
+const HABIT: usize = 24;
+/// Beyond so much of a deviation, in logarithms, it returns no quicker: that is no drift but an incident, which ends by a jump.
+const DRIFTS: f32 = 0.5;
+/// A stride of this many seconds moves a level by less than a step.
+const STRIDE_S: f32 = 10.0;
+const STRIDES_MAX: f32 = 64.0;
 
 /// How a level moves.
 #[derive(Debug, Clone, Copy)]
 struct Habits {
     /// Variance of the wandering, in squared logarithms a second.
     wander: f32,
+    /// Share of a deviation by which it returns to habit, a second.
+    returns: f32,
     /// Jumps a second.
     jumps: f32,
 }
 
-const OTHERS: Habits = Habits { wander: 1.0e-4, jumps: 1.0 / 1_500.0 };
+/// Of others': a fifth up or down, within some twenty minutes.
+const OTHERS: Habits = Habits { wander: 7.0e-5, returns: 1.0 / 1_200.0, jumps: 1.0 / 1_500.0 };
 /// Of hardware of our own: nobody else's load slows it.
-const OWN: Habits = Habits { wander: 1.0e-5, jumps: 1.0 / 30_000.0 };
+const OWN: Habits = Habits { wander: 1.0e-5, returns: 0.0, jumps: 1.0 / 30_000.0 };
 /// Share of jumps by which a level returns to habit.
-const RETURNS: f32 = 0.5;
+const JUMPS_BACK: f32 = 0.5;
 
 /// Weights of the levels; they add up to 1.
 #[derive(Debug, Clone)]
@@ -41,6 +52,12 @@ impl Default for Level {
 #[expect(clippy::cast_precision_loss, reason = "a few dozen levels")]
 pub fn log_of(index: usize) -> f32 {
     LOWEST + STEP * index as f32
+}
+
+/// How many steps a level is away from habit, as far as it returns by itself.
+#[expect(clippy::cast_precision_loss, reason = "a few dozen levels")]
+fn steps_back(index: usize) -> f32 {
+    (index.abs_diff(HABIT) as f32).min(DRIFTS / STEP)
 }
 
 /// Weights around no deviation at all, with this spread.
@@ -67,10 +84,11 @@ impl Level {
         if seconds <= 0.0 {
             return;
         }
-        // Long gaps in few strides: a stride moves a level by less than a step.
-        let strides = (seconds / 40.0).ceil().clamp(1.0, 16.0);
-        let stride = (seconds / strides).min(40.0);
+        // Long gaps in few strides.
+        let strides = (seconds / STRIDE_S).ceil().clamp(1.0, STRIDES_MAX);
+        let stride = (seconds / strides).min(STRIDE_S);
         let aside = (self.habits.wander * stride / (2.0 * STEP * STEP)).min(0.25);
+        let returned = stride * self.habits.returns;
         let mut left = strides;
         while left > 0.5 {
             let mut before = 0.0;
@@ -78,26 +96,40 @@ impl Level {
                 let own = self.weight[index];
                 let after = if index + 1 < LEVELS { self.weight[index + 1] } else { 0.0 };
                 let edge = if index == 0 || index + 1 == LEVELS { 1.0 } else { 2.0 };
-                self.weight[index] = own * (1.0 - edge * aside) + aside * (before + after);
+                let back = returned * steps_back(index);
+                self.weight[index] = own * (1.0 - edge * aside - back) + aside * (before + after);
+                if index > 0 && index <= HABIT {
+                    self.weight[index] += before * returned * steps_back(index - 1);
+                }
+                if index >= HABIT && index + 1 < LEVELS {
+                    self.weight[index] += after * returned * steps_back(index + 1);
+                }
                 before = own;
             }
             left -= 1.0;
         }
         let jumped = 1.0 - (-seconds * self.habits.jumps).exp();
-        let (back, anywhere) = (jumped * RETURNS, jumped * (1.0 - RETURNS) / LEVELS_F);
+        let (back, anywhere) = (jumped * JUMPS_BACK, jumped * (1.0 - JUMPS_BACK) / LEVELS_F);
         let usual = usual();
         for (weight, usual) in self.weight.iter_mut().zip(usual) {
             *weight = *weight * (1.0 - jumped) + back * usual + anywhere;
         }
     }
 
-    /// Weighs every level by the likelihood of something seen.
+    /// Chance of something seen, by its likelihood at each level (which is told as to [`Self::weigh`]).
+    pub fn chance(&self, likelihood: impl Fn(f32) -> f32) -> f32 {
+        let levels = self.weight.iter().zip(quicker()).filter(|(weight, _)| **weight > 1e-3);
+        levels.map(|(weight, quicker)| weight * likelihood(*quicker)).sum()
+    }
+
+    /// Weighs every level by the likelihood of something seen. A level is told by how many times quicker the route is at it
+    /// than out of habit.
     pub fn weigh(&mut self, likelihood: impl Fn(f32) -> f32) {
         let mut sum = 0.0;
-        for (index, weight) in self.weight.iter_mut().enumerate() {
+        for (weight, quicker) in self.weight.iter_mut().zip(quicker()) {
             // Levels that carry nothing are not worth a logarithm.
             if *weight > 1e-7 {
-                *weight *= likelihood(log_of(index));
+                *weight *= likelihood(*quicker);
                 sum += *weight;
             } else {
                 *weight = 0.0;
@@ -106,7 +138,7 @@ impl Level {
         if sum > 1e-30 && sum.is_finite() {
             self.weight.iter_mut().for_each(|weight| *weight /= sum);
         } else {
-            self.weight = habit(0.25);
+            self.weight = *usual();
         }
     }
 
@@ -138,7 +170,7 @@ impl Level {
         let mut index = 0;
         std::iter::from_fn(move || {
             let (mut log, mut weight) = (0.0, 0.0);
-            // A point is three levels wide at most, or as wide as it takes to carry two hundredths.
+            // A point is two levels wide, or as wide as it takes to carry two hundredths.
             let from = index;
             while index < LEVELS && (weight < 0.02 || index - from < 2) {
                 let own = self.weight[index];
@@ -154,6 +186,13 @@ impl Level {
 #[expect(clippy::cast_precision_loss, reason = "a few dozen levels")]
 const LEVELS_F: f32 = LEVELS as f32;
 
+/// How many times quicker than out of habit a route is, by level.
+fn quicker() -> &'static [f32; LEVELS] {
+    static QUICKER: std::sync::LazyLock<[f32; LEVELS]> =
+        std::sync::LazyLock::new(|| std::array::from_fn(|index| (-log_of(index)).exp()));
+    &QUICKER
+}
+
 fn usual() -> &'static [f32; LEVELS] {
     static USUAL: std::sync::LazyLock<[f32; LEVELS]> = std::sync::LazyLock::new(|| habit(0.25));
     &USUAL
@@ -164,8 +203,8 @@ mod tests {
     use super::*;
 
     fn seen_at(log: f32) -> impl Fn(f32) -> f32 {
-        move |level: f32| {
-            let z = (log - level) / 0.35;
+        move |quicker: f32| {
+            let z = (log + quicker.ln()) / 0.35;
             (-0.5 * z * z).exp() + 0.01
         }
     }

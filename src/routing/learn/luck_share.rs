@@ -1,71 +1,56 @@
 //! How much of a call's luck strikes the part of its time in which its prompt is read.
 //!
-//! First tokens come off what was expected of them by luck. Short prompts show how much of that there is; with long ones, the
-//! part that does not depend on the prompt accounts for little of the time, and what they are off beyond it is the share that
-//! strikes the prompt's part:
-//!
-//! ```text
-//! off(long) ÷ off(short) = b + φ·(1 − b),   b = base ÷ (base + prefill)
-//! ```
-//!
-//! A line or a level that is not known well yet makes long prompts come off by more: they count as luck until it is.
+//! Several shares are held possible. Each first token of a long prompt speaks for those under which it was likely, whatever the
+//! level: a time is `level · (base · luck + prefill · (1 + φ·(luck − 1)))`, and where φ is small, long prompts come as the level
+//! says, nearly to the second. How well the level is known is weighed along, so that a level that is off does not pass for luck.
 
-/// Of a time, at least this share is the base's with a short prompt, and at most that with a long one.
-const SHORT: f64 = 0.6;
-const LONG: f64 = 0.4;
-/// How far short prompts are assumed to come off, as a share of their time, and for how many samples.
-const OFF_ASSUMED: f64 = 0.3;
-const SHORT_ASSUMED: f64 = 10.0;
-/// For how many long prompts what is assumed of the share counts.
-const LONG_ASSUMED: f64 = 6.0;
-/// Samples of each that are remembered.
-const SHORT_MEMORY: f64 = 100.0;
-const LONG_MEMORY: f64 = 60.0;
-/// One call in the tail is no proof: what a short prompt counts for at most, and a long one, in usual lucks of short ones.
-const SHORT_MOST: f64 = 1.0;
-const LONG_MOST: f64 = 1.5;
-/// The share's bounds: some luck is always left.
-const LEAST: f64 = 0.03;
-const MOST: f64 = 0.5;
+/// The shares that are held possible: some luck is always left.
+pub const SHARES: [f64; 5] = [0.03, 0.08, 0.16, 0.30, 0.50];
+/// Spread of what is assumed of the share, in logarithms.
+const ASSUMED_SIGMA: f64 = 1.2;
+/// Samples that are remembered.
+const MEMORY: f32 = 100.0;
+/// One call in the tail is no proof: a share is this likely at least, against the likeliest.
+const LEAST_LIKELY: f32 = 1e-3;
+/// A time of which the base is more than this share tells nothing of the prompt's.
+const TELLS: f64 = 0.6;
 
-/// The share of one route.
+/// What is held of the share of one route.
 #[derive(Debug, Clone, Copy)]
 pub struct LuckShare {
-    /// Sums that fade: of samples and of how far they were off, by their base alone.
-    short: [f64; 2],
-    /// The same of what the base leaves of long ones.
-    long: [f64; 2],
+    /// Logarithm of the chance of each of [`SHARES`], but for what all have in common.
+    log_chance: [f32; SHARES.len()],
 }
 
 impl LuckShare {
     /// A share that is assumed.
-    pub const fn new(assumed: f64) -> Self {
+    #[expect(clippy::cast_possible_truncation, reason = "logarithms")]
+    pub fn new(assumed: f64) -> Self {
         Self {
-            short: [SHORT_ASSUMED, SHORT_ASSUMED * OFF_ASSUMED],
-            long: [LONG_ASSUMED, LONG_ASSUMED * assumed],
+            log_chance: SHARES.map(|share| (-0.5 * ((share / assumed).ln() / ASSUMED_SIGMA).powi(2)) as f32),
         }
     }
 
-    /// A call whose time was the base's by the share `base` came `off` what was expected, as a share of that.
-    pub fn seen(&mut self, base: f64, off: f64) {
-        if base > SHORT {
-            add(&mut self.short, SHORT_MEMORY, [1.0, (off / base).min(SHORT_MOST)]);
-        } else if base < LONG {
-            let usual = self.short[1] / self.short[0];
-            let beyond = (off / usual.max(1e-3)).min(LONG_MOST) - base;
-            add(&mut self.long, LONG_MEMORY, [1.0 - base, beyond]);
+    /// Whether a time of which the base is the share `base` tells something.
+    pub fn is_told_by(base: f64) -> bool {
+        base < TELLS
+    }
+
+    /// A time was seen that is so likely by each of [`SHARES`].
+    pub fn seen(&mut self, likely: [f32; SHARES.len()]) {
+        let most = likely.into_iter().fold(f32::MIN_POSITIVE, f32::max);
+        for (log, likely) in self.log_chance.iter_mut().zip(likely) {
+            *log = *log * (1.0 - 1.0 / MEMORY) + (likely / most).max(LEAST_LIKELY).ln();
         }
+        let highest = self.log_chance.into_iter().fold(f32::MIN, f32::max);
+        self.log_chance.iter_mut().for_each(|log| *log -= highest);
     }
 
     /// Share of luck that strikes the prompt's part.
     pub fn of_prefill(&self) -> f64 {
-        (self.long[1] / self.long[0]).clamp(LEAST, MOST)
-    }
-}
-
-fn add(sums: &mut [f64; 2], memory: f64, sample: [f64; 2]) {
-    for (sum, one) in sums.iter_mut().zip(sample) {
-        *sum = *sum * (1.0 - 1.0 / memory) + one;
+        let chances = self.log_chance.map(|log| f64::from(log.exp()));
+        let mean: f64 = chances.iter().zip(SHARES).map(|(chance, share)| chance * share).sum();
+        mean / chances.iter().sum::<f64>()
     }
 }
 
@@ -74,25 +59,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_learnt_from_what_long_prompts_are_off() {
-        for truth in [0.05, 0.2, 0.4] {
-            let mut share = LuckShare::new(0.25);
-            // How far short prompts are off has nothing to do with it.
-            for usual in [0.1, 0.5] {
-                for i in 0..1_800_u16 {
-                    let luck = usual * f64::from(i / 3 % 21) / 10.0;
-                    let base = if i % 3 == 0 { 0.9 } else { 0.15 };
-                    share.seen(base, luck * (base + truth * (1.0 - base)));
-                }
-                assert!((share.of_prefill() - truth).abs() < 0.06, "{truth} {usual}: {share:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn nothing_is_learnt_of_what_lies_between() {
+    fn it_is_assumed_at_first_and_then_goes_by_what_was_likely() {
         let mut share = LuckShare::new(0.25);
-        share.seen(0.5, 3.0);
-        assert!((share.of_prefill() - 0.25).abs() < 1e-9);
+        assert!((share.of_prefill() - 0.25).abs() < 0.05, "{share:?}");
+        share.seen([0.0; SHARES.len()]);
+        assert!((share.of_prefill() - 0.25).abs() < 0.05, "what fits none of them says nothing: {share:?}");
+        for _ in 0..50 {
+            share.seen([0.2, 0.8, 0.5, 0.1, 0.1]);
+        }
+        assert!((share.of_prefill() - 0.08).abs() < 0.01, "{share:?}");
+        share.seen([0.0, 0.0, 0.0, 0.0, 1.0]);
+        assert!(share.of_prefill() < 0.1, "one call is no proof: {share:?}");
+        for _ in 0..300 {
+            share.seen([0.0, 0.1, 0.2, 0.4, 0.9]);
+        }
+        assert!(share.of_prefill() > 0.45, "what was long ago is forgotten: {share:?}");
     }
 }

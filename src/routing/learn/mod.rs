@@ -14,6 +14,7 @@ pub mod dual;
 pub mod errors;
 pub mod first_token;
 mod first_token_outlook;
+mod heard;
 pub mod hedge_spend;
 pub mod lengths;
 pub mod level;

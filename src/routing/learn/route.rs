@@ -117,8 +117,6 @@ struct Unsettled {
     /// Since it was asked, and what was ahead of it then.
     total_s: f64,
     ahead_s: f64,
-    /// The level's logarithm before it.
-    level_log: f32,
 }
 
 impl RouteMind {
@@ -153,13 +151,11 @@ impl RouteMind {
             if time_s > 0.0 {
                 let running = if queues { self.running_then } else { 0 };
                 // Before it is known how far so many answers slow it down, its time says nothing of the level.
-                let level_log = if self.writing.knows(running) {
-                    self.first_token.noticed(seconds(now), reading, time_s / self.writing.slows(running))
-                } else {
-                    self.first_token.level_log()
-                };
+                if self.writing.knows(running) {
+                    self.first_token.noticed(seconds(now), reading, time_s / self.writing.slows(running));
+                }
                 let (total_s, ahead_s) = (now.since(waiting.began).as_secs_f64(), waiting.ahead_s);
-                let one = Unsettled { id, time_s, running, total_s, ahead_s, level_log };
+                let one = Unsettled { id, time_s, running, total_s, ahead_s };
                 if reading.is_certain() {
                     self.settled(reading.hit, one);
                 } else {

@@ -76,20 +76,20 @@ const fn bin_start(bin: usize) -> f32 {
 const BINS_F: f32 = BINS as f32;
 
 impl Shape {
-    /// A call whose logarithm was `z`.
-    pub fn seen(&mut self, z: f32) {
+    /// A call whose logarithm was `z`, which counts for so much of one.
+    pub fn seen(&mut self, z: f32, counts: f32) {
         self.fade();
         if z >= LOWEST + 6.0 {
-            self.weight[BINS] += 1.0;
+            self.weight[BINS] += counts;
         } else {
             // Spread over the neighbours, so that few samples still make a smooth curve.
             let (bin, into) = place(z);
-            let side = [0.30 * (1.0 - into), 0.30 * into];
+            let side = [0.30 * counts * (1.0 - into), 0.30 * counts * into];
             self.weight[bin.saturating_sub(1)] += side[0];
-            self.weight[bin] += 0.70;
+            self.weight[bin] += 0.70 * counts;
             self.weight[(bin + 1).min(BINS - 1)] += side[1];
         }
-        self.total += 1.0;
+        self.total += counts;
     }
 
     /// A call that was given up at `z`: its weight goes to where it may still have ended (Kaplan and Meier's way).
@@ -170,7 +170,7 @@ mod tests {
     fn shares_add_up() {
         let mut shape = Shape::default();
         for step in 0..500_u16 {
-            shape.seen(f32::from(step % 40) * 0.05 - 1.0);
+            shape.seen(f32::from(step % 40) * 0.05 - 1.0, 1.0);
             shape.censored(0.5);
         }
         shape.never();
@@ -185,8 +185,8 @@ mod tests {
     fn a_call_given_up_counts_as_one_that_took_longer() {
         let (mut seen, mut given_up) = (Shape::default(), Shape::default());
         for _ in 0..200 {
-            seen.seen(0.0);
-            given_up.seen(0.0);
+            seen.seen(0.0, 1.0);
+            given_up.seen(0.0, 1.0);
             given_up.censored(0.3);
         }
         assert!(given_up.above(0.2) > seen.above(0.2) + 0.2);
