@@ -381,6 +381,35 @@ mod tests {
     }
 
     #[test]
+    fn how_much_of_luck_strikes_prompts_is_told_from_a_level_that_wanders() {
+        for (truth, least, most) in [(0.0, 0.0, 0.1), (0.4, 0.25, 0.5)] {
+            let mut first = FirstToken::default();
+            for (i, luck) in (0_u32..).zip(lucks().take(1_500)) {
+                let tokens = [60.0, 40_000.0, 2_000.0][i as usize % 3];
+                let level = (0.2 * (f64::from(i) / 40.0).sin()).exp();
+                let time_s = level * (0.5 * luck + 0.04e-3 * tokens * (1.0 + truth * (luck - 1.0)));
+                first.heard(f64::from(i) * 8.0, tokens, time_s);
+            }
+            assert!((least..most).contains(&first.prefill_luck), "{truth}: {}", first.prefill_luck);
+        }
+    }
+
+    #[test]
+    fn who_is_asked_only_while_quick_is_not_thought_quick_by_habit() {
+        let (base, per_token) = (0.5, 0.04e-3);
+        let mut first = FirstToken::default();
+        for (i, luck) in (0_u32..).zip(lucks().take(4_000)) {
+            let log = 0.25 * (f64::from(i) / 120.0).sin();
+            // Long prompts go there only in its quick hours, short ones always.
+            let tokens = if log < -0.12 && i % 4 == 0 { 60_000.0 } else { 60.0 };
+            first.heard(f64::from(i) * 8.0, tokens, log.exp() * (base * luck + per_token * tokens));
+        }
+        let off = (first.usual_s(60_000.0) / (base + per_token * 60_000.0)).ln();
+        // In the hours in which it was asked it was quicker by e^0.19.
+        assert!(off.abs() < 0.1, "off by {off}: {first:?}");
+    }
+
+    #[test]
     fn silence_is_evidence_before_any_answer() {
         let mut first = taught(0.4, 0.05e-3, 500);
         let calm = first.outlook(500.0, std::iter::empty()).within(0.8, 100.0);
