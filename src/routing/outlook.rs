@@ -32,6 +32,8 @@ pub struct RouteOutlook {
     pub queued_tokens: f32,
     /// Attempts under way that have brought nothing yet.
     pub waiting: u32,
+    /// The longest of their prompts, in uncached tokens as expected.
+    pub waiting_tokens: f32,
     /// Answers being written.
     pub running: u32,
     /// As many as it writes at once; `None`: not known.

@@ -23,6 +23,10 @@ const UNPRICED_USD: f64 = 1e6;
 const SOON_S: f32 = 30.0;
 /// A route that has brought fewer first tokens than this is new, and starts slowly.
 pub const RAMP_HEARD: u32 = 8;
+/// And an engine of our own: its first answer tells how fast the hardware is, within a factor of a hundred.
+const OWN_RAMP_HEARD: u32 = 1;
+/// A prompt of so many times another's length tells what that one would take.
+const AS_LONG: f32 = 0.5;
 
 /// What is the same for all candidates of a decision.
 pub(super) struct Asked<'a> {
@@ -106,7 +110,9 @@ pub(super) fn weigh(
     };
     offer.cold_within = seen.first_token.within(left_s, offer.uncached_miss);
     offer.in_time = (1.0 - offer.error) * offer.within_of(offer.cold_within, seen, left_s);
-    if policy.slo.ttft.is_some() && offer.is_doubtful(seen) {
+    // One at a time finds out: while a prompt as long is being read there, whoever comes need not gamble.
+    let is_tried = seen.waiting_tokens > AS_LONG * offer.uncached_miss;
+    if policy.slo.ttft.is_some() && !is_tried && offer.is_doubtful(seen) {
         offer.hoped = (1.0 - offer.error) * offer.hopeful(seen, left_s) - offer.in_time;
     }
     let uncached = offer.uncached_miss - hit * (offer.uncached_miss - offer.uncached_hit);
@@ -132,7 +138,7 @@ pub(super) fn weigh(
         score_usd: 0.0,
         late: 1.0,
         lateness: 0.0,
-        ramping: seen.heard < RAMP_HEARD && !route.local,
+        ramping: seen.heard < if route.local { OWN_RAMP_HEARD } else { RAMP_HEARD },
         waits: false,
         offer,
         place: Place {

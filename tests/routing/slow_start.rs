@@ -1,8 +1,11 @@
-//! A new route that is cheaper than a known one, as requests come faster than it answers: how many go there.
+//! A new route that is cheaper than a known one, as requests come faster than it answers: how many go there; an engine of our own of
+//! which nothing was heard; and a route that nobody knows to be quick enough for long prompts.
 
-use tollway::routing::learn::first_token::Reading;
+use std::time::Duration;
+
+use tollway::routing::learn::first_token::{Prior, Reading};
 use tollway::routing::learn::route::{AttemptId, RouteMind};
-use tollway::routing::{Policy, RequestFacts, Route, RouteId, RouteOutlook, decide};
+use tollway::routing::{Decision, Policy, RequestFacts, Route, RouteId, RouteOutlook, Slo, decide};
 use tollway::units::{Mono, Now, TokenPrice};
 
 use super::case::card;
@@ -13,6 +16,8 @@ fn policy() -> Policy {
 
 /// A market of two: the first is known and dear.
 struct Market {
+    policy: Policy,
+    prompt_tokens: u32,
     routes: [Route; 2],
     minds: [RouteMind; 2],
     now: Mono,
@@ -27,19 +32,39 @@ impl Market {
             Route::named(name, "c", Some(card(TokenPrice(usd * 1_000_000), TokenPrice(usd * 1_000_000))))
         };
         let mut market = Self {
+            policy: policy(),
+            prompt_tokens: 1_000,
             routes: [route("known/m", 2), route("new/m", 1)],
             minds: [RouteMind::default(), RouteMind::default()],
             now: Mono(1_000_000_000),
             attempts: 0,
             silent: Vec::new(),
         };
-        for id in 1_000..1_050 {
-            market.minds[0].began(market.now, AttemptId(id), Reading::of(1_000.0));
-            market.pass(400);
-            market.minds[0].answered(market.now, AttemptId(id), false, true);
-            market.minds[0].ended(None);
-        }
+        market.teach(0, 50, 1_000, 400);
         market
+    }
+
+    /// So many prompts of `tokens` tokens at one of them, each answered after so long.
+    fn teach(&mut self, at: usize, times: u64, tokens: u32, ms: u64) {
+        for _ in 0..times {
+            self.attempts += 1;
+            let id = AttemptId(self.attempts);
+            self.minds[at].began(self.now, id, Reading::of(f64::from(tokens)));
+            self.pass(ms);
+            self.minds[at].answered(self.now, id, self.routes[at].local, true);
+            self.minds[at].ended(None);
+        }
+    }
+
+    /// What is decided of a request now.
+    fn decide(&mut self) -> Decision {
+        let outlooks: [RouteOutlook; 2] =
+            std::array::from_fn(|at| self.minds[at].outlook(self.now, self.routes[at].local));
+        let eligible = [RouteId(0), RouteId(1)];
+        let prompt_tokens = u64::from(self.prompt_tokens);
+        let facts = RequestFacts { eligible: &eligible, prompt_tokens, ..RequestFacts::default() };
+        let now = Now { mono: self.now, wall: jiff::Timestamp::UNIX_EPOCH };
+        decide(&self.routes, &self.policy, &facts, &outlooks[..], now)
     }
 
     fn pass(&mut self, ms: u64) {
@@ -51,16 +76,11 @@ impl Market {
         let before = self.silent.len();
         for _ in 0..requests {
             self.pass(1);
-            let outlooks: [RouteOutlook; 2] =
-                std::array::from_fn(|at| self.minds[at].outlook(self.now, false));
-            let eligible = [RouteId(0), RouteId(1)];
-            let facts = RequestFacts { eligible: &eligible, prompt_tokens: 1_000, ..RequestFacts::default() };
-            let now = Now { mono: self.now, wall: jiff::Timestamp::UNIX_EPOCH };
-            let decision = decide(&self.routes, &policy(), &facts, &outlooks[..], now);
-            let first = decision.order[0].route;
+            let first = self.decide().order[0].route;
             let id = AttemptId(self.attempts);
             self.attempts += 1;
-            self.minds[usize::from(first.0)].began(self.now, id, Reading::of(1_000.0));
+            let reading = Reading::of(f64::from(self.prompt_tokens));
+            self.minds[usize::from(first.0)].began(self.now, id, reading);
             if first == RouteId(1) {
                 self.silent.push(id);
             } else {
@@ -75,7 +95,7 @@ impl Market {
     fn answer(&mut self) {
         self.pass(200);
         for id in std::mem::take(&mut self.silent) {
-            self.minds[1].answered(self.now, id, false, true);
+            self.minds[1].answered(self.now, id, self.routes[1].local, true);
         }
     }
 }
@@ -90,4 +110,31 @@ fn a_new_route_is_asked_one_and_then_one_more_for_each_that_it_answers_until_it_
     }
     assert_eq!(asked, [1, 2, 4, 8]);
     assert_eq!(market.asked(40), 40, "it is known now");
+}
+
+#[test]
+fn an_engine_of_our_own_is_asked_one_until_it_has_answered() {
+    let mut market = Market::new();
+    market.routes[1].local = true;
+    market.minds[1] = RouteMind::new(Prior::OWN);
+    assert_eq!(market.asked(40), 1);
+    market.answer();
+    assert_eq!(market.asked(40), 40);
+}
+
+#[test]
+fn whether_a_route_is_quick_with_long_prompts_is_found_out_by_one_at_a_time() {
+    let mut market = Market::new();
+    market.policy.slo = Slo { ttft: Some(Duration::from_secs(3)), ..Slo::default() };
+    let now = Now { mono: market.now, wall: jiff::Timestamp::UNIX_EPOCH };
+    let score = |waiting_tokens: f32| {
+        // Nothing is known of prompts there but what is assumed: four seconds for one of this length.
+        let outlook = RouteOutlook { heard: 100, waiting: 1, waiting_tokens, ..RouteOutlook::default() };
+        let eligible = [RouteId(0)];
+        let facts = RequestFacts { eligible: &eligible, prompt_tokens: 100_000, ..RequestFacts::default() };
+        decide(&market.routes, &market.policy, &facts, &[outlook][..], now).order[0].score_usd
+    };
+    let hopes = score(0.0);
+    assert!((score(20_000.0) / hopes - 1.0).abs() < 1e-9, "a short one tells nothing of it");
+    assert!(score(90_000.0) > 1.1 * hopes, "one of that length is under way: {} {hopes}", score(90_000.0));
 }

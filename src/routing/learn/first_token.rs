@@ -1,5 +1,5 @@
 //! When a route's first token comes: T = level · (a·n + b·u), u uncached prompt tokens, n a call's own luck with median
-//! near 1. a and b are learnt by recursive least squares, the level by a filter (`level`), the luck by a histogram (`shape`).
+//! near 1. a and b are learnt by least squares (`line`), the level by a filter (`level`), the luck by a histogram (`shape`).
 //!
 //! Luck strikes the part that does not depend on the prompt more than the part that does: a long prompt's time varies less,
 //! in proportion, than a short one's. How much of it strikes the prompt's part is learnt, too (`luck_share`).
@@ -8,17 +8,12 @@ pub use super::first_token_outlook::{FirstTokenOutlook, STRUCK};
 use super::first_token_outlook::{Tables, fast_ln};
 use super::heard::{self, struck};
 use super::level::Level;
+use super::line::Line;
 use super::luck_share::{LuckShare, SHARES};
 pub use super::prior::{PREFILL_LUCK, Prior};
 pub use super::reading::Reading;
 use super::shape::{BINS, Shape, place};
 
-/// The time for each token is held as if by prompts of this many tokens.
-const LONG: f64 = 12_000.0;
-/// The least that a first token is thought to take, and each uncached token. Of hardware of our own, to which there is no way to
-/// go, next to nothing: were short prompts thought slower than they are, the level would make up for it, at long ones' cost.
-const LEAST_S: [f64; 2] = [0.05, 0.005e-3];
-const OWN_LEAST_S: [f64; 2] = [0.002, 0.000_1e-3];
 /// How much of its weight a sample keeps at each further one.
 const MEMORY: f64 = 0.9985;
 /// How much of the level's movement is taken out before line and luck are fitted. The rest lets them follow what lasts; were
@@ -31,22 +26,19 @@ const OWN_LEVEL_TAKEN_OUT: [f32; 2] = [0.9, 1.0];
 const SETTLES: f32 = 30.0;
 /// How much of its weight a first guess keeps at each sample that contradicts it.
 const GUESS_KEPT: f64 = 0.6;
+/// What the first answers of hardware of our own take over what was expected, or the other way round, before the guess is
+/// dropped: nobody knows beforehand how many tokens a second a model reads on somebody's hardware.
+const OWN_OFF: f64 = 1.5;
 /// How much calls to hardware of our own differ, as a share, when the level learns: what is off is a level or a line that is
 /// wrong, and must not pass for luck.
 const OWN_LUCK_SIGMA: f32 = 0.15;
-/// How much calls differ, as a share, where the line's own uncertainty is told.
-const LUCK_SIGMA: f64 = 0.3;
 /// The likelihood of silence never falls below this share of an even one.
 const SILENCE_EVEN: f32 = 0.02;
 
 /// The estimator of one route.
 #[derive(Debug, Clone)]
 pub struct FirstToken {
-    /// Information matrix and vector of the regression on (1, u).
-    matrix: [f64; 3],
-    vector: [f64; 2],
-    base_s: f64,
-    per_token_s: f64,
+    line: Line,
     shape: Shape,
     /// Of an engine of our own: waits with a queue, over what was expected of them.
     waits: Option<Shape>,
@@ -72,12 +64,8 @@ fn luck(ratio: f32, struck: f32) -> f32 {
 impl FirstToken {
     /// An estimator that begins with `prior`.
     pub fn new(prior: Prior) -> Self {
-        // Each number is held by itself, so that short prompts that are quicker than was thought do not make long ones slower.
-        let mut this = Self {
-            matrix: [0.0; 3],
-            vector: [0.0; 2],
-            base_s: prior.base_s,
-            per_token_s: prior.per_token_s,
+        Self {
+            line: Line::new(&prior),
             shape: Shape::default(),
             waits: prior.queues.then(Shape::default),
             level: if prior.queues { Level::own() } else { Level::default() },
@@ -85,59 +73,17 @@ impl FirstToken {
             samples: 0.0,
             prefill_luck: prior.prefill_luck,
             luck_share: LuckShare::new(prior.prefill_luck),
-        };
-        let weight = prior.samples / 2.0;
-        this.matrix[0] = weight / (prior.base_s * prior.base_s);
-        this.vector[0] = this.matrix[0] * prior.base_s;
-        let long_s = prior.base_s + prior.per_token_s * LONG;
-        this.matrix[2] = weight * LONG * LONG / (long_s * long_s);
-        this.vector[1] = this.matrix[2] * prior.per_token_s;
-        this
-    }
-
-    fn add(&mut self, tokens: f64, time: f64, weight: f64) {
-        self.matrix[0] += weight;
-        self.matrix[1] += weight * tokens;
-        self.matrix[2] += weight * tokens * tokens;
-        self.vector[0] += weight * time;
-        self.vector[1] += weight * tokens * time;
-    }
-
-    fn solve(&mut self) {
-        let [m0, m1, m2] = self.matrix;
-        let [base_least_s, token_least_s] = if self.waits.is_some() { OWN_LEAST_S } else { LEAST_S };
-        let determinant = m0 * m2 - m1 * m1;
-        if determinant > 1e-9 * m0 * m2 {
-            self.base_s = (self.vector[0] * m2 - self.vector[1] * m1) / determinant;
-            self.per_token_s = (m0 * self.vector[1] - m1 * self.vector[0]) / determinant;
         }
-        if self.per_token_s < token_least_s {
-            self.per_token_s = token_least_s;
-            self.base_s = (self.vector[0] - self.per_token_s * m1) / m0;
-        }
-        if self.base_s < base_least_s {
-            self.base_s = base_least_s;
-            self.per_token_s = ((self.vector[1] - self.base_s * m1) / m2).max(token_least_s);
-        }
-    }
-
-    /// The inverse of the information matrix: the variance of the line, by powers of the tokens.
-    #[expect(clippy::cast_possible_truncation, reason = "squares of seconds")]
-    fn doubt(&self) -> [f32; 3] {
-        let [m0, m1, m2] = self.matrix;
-        let determinant = (m0 * m2 - m1 * m1).max(1e-12 * m0 * m2);
-        let variance = LUCK_SIGMA * LUCK_SIGMA / determinant;
-        [(m2 * variance) as f32, (-2.0 * m1 * variance) as f32, (m0 * variance) as f32]
     }
 
     fn parts(&self, uncached: f64) -> (f64, f32) {
-        let prefill = self.per_token_s * uncached;
-        (self.base_s + prefill, struck(self.prefill_luck, self.base_s, prefill))
+        let (base_s, prefill_s) = (self.line.base_s(), self.line.per_token_s() * uncached);
+        (base_s + prefill_s, struck(self.prefill_luck, base_s, prefill_s))
     }
 
     /// Seconds for each uncached prompt token, at the level now.
     pub fn token_s(&self) -> f64 {
-        self.per_token_s * f64::from(self.level.mean_log().exp())
+        self.line.per_token_s() * f64::from(self.level.mean_log().exp())
     }
 
     /// Expected seconds at the level now.
@@ -147,7 +93,7 @@ impl FirstToken {
 
     /// Expected seconds at the usual level.
     pub fn usual_s(&self, uncached: f64) -> f64 {
-        self.parts(uncached).0
+        self.line.usual_s(uncached)
     }
 
     /// Moves on to `at_s`, in seconds of a clock that never goes back.
@@ -171,9 +117,9 @@ impl FirstToken {
     pub fn noticed(&mut self, at_s: f64, reading: Reading, time_s: f64) {
         self.pass(at_s);
         let density = if self.waits.is_some() { Shape::even(OWN_LUCK_SIGMA) } else { self.shape.density() };
-        let line = [self.base_s, self.per_token_s];
+        let line = [self.line.base_s(), self.line.per_token_s()];
         let cases = heard::cases(reading, time_s, line, self.prefill_luck);
-        if self.waits.is_none() && LuckShare::is_told_by(self.base_s / self.usual_s(reading.miss)) {
+        if self.waits.is_none() && LuckShare::is_told_by(self.line.base_s() / self.usual_s(reading.miss)) {
             let likely = SHARES.map(|share| {
                 let cases = heard::cases(reading, time_s, line, share);
                 self.level.chance(|quicker| heard::likelihood(&cases, &density, quicker))
@@ -191,10 +137,14 @@ impl FirstToken {
         let ratio = (time_s / expected) as f32;
         let level = self.level.mean_log();
         let [of_line, of_luck] = if self.waits.is_some() { OWN_LEVEL_TAKEN_OUT } else { LEVEL_TAKEN_OUT };
-        // Of luck tells what the base takes; the rest of a time tells how well line and level are known.
-        let tells = if self.waits.is_some() { 1.0 } else { (self.base_s / expected) as f32 };
+        let tells = self.tells_of_luck(expected);
         self.shape.seen(luck(ratio * (-level * of_luck).exp(), struck), tells);
         self.samples += 1.0;
+        if self.waits.is_some() && self.samples < SETTLES && (time_s / expected).ln().abs() > OWN_OFF.ln() {
+            self.line.guess_again(uncached, time_s);
+            self.level = Level::own();
+            return;
+        }
         let taken_out = of_line * self.samples / (self.samples + SETTLES);
         let usual = time_s * f64::from((-level * taken_out).exp());
         // One call in the tail does not bend the line; while little is known, what looks like a tail may be the rule.
@@ -205,16 +155,20 @@ impl FirstToken {
         let surprises = usual > 2.0 * expected || usual < 0.5 * expected;
         // A guess that the first samples contradict is given up.
         let keep = if surprises && self.samples < SETTLES { GUESS_KEPT } else { MEMORY };
-        for entry in self.matrix.iter_mut().chain(&mut self.vector) {
-            *entry *= keep;
-        }
-        self.add(uncached, usual, 1.0 / (scale * scale));
-        self.solve();
+        self.line.fade(keep);
+        self.line.add(uncached, usual, scale, f64::from(struck));
         // The level is one against the line: where the line moves, it must not move along.
         let moved = (self.parts(uncached).0 / expected).ln() as f32;
         if moved.abs() > 0.02 {
             self.level.shift(-moved);
         }
+    }
+
+    /// How much a call of which `expected_s` were expected tells of luck: as much as the base takes of it, since the rest tells
+    /// how well line and level are known.
+    #[expect(clippy::cast_possible_truncation, reason = "a share")]
+    fn tells_of_luck(&self, expected_s: f64) -> f32 {
+        if self.waits.is_some() { 1.0 } else { (self.line.base_s() / expected_s) as f32 }
     }
 
     /// A first token came after so many times what was expected when its prompt was queued.
@@ -229,7 +183,7 @@ impl FirstToken {
     #[expect(clippy::cast_possible_truncation, reason = "a logarithm")]
     pub fn waited_in_vain(&mut self, ratio: f64) {
         if let Some(waits) = &mut self.waits {
-            waits.censored(ratio.max(1e-3).ln() as f32);
+            waits.censored(ratio.max(1e-3).ln() as f32, 1.0);
         }
     }
 
@@ -244,7 +198,8 @@ impl FirstToken {
         if reading.is_certain() {
             let (expected, struck) = self.parts(reading.hit);
             let level = self.level.mean_log();
-            self.shape.censored(luck((age_s / expected) as f32 * (-level).exp(), struck));
+            let silence = luck((age_s / expected) as f32 * (-level).exp(), struck);
+            self.shape.censored(silence, self.tells_of_luck(expected));
         }
     }
 
@@ -296,11 +251,11 @@ impl FirstToken {
             within.add(&cumulative, centre - log, weight);
         }
         FirstTokenOutlook {
-            base_s: self.base_s as f32,
-            per_token_s: self.per_token_s as f32,
+            base_s: self.line.base_s() as f32,
+            per_token_s: self.line.per_token_s() as f32,
             prefill_luck: self.prefill_luck as f32,
             level: centre.exp(),
-            doubt: self.doubt(),
+            doubt: self.line.doubt(),
             within: within.done(),
         }
     }
@@ -358,9 +313,12 @@ mod tests {
     #[test]
     fn a_quick_answer_to_a_short_prompt_makes_long_ones_no_slower() {
         let mut first = FirstToken::default();
-        let before = first.per_token_s;
+        let before = first.line.per_token_s();
         (0..4_u8).for_each(|second| first.heard(f64::from(second), 60.0, 0.3));
-        assert!(first.base_s < 0.6 && (first.per_token_s / before - 1.0).abs() < 0.05, "{first:?}");
+        assert!(
+            first.line.base_s() < 0.6 && (first.line.per_token_s() / before - 1.0).abs() < 0.05,
+            "{first:?}"
+        );
     }
 
     #[test]

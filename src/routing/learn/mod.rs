@@ -18,6 +18,7 @@ mod heard;
 pub mod hedge_spend;
 pub mod lengths;
 pub mod level;
+mod line;
 pub mod load;
 pub mod luck_share;
 pub mod others;

@@ -400,6 +400,7 @@ impl RouteMind {
             cap: self.others.cap_beside(now, self.load.cap_refused()).map(|cap| cap.at(now) as f32),
             queued_tokens: if queues { self.queued(now) as f32 } else { 0.0 },
             waiting: u32::try_from(self.waiting.len()).unwrap_or(u32::MAX),
+            waiting_tokens: self.waiting.iter().map(|one| one.reading.expected()).fold(0.0, f64::max) as f32,
             running: self.running,
             running_max: None,
             open_until: self

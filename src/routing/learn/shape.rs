@@ -78,7 +78,7 @@ const BINS_F: f32 = BINS as f32;
 impl Shape {
     /// A call whose logarithm was `z`, which counts for so much of one.
     pub fn seen(&mut self, z: f32, counts: f32) {
-        self.fade();
+        self.fade(counts);
         if z >= LOWEST + 6.0 {
             self.weight[BINS] += counts;
         } else {
@@ -92,16 +92,17 @@ impl Shape {
         self.total += counts;
     }
 
-    /// A call that was given up at `z`: its weight goes to where it may still have ended (Kaplan and Meier's way).
-    pub fn censored(&mut self, z: f32) {
+    /// A call that was given up at `z`, which counts for so much of one: that weight goes to where it may still have ended
+    /// (Kaplan and Meier's way).
+    pub fn censored(&mut self, z: f32, counts: f32) {
         let above = self.above(z);
         if above <= 1e-6 {
-            self.never();
+            self.never(counts);
             return;
         }
         let (bin, into) = place(z);
-        self.fade();
-        let gain = 1.0 / (above * self.total);
+        self.fade(counts);
+        let gain = counts / (above * self.total);
         for (at, slot) in self.weight.iter_mut().enumerate() {
             let share = match at.cmp(&bin) {
                 std::cmp::Ordering::Less => 0.0,
@@ -110,14 +111,14 @@ impl Shape {
             };
             *slot += *slot * share * gain;
         }
-        self.total += 1.0;
+        self.total += counts;
     }
 
     /// A call that was never answered.
-    pub fn never(&mut self) {
-        self.fade();
-        self.weight[BINS] += 1.0;
-        self.total += 1.0;
+    fn never(&mut self, counts: f32) {
+        self.fade(counts);
+        self.weight[BINS] += counts;
+        self.total += counts;
     }
 
     /// Share of calls beyond `z`.
@@ -153,8 +154,8 @@ impl Shape {
         })
     }
 
-    fn fade(&mut self) {
-        let keep = 1.0 - 1.0 / MEMORY;
+    fn fade(&mut self, counts: f32) {
+        let keep = 1.0 - counts / MEMORY;
         for weight in &mut self.weight {
             *weight *= keep;
         }
@@ -171,9 +172,9 @@ mod tests {
         let mut shape = Shape::default();
         for step in 0..500_u16 {
             shape.seen(f32::from(step % 40) * 0.05 - 1.0, 1.0);
-            shape.censored(0.5);
+            shape.censored(0.5, 1.0);
         }
-        shape.never();
+        shape.never(1.0);
         let sums = shape.cumulative();
         assert!(sums.windows(2).all(|pair| pair[0] <= pair[1] + 1e-6));
         let late = shape.weight[BINS] / shape.total;
@@ -187,7 +188,7 @@ mod tests {
         for _ in 0..200 {
             seen.seen(0.0, 1.0);
             given_up.seen(0.0, 1.0);
-            given_up.censored(0.3);
+            given_up.censored(0.3, 1.0);
         }
         assert!(given_up.above(0.2) > seen.above(0.2) + 0.2);
     }
