@@ -17,7 +17,6 @@ fn policy() -> Policy {
 /// A market of two: the first is known and dear.
 struct Market {
     policy: Policy,
-    prompt_tokens: u32,
     routes: [Route; 2],
     minds: [RouteMind; 2],
     now: Mono,
@@ -33,27 +32,19 @@ impl Market {
         };
         let mut market = Self {
             policy: policy(),
-            prompt_tokens: 1_000,
             routes: [route("known/m", 2), route("new/m", 1)],
             minds: [RouteMind::default(), RouteMind::default()],
             now: Mono(1_000_000_000),
             attempts: 0,
             silent: Vec::new(),
         };
-        market.teach(0, 50, 1_000, 400);
-        market
-    }
-
-    /// So many prompts of `tokens` tokens at one of them, each answered after so long.
-    fn teach(&mut self, at: usize, times: u64, tokens: u32, ms: u64) {
-        for _ in 0..times {
-            self.attempts += 1;
-            let id = AttemptId(self.attempts);
-            self.minds[at].began(self.now, id, Reading::of(f64::from(tokens)));
-            self.pass(ms);
-            self.minds[at].answered(self.now, id, self.routes[at].local, true);
-            self.minds[at].ended(None);
+        for id in 1_000..1_050 {
+            market.minds[0].began(market.now, AttemptId(id), Reading::of(1_000.0));
+            market.pass(400);
+            market.minds[0].answered(market.now, AttemptId(id), false, true);
+            market.minds[0].ended(None);
         }
+        market
     }
 
     /// What is decided of a request now.
@@ -61,8 +52,7 @@ impl Market {
         let outlooks: [RouteOutlook; 2] =
             std::array::from_fn(|at| self.minds[at].outlook(self.now, self.routes[at].local));
         let eligible = [RouteId(0), RouteId(1)];
-        let prompt_tokens = u64::from(self.prompt_tokens);
-        let facts = RequestFacts { eligible: &eligible, prompt_tokens, ..RequestFacts::default() };
+        let facts = RequestFacts { eligible: &eligible, prompt_tokens: 1_000, ..RequestFacts::default() };
         let now = Now { mono: self.now, wall: jiff::Timestamp::UNIX_EPOCH };
         decide(&self.routes, &self.policy, &facts, &outlooks[..], now)
     }
@@ -79,8 +69,7 @@ impl Market {
             let first = self.decide().order[0].route;
             let id = AttemptId(self.attempts);
             self.attempts += 1;
-            let reading = Reading::of(f64::from(self.prompt_tokens));
-            self.minds[usize::from(first.0)].began(self.now, id, reading);
+            self.minds[usize::from(first.0)].began(self.now, id, Reading::of(1_000.0));
             if first == RouteId(1) {
                 self.silent.push(id);
             } else {

@@ -29,6 +29,8 @@ const GUESS_KEPT: f64 = 0.6;
 /// What the first answers of hardware of our own take over what was expected, or the other way round, before the guess is
 /// dropped: nobody knows beforehand how many tokens a second a model reads on somebody's hardware.
 const OWN_OFF: f64 = 1.5;
+/// And what it takes of a prompt to tell: what a shorter one takes is not its tokens' doing.
+const OWN_TELLING: f64 = 100.0;
 /// How much calls to hardware of our own differ, as a share, when the level learns: what is off is a level or a line that is
 /// wrong, and must not pass for luck.
 const OWN_LUCK_SIGMA: f32 = 0.15;
@@ -140,7 +142,8 @@ impl FirstToken {
         let tells = self.tells_of_luck(expected);
         self.shape.seen(luck(ratio * (-level * of_luck).exp(), struck), tells);
         self.samples += 1.0;
-        if self.waits.is_some() && self.samples < SETTLES && (time_s / expected).ln().abs() > OWN_OFF.ln() {
+        let tells_of_hardware = self.waits.is_some() && self.samples < SETTLES && uncached >= OWN_TELLING;
+        if tells_of_hardware && (time_s / expected).ln().abs() > OWN_OFF.ln() {
             self.line.guess_again(uncached, time_s);
             self.level = Level::own();
             return;
@@ -365,6 +368,20 @@ mod tests {
         let off = (first.usual_s(60_000.0) / (base + per_token * 60_000.0)).ln();
         // In the hours in which it was asked it was quicker by e^0.19.
         assert!(off.abs() < 0.1, "off by {off}: {first:?}");
+    }
+
+    #[test]
+    fn what_a_cached_prompt_takes_on_our_own_hardware_is_not_its_few_tokens_doing() {
+        for (time_s, tokens) in [(0.3, 1.0), (0.3, 12.0), (0.02, 1.0)] {
+            let mut first = FirstToken::new(Prior::OWN);
+            first.heard(1.0, tokens, time_s);
+            let long_s = first.now_s(4_000.0);
+            assert!(long_s < 1.5, "{time_s} for {tokens}: {long_s} for a long one");
+        }
+        // Of an engine that is slow, a prompt of some length says so at once.
+        let mut slow = FirstToken::new(Prior::OWN);
+        slow.heard(1.0, 400.0, 0.4);
+        assert!((slow.now_s(4_000.0) - 3.0).abs() < 1.0, "{slow:?}");
     }
 
     #[test]
