@@ -7,8 +7,8 @@
 pub use super::first_token_outlook::{FirstTokenOutlook, STRUCK};
 use super::first_token_outlook::{Tables, fast_ln};
 use super::heard::{self, struck};
-use super::level::Level;
-use super::line::Line;
+use super::level::{Belief, Level};
+use super::line::{LEVEL_SIGMA, Line};
 use super::luck_share::{LuckShare, SHARES};
 pub use super::prior::{PREFILL_LUCK, Prior};
 pub use super::reading::Reading;
@@ -16,12 +16,14 @@ use super::shape::{BINS, Shape, place};
 
 /// How much of its weight a sample keeps at each further one.
 const MEMORY: f64 = 0.9985;
-/// How much of the level's movement is taken out before line and luck are fitted. The rest lets them follow what lasts; were
-/// all of it taken out, line, level and luck could each make up for the other two, and drift apart until short prompts say
-/// the wrong thing of long ones. Little is left in the line: who asks a route when it is quick must not think it quick by habit.
-const LEVEL_TAKEN_OUT: [f32; 2] = [0.9, 0.9];
-/// The same for hardware of our own, whose line does not move and which has next to no luck.
-const OWN_LEVEL_TAKEN_OUT: [f32; 2] = [0.9, 1.0];
+/// How much of the level's movement is taken out before line and luck are fitted. The line is fitted to what the level was thought
+/// to be before the call: so a call's surprise is shared out between the two by how well each is known, and none is told it twice.
+/// The rest lets both follow what lasts; were all taken out, line, level and luck could each make up for the other two, and drift
+/// apart until short prompts say the wrong thing of long ones. Little is left: who asks a route when it is quick must not think it
+/// quick by habit.
+const LEVEL_TAKEN_OUT: f32 = 0.9;
+/// The same for the luck of hardware of our own, which has next to none.
+const OWN_LEVEL_TAKEN_OUT: f32 = 1.0;
 /// Samples after which half of that is taken out: before, what is taken for a level may be a bad first guess.
 const SETTLES: f32 = 30.0;
 /// How much of its weight a first guess keeps at each sample that contradicts it.
@@ -34,6 +36,8 @@ const OWN_TELLING: f64 = 100.0;
 /// How much calls to hardware of our own differ, as a share, when the level learns: what is off is a level or a line that is
 /// wrong, and must not pass for luck.
 const OWN_LUCK_SIGMA: f32 = 0.15;
+/// What the line is thought to be off at most, as a share, when the level learns.
+const DOUBT_MOST: f64 = 1.0;
 /// The likelihood of silence never falls below this share of an even one.
 const SILENCE_EVEN: f32 = 0.02;
 
@@ -110,45 +114,59 @@ impl FirstToken {
 
     /// A first token came after `time_s` for `uncached` prompt tokens.
     pub fn heard(&mut self, at_s: f64, uncached: f64, time_s: f64) {
-        self.noticed(at_s, Reading::of(uncached), time_s);
-        self.settled(uncached, time_s);
+        let before = self.noticed(at_s, Reading::of(uncached), time_s);
+        self.settled(uncached, time_s, before);
+    }
+
+    /// What the level is thought to be.
+    pub fn level(&self) -> Belief {
+        self.level.belief()
     }
 
     /// A first token came after `time_s`, and it is not known yet how much of the prompt was read: the level learns at once,
-    /// and how much of luck strikes prompts.
-    pub fn noticed(&mut self, at_s: f64, reading: Reading, time_s: f64) {
+    /// and how much of luck strikes prompts. Returns what the level was thought to be before.
+    pub fn noticed(&mut self, at_s: f64, reading: Reading, time_s: f64) -> Belief {
         self.pass(at_s);
-        let density = if self.waits.is_some() { Shape::even(OWN_LUCK_SIGMA) } else { self.shape.density() };
+        let before = self.level.belief();
+        let own = self.waits.is_some();
+        let density = if own { Shape::even(OWN_LUCK_SIGMA) } else { self.shape.density() };
         let line = [self.line.base_s(), self.line.per_token_s()];
-        let cases = heard::cases(reading, time_s, line, self.prefill_luck);
-        if self.waits.is_none() && LuckShare::is_told_by(self.line.base_s() / self.usual_s(reading.miss)) {
+        // Where the line is not known well, a time says less of the level. That of our own hardware is fixed, and has next to no luck.
+        let doubt = if own { 0.0 } else { self.line.sigma(reading.expected()).min(DOUBT_MOST) };
+        if !own && LuckShare::is_told_by(self.line.base_s() / self.usual_s(reading.miss)) {
             let likely = SHARES.map(|share| {
-                let cases = heard::cases(reading, time_s, line, share);
+                let cases = heard::cases(reading, time_s, line, share, doubt);
                 self.level.chance(|quicker| heard::likelihood(&cases, &density, quicker))
             });
             self.luck_share.seen(likely);
             self.prefill_luck = self.luck_share.of_prefill();
         }
+        let cases = heard::cases(reading, time_s, line, self.prefill_luck, doubt);
         self.level.weigh(|quicker| heard::likelihood(&cases, &density, quicker));
+        before
     }
 
-    /// Of a first token that came after `time_s` it is known now that `uncached` tokens were read: line and luck learn.
+    /// Of a first token that came after `time_s` it is known now that `uncached` tokens were read: line and luck learn. `before` is
+    /// what the level was thought to be when it came.
     #[expect(clippy::cast_possible_truncation, reason = "ratios of seconds")]
-    pub fn settled(&mut self, uncached: f64, time_s: f64) {
+    pub fn settled(&mut self, uncached: f64, time_s: f64, before: Belief) {
+        let own = self.waits.is_some();
         let (expected, struck) = self.parts(uncached);
         let ratio = (time_s / expected) as f32;
         let level = self.level.mean_log();
-        let [of_line, of_luck] = if self.waits.is_some() { OWN_LEVEL_TAKEN_OUT } else { LEVEL_TAKEN_OUT };
+        let of_luck = if own { OWN_LEVEL_TAKEN_OUT } else { LEVEL_TAKEN_OUT };
         let tells = self.tells_of_luck(expected);
         self.shape.seen(luck(ratio * (-level * of_luck).exp(), struck), tells);
         self.samples += 1.0;
-        let tells_of_hardware = self.waits.is_some() && self.samples < SETTLES && uncached >= OWN_TELLING;
+        let tells_of_hardware = own && self.samples < SETTLES && uncached >= OWN_TELLING;
         if tells_of_hardware && (time_s / expected).ln().abs() > OWN_OFF.ln() {
             self.line.guess_again(uncached, time_s);
             self.level = Level::own();
             return;
         }
-        let taken_out = of_line * self.samples / (self.samples + SETTLES);
+        let taken_out = LEVEL_TAKEN_OUT * self.samples / (self.samples + SETTLES);
+        let (level, level_sigma) =
+            if own { (level, LEVEL_SIGMA) } else { (before.log, f64::from(before.sigma)) };
         let usual = time_s * f64::from((-level * taken_out).exp());
         // One call in the tail does not bend the line; while little is known, what looks like a tail may be the rule.
         let usual = usual.min((3.0 + 30.0 / f64::from(self.samples)) * expected);
@@ -159,10 +177,10 @@ impl FirstToken {
         // A guess that the first samples contradict is given up.
         let keep = if surprises && self.samples < SETTLES { GUESS_KEPT } else { MEMORY };
         self.line.fade(keep);
-        self.line.add(uncached, usual, scale, f64::from(struck));
-        // The level is one against the line: where the line moves, it must not move along.
+        self.line.add(uncached, usual, scale, f64::from(struck), level_sigma);
+        // Of our own hardware the line is fitted to what the level is thought to be by now: where it moves, the level must not.
         let moved = (self.parts(uncached).0 / expected).ln() as f32;
-        if moved.abs() > 0.02 {
+        if own && moved.abs() > 0.02 {
             self.level.shift(-moved);
         }
     }
@@ -368,6 +386,29 @@ mod tests {
         let off = (first.usual_s(60_000.0) / (base + per_token * 60_000.0)).ln();
         // In the hours in which it was asked it was quicker by e^0.19.
         assert!(off.abs() < 0.1, "off by {off}: {first:?}");
+    }
+
+    #[test]
+    fn what_few_long_prompts_take_is_laid_to_the_line_where_the_line_is_not_known() {
+        // A token takes twice and more what is assumed of a route.
+        let (base, per_token) = (1.0, 0.067e-3);
+        for few in 1..4 {
+            let mut first = FirstToken::default();
+            for (i, luck) in (0_u32..).zip(lucks().take(60 * (few + 1))) {
+                let (tokens, luck) = if i > 59 && i % 60 == 0 { (60_000.0, 1.0) } else { (60.0, luck) };
+                first.heard(f64::from(i) * 10.0, tokens, base * luck + per_token * tokens);
+            }
+            let off = (first.now_s(60_000.0) / (base + per_token * 60_000.0)).ln();
+            assert!(off.abs() < 0.17, "ten minutes after {few}: off by {off}");
+        }
+    }
+
+    #[test]
+    fn a_minute_unheard_makes_a_steady_route_no_gamble() {
+        let mut first = taught(0.4, 0.05e-3, 2_000);
+        let mut late = |at_s: f64| 1.0 - first.outlook(at_s, std::iter::empty()).within(3.0, 9_000.0);
+        let (before, after) = (late(2_000.0), late(2_060.0));
+        assert!(after - before < 0.003, "{before} {after}");
     }
 
     #[test]

@@ -28,12 +28,22 @@ struct Habits {
     jumps: f32,
 }
 
-/// Of others': a fifth up or down, within some twenty minutes.
-const OTHERS: Habits = Habits { wander: 7.0e-5, returns: 1.0 / 1_200.0, jumps: 1.0 / 1_500.0 };
+/// Of others': a fifth up or down, within some twenty minutes, and an incident every hour or two. Were incidents thought more
+/// frequent, whom nobody has asked for a minute would be held to be late more often than is ever promised not to be.
+const OTHERS: Habits = Habits { wander: 7.0e-5, returns: 1.0 / 1_200.0, jumps: 1.0 / 6_000.0 };
 /// Of hardware of our own: nobody else's load slows it.
 const OWN: Habits = Habits { wander: 1.0e-5, returns: 0.0, jumps: 1.0 / 30_000.0 };
 /// Share of jumps by which a level returns to habit.
 const JUMPS_BACK: f32 = 0.5;
+
+/// What is believed of a level: mean and standard deviation of its logarithm.
+#[derive(Debug, Clone, Copy)]
+pub struct Belief {
+    /// The mean.
+    pub log: f32,
+    /// The standard deviation.
+    pub sigma: f32,
+}
 
 /// Weights of the levels; they add up to 1.
 #[derive(Debug, Clone)]
@@ -163,6 +173,13 @@ impl Level {
     /// Mean of the logarithm.
     pub fn mean_log(&self) -> f32 {
         self.weight.iter().enumerate().map(|(index, weight)| weight * log_of(index)).sum()
+    }
+
+    /// Its mean and spread.
+    pub fn belief(&self) -> Belief {
+        let log = self.mean_log();
+        let square = |(index, weight): (usize, &f32)| weight * (log_of(index) - log).powi(2);
+        Belief { log, sigma: self.weight.iter().enumerate().map(square).sum::<f32>().sqrt() }
     }
 
     /// The levels as a few points (logarithm, weight): neighbours are taken together, and what carries next to nothing.

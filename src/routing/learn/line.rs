@@ -12,8 +12,12 @@ const LEAST_S: [f64; 2] = [0.05, 0.005e-3];
 const OWN_LEAST_S: [f64; 2] = [0.002, 0.000_1e-3];
 /// How much short prompts' times differ, as a share.
 const LUCK_SIGMA: f64 = 0.4;
-/// How much all times differ, whatever luck strikes of them: the level is not known better.
-const LEVEL_SIGMA: f64 = 0.1;
+/// How well the level is known, as a share, unless it is told.
+pub(super) const LEVEL_SIGMA: f64 = 0.1;
+/// The level is never taken to be known better than so.
+const LEVEL_SIGMA_LEAST: f64 = 0.03;
+/// The variance of what is counted as one sample, as a share: a short prompt's time.
+const ONE: f64 = LUCK_SIGMA * LUCK_SIGMA + LEVEL_SIGMA * LEVEL_SIGMA;
 /// How much calls differ, as a share, where the line's own uncertainty is told.
 const DOUBT_SIGMA: f64 = 0.3;
 
@@ -73,10 +77,11 @@ impl Line {
         }
     }
 
-    /// A prompt of `uncached` tokens took `time_s`. It is weighed as one of `scale_s`, of which luck strikes `struck` in full.
-    pub(super) fn add(&mut self, uncached: f64, time_s: f64, scale_s: f64, struck: f64) {
-        let variance = |struck: f64| (LUCK_SIGMA * struck).powi(2) + LEVEL_SIGMA.powi(2);
-        let weight = variance(1.0) / variance(struck) / (scale_s * scale_s);
+    /// A prompt of `uncached` tokens took `time_s` at the usual level, which is known to the share `level_sigma`. It is weighed as
+    /// one of `scale_s`, of which luck strikes `struck` in full.
+    pub(super) fn add(&mut self, uncached: f64, time_s: f64, scale_s: f64, struck: f64, level_sigma: f64) {
+        let variance = (LUCK_SIGMA * struck).powi(2) + level_sigma.max(LEVEL_SIGMA_LEAST).powi(2);
+        let weight = ONE / variance / (scale_s * scale_s);
         self.matrix[0] += weight;
         self.matrix[1] += weight * uncached;
         self.matrix[2] += weight * uncached * uncached;
@@ -111,13 +116,22 @@ impl Line {
         }
     }
 
+    /// How far what is expected of a prompt may be off, as a share of it: one standard deviation.
+    pub(super) fn sigma(&self, uncached: f64) -> f64 {
+        let [whole, cross, square] = self.inverse();
+        (ONE * (whole + uncached * (cross + uncached * square))).max(0.0).sqrt() / self.usual_s(uncached)
+    }
+
     /// The inverse of the information matrix: the variance of the line, by powers of the tokens.
     #[expect(clippy::cast_possible_truncation, reason = "squares of seconds")]
     pub(super) fn doubt(&self) -> [f32; 3] {
+        self.inverse().map(|entry| (DOUBT_SIGMA * DOUBT_SIGMA * entry) as f32)
+    }
+
+    fn inverse(&self) -> [f64; 3] {
         let [m0, m1, m2] = self.matrix;
         let determinant = (m0 * m2 - m1 * m1).max(1e-12 * m0 * m2);
-        let variance = DOUBT_SIGMA * DOUBT_SIGMA / determinant;
-        [(m2 * variance) as f32, (-2.0 * m1 * variance) as f32, (m0 * variance) as f32]
+        [m2 / determinant, -2.0 * m1 / determinant, m0 / determinant]
     }
 }
 
@@ -131,7 +145,7 @@ mod tests {
         // Thrice as long as was assumed, and of a time of nine seconds luck can have struck but the base's.
         let (tokens, time_s) = (100_000.0, 9.0);
         line.fade(0.6);
-        line.add(tokens, time_s, time_s, 0.1 + 0.25 * 0.9);
+        line.add(tokens, time_s, time_s, 0.1 + 0.25 * 0.9, LEVEL_SIGMA);
         assert!(line.usual_s(tokens) > 7.0, "{line:?}");
         let [_, _, square] = line.doubt();
         assert!(f64::from(square).sqrt() * tokens < 0.2 * time_s, "{line:?}");
@@ -141,7 +155,9 @@ mod tests {
     fn short_prompts_tell_less_of_the_base_than_long_ones_of_a_token() {
         let taught = |tokens: f64, struck: f64| {
             let mut line = Line::new(&Prior::default());
-            (0..4).for_each(|_| line.add(tokens, 2.0 * line.usual_s(tokens), line.usual_s(tokens), struck));
+            (0..4).for_each(|_| {
+                line.add(tokens, 2.0 * line.usual_s(tokens), line.usual_s(tokens), struck, LEVEL_SIGMA);
+            });
             line.usual_s(tokens) / Line::new(&Prior::default()).usual_s(tokens)
         };
         let (short, long) = (taught(10.0, 1.0), taught(200_000.0, 0.3));
@@ -154,7 +170,7 @@ mod tests {
         let truth = |tokens: f64| 0.05 + 2e-3 * tokens;
         line.guess_again(400.0, truth(400.0));
         for tokens in [40.0, 900.0, 400.0] {
-            line.add(tokens, truth(tokens), line.usual_s(tokens), 1.0);
+            line.add(tokens, truth(tokens), line.usual_s(tokens), 1.0, LEVEL_SIGMA);
         }
         for tokens in [100.0, 1_000.0, 8_000.0] {
             assert!((line.usual_s(tokens) / truth(tokens)).ln().abs() < 0.1, "{tokens}: {line:?}");

@@ -15,6 +15,7 @@ use super::cache_hits::CacheHits;
 use super::counts::Counts;
 use super::errors::Errors;
 use super::first_token::{FirstToken, Prior, Reading};
+use super::level::Belief;
 use super::load::Load;
 use super::others::{Others, Spell, Standing};
 use super::pace::Pace;
@@ -117,6 +118,8 @@ struct Unsettled {
     /// Since it was asked, and what was ahead of it then.
     total_s: f64,
     ahead_s: f64,
+    /// What the level was thought to be before it came.
+    level: Belief,
 }
 
 impl RouteMind {
@@ -151,11 +154,13 @@ impl RouteMind {
             if time_s > 0.0 {
                 let running = if queues { self.running_then } else { 0 };
                 // Before it is known how far so many answers slow it down, its time says nothing of the level.
-                if self.writing.knows(running) {
-                    self.first_token.noticed(seconds(now), reading, time_s / self.writing.slows(running));
-                }
+                let level = if self.writing.knows(running) {
+                    self.first_token.noticed(seconds(now), reading, time_s / self.writing.slows(running))
+                } else {
+                    self.first_token.level()
+                };
                 let (total_s, ahead_s) = (now.since(waiting.began).as_secs_f64(), waiting.ahead_s);
-                let one = Unsettled { id, time_s, running, total_s, ahead_s };
+                let one = Unsettled { id, time_s, running, total_s, ahead_s, level };
                 if reading.is_certain() {
                     self.settled(reading.hit, one);
                 } else {

@@ -20,7 +20,7 @@ impl RouteMind {
         if one.ahead_s > WAITS * own_s {
             self.first_token.waited(one.total_s / (one.ahead_s + own_s));
         }
-        self.first_token.settled(uncached, one.time_s / slower);
+        self.first_token.settled(uncached, one.time_s / slower, one.level);
     }
 
     /// Seconds for each token that is read in the time to come: those that wait will be writing by then.
