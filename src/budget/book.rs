@@ -22,6 +22,8 @@ use super::window::{Period, Window};
 pub const THRESHOLDS: [u8; 3] = [50, 80, 100];
 /// A clock may be set back so far, in seconds, and finds every balance of the calendar as it was.
 const SET_BACK: i64 = 3 * 3_600;
+/// And so far, every part of a rolling one: parts may be as short as a second, and all that are kept are looked at.
+const ROLLING_SET_BACK: i64 = 600;
 /// Balances and rates are looked through for old ones whenever so many more have come.
 const TIDY_EVERY: usize = 256;
 
@@ -114,9 +116,8 @@ impl Account {
             return;
         }
         let back = match budget.calendar.period {
-            // Its parts may be as short as a second, and all of them are looked at.
-            Period::Rolling(_) => SET_BACK / 18,
-            _ => SET_BACK.max(begun.end.saturating_sub(begun.start)),
+            period @ Period::Rolling(_) => set_back(period),
+            period => set_back(period).max(begun.end.saturating_sub(begun.start)),
         };
         self.retain(budget, now.wall.as_second().saturating_sub(back));
     }
@@ -395,17 +396,24 @@ impl Book {
         Standing { requests: tightest(Unit::Requests), tokens: tightest(Unit::Tokens) }
     }
 
-    /// Forgets windows that no longer count and in which nothing is held, and rates that are whole again.
+    /// Forgets windows that count for no clock that may be found, and in which nothing is held, and rates that are whole again.
     fn tidy(&mut self, now: Now) {
         let clock = i128::from(now.mono.0);
         self.accounts.retain(|_, account| {
             let Some(budget) = &account.budget else { return true };
             let budget = Arc::clone(budget);
-            account.retain(&budget, now.wall.as_second());
+            account.retain(&budget, now.wall.as_second().saturating_sub(set_back(budget.calendar.period)));
             account.known || !account.windows.is_empty()
         });
         self.rates.retain(|_, tat| *tat > clock);
         self.known = self.accounts.len() + self.rates.len();
+    }
+}
+
+const fn set_back(period: Period) -> i64 {
+    match period {
+        Period::Rolling(_) => ROLLING_SET_BACK,
+        _ => SET_BACK,
     }
 }
 
