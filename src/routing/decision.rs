@@ -302,6 +302,12 @@ impl Decision {
         costs.filter(|cost| *cost > 0.0).min_by(f64::total_cmp)
     }
 
+    /// What whoever serves it best of those that cost anything is expected to cost, in USD, being late counted at λ.
+    pub fn elsewhere_usd(&self) -> Option<f64> {
+        let paid = self.order.iter().filter(|one| one.cost_expected.is_some() && one.offer.cost_usd() > 0.0);
+        paid.map(|one| one.offer.cost_usd() + self.lateness_usd * f64::from(one.late)).min_by(f64::total_cmp)
+    }
+
     /// Why `route` was left out, if it was.
     pub fn why_excluded(&self, route: RouteId) -> Option<&Exclusion> {
         self.excluded.iter().find(|excluded| excluded.route == route).map(|excluded| &excluded.why)

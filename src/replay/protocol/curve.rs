@@ -93,4 +93,35 @@ impl Curve {
             .min_by(|a, b| a.usd.total_cmp(&b.usd))
             .or_else(|| self.points.iter().max_by(|a, b| a.attainment.total_cmp(&b.attainment)))
     }
+
+    /// Its worst minute where it attains just this much: of the cheapest run that attains it and of the one that comes next to it
+    /// from below, each in its share. The cheapest alone attains more, for there is not a run for each price.
+    pub fn worst_minute_at(&self, attainment: f64) -> Option<f64> {
+        let above = self.meets(attainment)?;
+        let less = self.points.iter().filter(|point| point.attainment < attainment.min(above.attainment));
+        Some(match less.max_by(|a, b| a.attainment.total_cmp(&b.attainment)) {
+            Some(below) if above.attainment > attainment => {
+                let share = (attainment - below.attainment) / (above.attainment - below.attainment);
+                below.worst_minute + share * (above.worst_minute - below.worst_minute)
+            }
+            _ => above.worst_minute,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worst_minute_is_that_of_two_runs_mixed_to_attain_as_much() {
+        let run = |attainment, usd, worst_minute| Point { lateness_usd: usd, attainment, usd, worst_minute };
+        let curve = Curve::new(vec![run(0.90, 1.0, 0.5), run(0.98, 2.0, 0.7), run(0.995, 4.0, 0.9)]);
+        let at = |attainment| curve.worst_minute_at(attainment).expect("there are runs");
+        assert!((at(0.99) - (0.7 + 0.2 * 2.0 / 3.0)).abs() < 1e-12, "{}", at(0.99));
+        for (attainment, alone) in [(0.80, 0.5), (0.98, 0.7), (0.995, 0.9), (0.999, 0.9)] {
+            assert!((at(attainment) - alone).abs() < 1e-12, "{attainment}: {}", at(attainment));
+        }
+        assert_eq!(Curve::default().worst_minute_at(0.99), None);
+    }
 }

@@ -39,6 +39,19 @@ pub struct Failure {
     pub errors: u64,
 }
 
+impl Failure {
+    /// Seconds for which the route went on being asked though a router that is told would have left it; endless if that left it
+    /// at all and ours did not. `None`: neither left it.
+    pub fn longer_than_told(&self) -> Option<f64> {
+        match (self.seconds, self.told_seconds) {
+            (Some(ours), Some(told)) => Some((ours - told).max(0.0)),
+            (Some(_), None) => Some(0.0),
+            (None, Some(_)) => Some(f64::INFINITY),
+            (None, None) => None,
+        }
+    }
+}
+
 /// `trace` at three requests a second.
 #[expect(clippy::cast_precision_loss, reason = "a rate")]
 pub fn at_three_a_second(trace: Trace) -> Trace {
@@ -76,4 +89,33 @@ pub fn measure(calm: &Scenario, trace: &Trace, slo: SloClass, attainment: f64, s
         }
     });
     failures.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_told_is_the_measure_of_what_was_too_long() {
+        let failure = |seconds, told_seconds| Failure {
+            trace: "one".to_owned(),
+            attainment: 0.95,
+            seed: 1,
+            route: "first".to_owned(),
+            down: false,
+            seconds,
+            exposed: 0,
+            told_seconds,
+            errors: 0,
+        };
+        for (ours, told, longer) in [
+            (Some(9.0), Some(4.0), Some(5.0)),
+            (Some(9.0), Some(40.0), Some(0.0)),
+            (Some(9.0), None, Some(0.0)),
+            (None, Some(4.0), Some(f64::INFINITY)),
+            (None, None, None),
+        ] {
+            assert_eq!(failure(ours, told).longer_than_told(), longer, "{ours:?} {told:?}");
+        }
+    }
 }

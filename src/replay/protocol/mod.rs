@@ -67,8 +67,10 @@ pub struct Seen {
     pub oracle_best: f64,
     /// The oracle's spend for the target (or for its best), in USD.
     pub oracle_usd: f64,
-    /// The oracle's worst minute there.
+    /// The worst minute of its cheapest run that attains the target.
     pub oracle_worst_minute: f64,
+    /// Its worst minute where it attains just the target ([`Curve::worst_minute_at`]).
+    pub oracle_worst_just: f64,
     /// The lower bound at our attainment, in USD.
     pub bound_usd: Option<f64>,
 }
@@ -223,6 +225,7 @@ fn of_target(plan: &Plan, case: &Case<'_>, oracle: &Curve, ours: Measure, target
         oracle_best: oracle.best(),
         oracle_usd: oracle.usd_at(target).map_or(0.0, |(usd, _)| usd),
         oracle_worst_minute: meets.map_or(1.0, |point| point.worst_minute),
+        oracle_worst_just: oracle.worst_minute_at(target).unwrap_or(1.0),
         bound_usd: plan
             .bound
             .and_then(|bound| bound(case.scenario, case.trace, case.slo, ours.attainment, seed)),

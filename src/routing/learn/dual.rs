@@ -11,8 +11,9 @@
 
 use crate::routing::decision::{Candidate, Decision};
 
-/// What is aimed at beyond the promise, as a share.
-const MARGIN: f64 = 0.002;
+/// What is aimed at beyond the promise, in standard deviations of what luck makes of the share that is late over
+/// [`MADE_GOOD`] requests.
+const MARGIN: f64 = 2.0;
 /// Ceiling of λ, in mean costs of the cheapest candidate: where cheap routes are seldom late but then by all means, as with
 /// long prompts that a cache lost, the last share of a promise is kept by others at many times their price.
 const CEILING: f64 = 200.0;
@@ -68,7 +69,8 @@ pub struct LatenessPrice {
 
 /// The share that may be late for a promised share in time, with a margin.
 fn allowed(attainment: f32) -> f64 {
-    (1.0 - f64::from(attainment) - MARGIN).max(0.0005)
+    let promised = 1.0 - f64::from(attainment);
+    (promised - MARGIN * (promised * f64::from(attainment) / MADE_GOOD).sqrt()).max(0.0005)
 }
 
 /// λ before anything was decided for a promised share in time, in mean costs of the cheapest candidate.

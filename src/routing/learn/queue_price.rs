@@ -35,8 +35,10 @@ pub struct QueuePrice {
     at: Mono,
     /// The queue as it was over the last seconds.
     queued_s: f64,
-    /// Running means: what requests cost elsewhere in USD, and their prefill work here in seconds.
+    /// Running means: what requests cost elsewhere and what is lost when they have to go there, in USD, and their prefill
+    /// work here in seconds.
     cost_usd: f64,
+    lost_usd: f64,
     work_s: f64,
     limit_s: f64,
     /// Requests a second.
@@ -51,6 +53,9 @@ pub struct QueuePrice {
 pub struct Demanded {
     /// What it would cost elsewhere, in USD.
     pub cost_usd: f64,
+    /// What is lost if it cannot be served here, in USD: what it costs elsewhere and how late it is likely to be there, less
+    /// how late it would be here with nobody before it.
+    pub lost_usd: f64,
     /// Its prefill work here, in seconds.
     pub work_s: f64,
     /// When its first token is late, in seconds.
@@ -62,7 +67,7 @@ impl Demanded {
     /// of the prompt and looks as `seen`. `limit`: when its first token is late ([`crate::routing::choose::limit`]), which
     /// without a promise is when it is given up. `None`: nobody whom it would cost anything may serve it, so that there is
     /// no measure.
-    #[expect(clippy::cast_precision_loss, reason = "token counts for an estimate")]
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "tokens of an estimate")]
     pub fn of(
         decision: &Decision,
         limit: Duration,
@@ -70,10 +75,15 @@ impl Demanded {
         held: Held,
         seen: &RouteOutlook,
     ) -> Option<Self> {
-        let hit = f64::from(seen.cache_hits.at(held.age_s));
-        let uncached = prompt_tokens as f64 - hit * f64::from(held.tokens);
+        let hit = seen.cache_hits.at(held.age_s);
+        let miss = prompt_tokens as f64;
+        let uncached = miss - f64::from(hit) * f64::from(held.tokens);
+        let within = |tokens: f64| seen.first_token.within(limit.as_secs_f32(), tokens.max(0.0) as f32);
+        let within = hit * within(miss - f64::from(held.tokens)) + (1.0 - hit) * within(miss);
+        let late = 1.0 - (1.0 - seen.error.clamp(0.0, 1.0)) * within;
         Some(Self {
             cost_usd: decision.cheapest_usd()?,
+            lost_usd: (decision.elsewhere_usd()? - decision.lateness_usd * f64::from(late)).max(0.0),
             work_s: uncached.max(0.0) * f64::from(seen.first_token.token_s()),
             limit_s: limit.as_secs_f64(),
         })
@@ -103,7 +113,7 @@ impl Behind {
 impl QueuePrice {
     /// A request was decided at `now`: `here` says whether our own engine was asked first.
     pub fn decided(&mut self, now: Mono, demand: Demanded, here: bool) {
-        let Demanded { cost_usd, work_s, limit_s } = demand;
+        let Demanded { cost_usd, lost_usd, work_s, limit_s } = demand;
         let passed = now.since(self.came).as_secs_f64();
         self.came = now;
         self.rate = self.rate * (-passed / RATE_S).exp() + 1.0 / RATE_S;
@@ -115,6 +125,7 @@ impl QueuePrice {
         let share = if self.work_s == 0.0 { 1.0 } else { SMOOTHING };
         self.limit_s += share * (limit_s - self.limit_s);
         self.cost_usd += share * (cost_usd - self.cost_usd);
+        self.lost_usd += share * (lost_usd - self.lost_usd);
         self.work_s += share * (work_s - self.work_s);
     }
 
@@ -138,7 +149,7 @@ impl QueuePrice {
     /// What work does to those behind it, a late first token counting `lateness_usd`.
     pub fn behind(&self, lateness_usd: f64) -> Behind {
         Behind {
-            usd_per_s: self.rate * lateness_usd.min(self.cost_usd),
+            usd_per_s: self.rate * lateness_usd.min(self.lost_usd),
             patience_s: (self.limit_s - self.work_s).max(0.0),
             share: self.share.unwrap_or(0.0),
         }
@@ -156,7 +167,7 @@ mod tests {
 
     use super::*;
 
-    const DEMANDED: Demanded = Demanded { cost_usd: 1e-3, work_s: 0.5, limit_s: 2.0 };
+    const DEMANDED: Demanded = Demanded { cost_usd: 1e-3, lost_usd: 1e-3, work_s: 0.5, limit_s: 2.0 };
 
     #[test]
     fn it_rises_with_the_queue_and_falls_without() {
@@ -177,7 +188,33 @@ mod tests {
         let behind = price.behind(5e-4);
         assert!((behind.usd_per_s / 5e-4 - 1.0).abs() < 0.05, "one a second: {}", behind.usd_per_s);
         assert!((price.behind(1.0).usd_per_s / 1e-3 - 1.0).abs() < 0.05, "they may go elsewhere");
+        // Nobody minds who would be as late elsewhere, or here without a queue.
+        let mut idle = QueuePrice::default();
+        let useless = Demanded { lost_usd: 0.0, ..DEMANDED };
+        (0..600).for_each(|second| idle.decided(at(second), useless, true));
+        assert!(idle.behind(1.0).usd_per_s.abs() < 1e-12 && idle.usd_per_s().abs() < 1e-12);
         assert!((behind.patience_s - 1.5).abs() < 1e-6 && (behind.share - 0.5).abs() < 0.1);
+    }
+
+    #[test]
+    fn what_is_lost_counts_how_late_it_would_be_elsewhere_and_here() {
+        let mut seen = RouteOutlook::default();
+        (seen.first_token.base_s, seen.first_token.per_token_s, seen.first_token.level) = (0.1, 1e-4, 1.0);
+        let own = Candidate { late: 0.0, ..Candidate::costing(RouteId(0), 0.0) };
+        let [cheap, dear] = [(1, 2e-3, 0.5), (2, 5e-3, 0.1)]
+            .map(|(id, usd, late)| Candidate { late, ..Candidate::costing(RouteId(id), usd) });
+        let order = || [own, cheap, dear].into_iter().collect();
+        let decision = Decision { order: order(), lateness_usd: 1e-2, ..Decision::default() };
+        let lost = |decision: &Decision, limit_s: f64, tokens: u64| {
+            let limit = Duration::from_secs_f64(limit_s);
+            let held = Held { tokens: 900, age_s: 1.0 };
+            Demanded::of(decision, limit, tokens, held, &seen).expect("others cost something").lost_usd
+        };
+        // 2 + 0.5 × 10 there, 5 + 0.1 × 10 with the other, none of it here.
+        assert!((lost(&decision, 60.0, 1_000) - 6e-3).abs() < 2e-4, "{}", lost(&decision, 60.0, 1_000));
+        assert!(lost(&decision, 0.01, 1_000) < 1e-12, "as late here");
+        let unpromised = Decision { order: order(), ..Decision::default() };
+        assert!((lost(&unpromised, 0.01, 1_000) - 2e-3).abs() < 1e-12, "nobody minds: the cheapest");
     }
 
     #[test]

@@ -49,6 +49,10 @@ incident, price, limit and cache at each instant, and no single draw. Where we a
 the one that attains most (†). The **bound** is below what any router could pay, every draw known beforehand; the
 gap between the two is mostly luck that nobody can foresee. A mean is over the seeds of a combination; *worst* is the worst
 combination's mean.
+
+The oracle's worst minute is its cheapest run's that attains the target; as there are but twelve runs, that one attains more. Where it
+attains *just the target*, that run and the next below are mixed, as they are for its spend. A router that is told of a slow-down often
+goes on asking who became slow, as the cheapest way to be late: *longer* counts the time from when it no longer does.
 ";
 
 fn head(text: &mut String, plan: &Plan, findings: &Findings, made: &Made<'_>) {
