@@ -283,7 +283,7 @@ mod tests {
         let demand = Demand::default();
         let (busy, idle): (Arc<str>, Arc<str>) = ("local/a".into(), "local/b".into());
         let mut price = demand.queued(&busy, Mono(0), 0.0, 1e-3).0;
-        let demanded = Demanded { cost_usd: 1e-3, lost_usd: 1e-3, work_s: 0.5, limit_s: 2.0 };
+        let demanded = Demanded { cost_usd: 1e-3, lost_usd: 1e-3, work_s: 0.5, limit_s: 2.0, promised: true };
         demand.queue_decided(&busy, Mono(0), demanded, true);
         for second in 1..60 {
             price = demand.queued(&busy, Mono(second * 1_000_000_000), 3.0, 1e-3).0;

@@ -13,6 +13,8 @@ use super::prefix::Held;
 /// hand all the same.
 const QUEUE_AIM_S: f64 = 0.35;
 const AIM_OF_WORK: f64 = 3.0;
+/// Share of what promised requests bear that it may take: a queue that makes nobody late is no congestion.
+const AIM_OF_PATIENCE: f64 = 0.25;
 /// How fast the price follows, a second. It is a matter of minutes: what a long prompt does to those behind it is weighed
 /// request by request ([`Behind`]).
 const STEP: f64 = 0.02;
@@ -41,6 +43,8 @@ pub struct QueuePrice {
     lost_usd: f64,
     work_s: f64,
     limit_s: f64,
+    /// Running mean of how long a queue they bear by their promise, in seconds.
+    borne_s: f64,
     /// Requests a second.
     rate: f64,
     came: Mono,
@@ -60,6 +64,8 @@ pub struct Demanded {
     pub work_s: f64,
     /// When its first token is late, in seconds.
     pub limit_s: f64,
+    /// Whether that was promised; else it is when it is given up.
+    pub promised: bool,
 }
 
 impl Demanded {
@@ -86,6 +92,7 @@ impl Demanded {
             lost_usd: (decision.elsewhere_usd()? - decision.lateness_usd * f64::from(late)).max(0.0),
             work_s: uncached.max(0.0) * f64::from(seen.first_token.token_s()),
             limit_s: limit.as_secs_f64(),
+            promised: decision.limit.is_some(),
         })
     }
 }
@@ -113,7 +120,7 @@ impl Behind {
 impl QueuePrice {
     /// A request was decided at `now`: `here` says whether our own engine was asked first.
     pub fn decided(&mut self, now: Mono, demand: Demanded, here: bool) {
-        let Demanded { cost_usd, lost_usd, work_s, limit_s } = demand;
+        let Demanded { cost_usd, lost_usd, work_s, limit_s, promised } = demand;
         let passed = now.since(self.came).as_secs_f64();
         self.came = now;
         self.rate = self.rate * (-passed / RATE_S).exp() + 1.0 / RATE_S;
@@ -127,6 +134,8 @@ impl QueuePrice {
         self.cost_usd += share * (cost_usd - self.cost_usd);
         self.lost_usd += share * (lost_usd - self.lost_usd);
         self.work_s += share * (work_s - self.work_s);
+        let borne_s = if promised { (limit_s - work_s).max(0.0) } else { 0.0 };
+        self.borne_s += share * (borne_s - self.borne_s);
     }
 
     /// The queue holds `queued_s` seconds of prefill work at `now`; looked at about once a second.
@@ -139,7 +148,7 @@ impl QueuePrice {
         // One long prompt is no congestion: what counts is the queue of some seconds.
         self.queued_s += (queued_s - self.queued_s) * (1.0 - (-steps / LASTS_S).exp());
         let queued_s = self.queued_s;
-        let aim_s = QUEUE_AIM_S.max(AIM_OF_WORK * self.work_s);
+        let aim_s = QUEUE_AIM_S.max(AIM_OF_WORK * self.work_s).max(AIM_OF_PATIENCE * self.borne_s);
         let off = (queued_s - aim_s).clamp(-aim_s, 6.0 * aim_s) / aim_s;
         let off = if off < 0.0 { off * FALLS } else { off };
         let seed = if queued_s > aim_s { SEED } else { 0.0 };
@@ -167,7 +176,8 @@ mod tests {
 
     use super::*;
 
-    const DEMANDED: Demanded = Demanded { cost_usd: 1e-3, lost_usd: 1e-3, work_s: 0.5, limit_s: 2.0 };
+    const DEMANDED: Demanded =
+        Demanded { cost_usd: 1e-3, lost_usd: 1e-3, work_s: 0.5, limit_s: 2.0, promised: true };
 
     #[test]
     fn it_rises_with_the_queue_and_falls_without() {
@@ -178,6 +188,19 @@ mod tests {
         let busy = price.usd_per_s();
         (60..900).for_each(|second| price.look(at(second), 0.0));
         assert!(busy > 1e-3 && price.usd_per_s() < busy / 1e3, "{busy}");
+    }
+
+    #[test]
+    fn a_queue_that_promised_requests_bear_is_no_congestion() {
+        let at = |second: u64| Mono(second * 1_000_000_000);
+        let price = |promised: bool, queued_s: f64| {
+            let mut price = QueuePrice::default();
+            price.decided(Mono(0), Demanded { limit_s: 9.5, promised, ..DEMANDED }, true);
+            (1..60).for_each(|second| price.look(at(second), queued_s));
+            price.usd_per_s()
+        };
+        assert!(price(true, 2.0) < 1e-12 && price(true, 4.0) > 1e-4, "nine seconds are borne");
+        assert!(price(false, 2.0) > 1e-4, "who was promised nothing may wait, and is not to");
     }
 
     #[test]
