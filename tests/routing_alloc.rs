@@ -10,6 +10,7 @@ use tollway::routing::choose::decide_into;
 use tollway::routing::explain::{Origin, Record};
 use tollway::routing::learn::first_token::Reading;
 use tollway::routing::learn::prefix::Held;
+use tollway::routing::learn::queue_price::Behind;
 use tollway::routing::learn::route::{AttemptId, RouteMind};
 use tollway::routing::{
     Constraints, Decision, Degraded, Learned, Objective, Policy, RequestFacts, Route, RouteId, RouteOutlook,
@@ -85,7 +86,7 @@ fn a_decision_allocates_nothing_once_warmed() {
             mean_cost_usd: 0.001,
             output_tokens: Some(200),
             session_rest: 2.0,
-            queue_usd_per_s: 0.001,
+            behind: Behind::bearing(0.0, 0.001, 0.0),
             ..Learned::default()
         };
         let facts = RequestFacts {

@@ -55,7 +55,6 @@ pub fn decide_into(
     decision.clear();
     let limit = limit(policy, facts);
     decision.limit = policy.slo.ttft.map(|_| limit);
-    decision.queue_usd_per_s = facts.learned.queue_usd_per_s;
     // Who is late already is given as long again.
     let left_s = if facts.waited < limit { limit.saturating_sub(facts.waited) } else { limit }.as_secs_f32();
     let (asked, sieve) = (Asked::new(policy, facts, left_s), Sieve::new(policy, facts));
@@ -71,6 +70,11 @@ pub fn decide_into(
             continue;
         }
         let seen = observe.outlook(place, id);
+        if route.local {
+            let queued_s = f64::from(seen.queued_tokens * seen.first_token.token_s());
+            let usd_per_s = facts.learned.behind.usd_per_s(queued_s);
+            decision.queue_usd_per_s = decision.queue_usd_per_s.max(usd_per_s);
+        }
         let candidate = weigh::weigh(id, place, route, rates, seen, &asked);
         match filter::passing(seen, candidate.uncached_expected(), now.mono) {
             None if route.local

@@ -68,8 +68,7 @@ impl Candidate {
 
     /// Prompt tokens that it is expected to have to read.
     pub(super) fn uncached_expected(&self) -> f32 {
-        let offer = &self.offer;
-        offer.uncached_miss - offer.hit * (offer.uncached_miss - offer.uncached_hit)
+        self.offer.uncached_expected()
     }
 
     /// What it is put in order by before its score, the first first: whether it is a last resort, its place by lists that

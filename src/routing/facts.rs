@@ -226,10 +226,8 @@ pub struct Learned {
     pub output_tokens: Option<u64>,
     /// Expected number of further requests that extend this one's prompt.
     pub session_rest: f32,
-    /// Price of a second of our own engine's prefill work (ν), in USD.
-    pub queue_usd_per_s: f64,
     /// What the prompt of a plan's second attempt may be expected to cost now, in USD; `None`: nothing bounds it.
     pub hedge_room_usd: Option<f64>,
-    /// What this request's work there does to those that come behind it.
+    /// What work on our own engine does to those that come behind it.
     pub behind: super::learn::queue_price::Behind,
 }

@@ -99,6 +99,11 @@ impl Offer {
         self.uncached_miss.to_bits() == other.uncached_miss.to_bits()
     }
 
+    /// Prompt tokens that are expected to be read before its first token, those ahead of it in a queue of our own included.
+    pub fn uncached_expected(&self) -> f32 {
+        self.uncached_miss - self.hit * (self.uncached_miss - self.uncached_hit)
+    }
+
     /// Seconds within which a first token comes with this chance.
     fn quantile(&self, outlook: &RouteOutlook, chance: f32) -> f32 {
         let uncached = if self.hit > 0.5 { self.uncached_hit } else { self.uncached_miss };

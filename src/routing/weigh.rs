@@ -115,15 +115,12 @@ pub(super) fn weigh(
     if policy.slo.ttft.is_some() && !is_tried && offer.is_doubtful(seen) {
         offer.hoped = (1.0 - offer.error) * offer.hopeful(seen, left_s) - offer.in_time;
     }
-    let uncached = offer.uncached_miss - hit * (offer.uncached_miss - offer.uncached_hit);
+    let uncached = offer.uncached_expected();
     if route.local {
         // Work of our own is paid in queue, not in money.
         let read_s = seen.first_token.token_s();
         let work_s = f64::from(read_s * (uncached - queued).max(0.0));
-        let behind = &facts.learned.behind;
-        // Those who come before the queue is bearable again are late by it.
-        let over_s = (f64::from(read_s * queued) + work_s - behind.patience_s).clamp(0.0, work_s);
-        offer.queue_usd = facts.learned.queue_usd_per_s * work_s + behind.usd_per_s * over_s;
+        offer.queue_usd = facts.learned.behind.usd(f64::from(read_s * queued), work_s);
     }
     let typical_s = seen.first_token.typical_s(uncached);
     let in_policy = if policy.in_order { policy.place_of(route).unwrap_or(usize::MAX) } else { 0 };
@@ -196,7 +193,7 @@ pub(super) fn urge(
     if objective == Objective::Cost {
         return 0.0;
     }
-    let uncached = offer.uncached_miss - offer.hit * (offer.uncached_miss - offer.uncached_hit);
+    let uncached = offer.uncached_expected();
     // Errors make a route slower: another attempt follows.
     let works = f64::from(1.0 - offer.error).max(0.1);
     let target_s = policy.slo.ttft.map_or(TARGET_S, |ttft| ttft.as_secs_f64()).max(1e-3);

@@ -80,7 +80,7 @@ impl Demand {
         lock(&self.sizes).bytes_per_token(asking.key, asking.model)
     }
 
-    /// What is known of such requests; the price of our own queue is added by [`Self::queued`].
+    /// What is known of such requests; the price of our own queue is added by [`Self::behind`].
     pub fn learned(
         &self,
         asking: Asking,
@@ -103,30 +103,19 @@ impl Demand {
             out_of_reach: price.is_out_of_reach(),
             output_tokens: Some(length.round() as u64),
             session_rest: lock(&self.sessions).rest(asking.key),
-            queue_usd_per_s: 0.0,
             behind: Behind::default(),
             hedge_room_usd: None,
         }
     }
 
-    /// The price of a second of prefill work on the local route `route`, whose queue holds `queued_s` seconds of it, and
-    /// what such work does to those behind it, a late first token counting `lateness_usd`.
-    pub fn queued(&self, route: &Arc<str>, now: Mono, queued_s: f64, lateness_usd: f64) -> (f64, Behind) {
-        let mut queues = lock(&self.queues);
-        if !queues.contains_key(route) {
-            queues.insert(Arc::clone(route), QueuePrice::default());
-        }
-        queues.get_mut(route).map_or_else(Default::default, |price| {
-            price.look(now, queued_s);
-            (price.usd_per_s(), price.behind(lateness_usd))
-        })
+    /// What work on the local route `route` does to those behind it.
+    pub fn behind(&self, route: &str, now: Mono) -> Behind {
+        lock(&self.queues).get(route).map_or_else(Behind::default, |price| price.behind(now))
     }
 
     /// A request was decided that would ask `demanded` of the local route `route`; `here` if it was asked first.
     pub fn queue_decided(&self, route: &Arc<str>, now: Mono, demanded: Demanded, here: bool) {
-        if let Some(price) = lock(&self.queues).get_mut(route) {
-            price.decided(now, demanded, here);
-        }
+        lock(&self.queues).entry(Arc::clone(route)).or_default().decided(now, demanded, here);
     }
 
     /// A request came; `extends` if most of its prompt was served lately.
@@ -282,14 +271,11 @@ mod tests {
     fn the_price_of_a_queue_is_kept_by_route() {
         let demand = Demand::default();
         let (busy, idle): (Arc<str>, Arc<str>) = ("local/a".into(), "local/b".into());
-        let mut price = demand.queued(&busy, Mono(0), 0.0, 1e-3).0;
-        let demanded = Demanded { cost_usd: 1e-3, lost_usd: 1e-3, work_s: 0.5, limit_s: 2.0, promised: true };
+        let demanded = Demanded { loss_usd: 1e-3, work_s: 0.5, bears_s: Some(1.5) };
         demand.queue_decided(&busy, Mono(0), demanded, true);
-        for second in 1..60 {
-            price = demand.queued(&busy, Mono(second * 1_000_000_000), 3.0, 1e-3).0;
-        }
-        assert!(price > 0.0);
-        assert!(demand.queued(&idle, Mono(60_000_000_000), 0.0, 1e-3).0 < price);
+        demand.queue_decided(&idle, Mono(0), demanded, false);
+        let [usd, none] = [&busy, &idle].map(|route| demand.behind(route, Mono(1_000_000_000)).usd(3.0, 1.0));
+        assert!(usd > 0.0 && none == 0.0, "{usd} {none}");
         demand.keep_only(&[], |_| false);
         assert!(lock(&demand.queues).is_empty());
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tollway::pricing::{Book, PriceCard, PriceEntry, Rates, Version};
 use tollway::routing::learn::prefix::Held;
+use tollway::routing::learn::queue_price::Behind;
 use tollway::routing::{
     Capabilities, Constraints, Endpoint, Explanation, Fallback, Glob, Hedging, Learned, Matcher, Mode, Model,
     Needs, Objective, Policy, Quantile, RequestFacts, Retention, Route, RouteId, RouteOutlook, Slo, Wants,
@@ -257,7 +258,7 @@ impl Case {
                 mean_cost_usd: request.mean_cost_usd,
                 out_of_reach: request.out_of_reach,
                 session_rest: request.session_rest,
-                queue_usd_per_s: request.queue_usd_per_s,
+                behind: Behind::bearing(0.0, request.queue_usd_per_s, 0.0),
                 ..Learned::default()
             },
             may_hedge: request.may_hedge,

@@ -142,13 +142,8 @@ fn learned(dice: &mut Dice) -> Learned {
         mean_cost_usd,
         output_tokens: Some(dice.below(1_500)),
         session_rest: if dice.once_in(2) { dice.small(0.0, 8.0) } else { 0.0 },
-        queue_usd_per_s: dice.between(0.0, 2e-3),
         hedge_room_usd: dice.once_in(2).then(|| dice.between(0.0, 2e-3)),
-        behind: Behind {
-            usd_per_s: dice.between(0.0, 2e-3),
-            patience_s: dice.between(0.0, 3.0),
-            share: dice.between(0.0, 1.0),
-        },
+        behind: Behind::bearing(dice.between(0.0, 3.0), dice.between(0.0, 2e-3), dice.between(0.0, 1.0)),
         ..Learned::default()
     }
 }

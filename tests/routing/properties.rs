@@ -109,7 +109,6 @@ fn learned() -> impl Strategy<Value = Learned> {
         any::<bool>(),
         prop::option::of(0..4_000_u64),
         prop_oneof![Just(0.0_f32), 0.0..20.0_f32],
-        prop_oneof![Just(0.0), 0.0..0.02_f64],
         prop::option::of(prop_oneof![Just(0.0), 1e-6..0.01_f64]),
         behind(),
     )
@@ -120,7 +119,6 @@ fn learned() -> impl Strategy<Value = Learned> {
                 out_of_reach,
                 output_tokens,
                 session_rest,
-                queue_usd_per_s,
                 hedge_room_usd,
                 behind,
             )| {
@@ -130,7 +128,6 @@ fn learned() -> impl Strategy<Value = Learned> {
                     out_of_reach,
                     output_tokens,
                     session_rest,
-                    queue_usd_per_s,
                     hedge_room_usd,
                     behind,
                 }
@@ -139,8 +136,8 @@ fn learned() -> impl Strategy<Value = Learned> {
 }
 
 fn behind() -> impl Strategy<Value = Behind> {
-    let some = (0.0..0.02_f64, 0.0..5.0_f64, 0.0..=1.0_f64);
-    let some = some.prop_map(|(usd_per_s, patience_s, share)| Behind { usd_per_s, patience_s, share });
+    let some = (0.0..0.02_f64, prop_oneof![Just(0.0), 0.0..5.0_f64], 0.0..=1.0_f64);
+    let some = some.prop_map(|(usd, bears_s, share)| Behind::bearing(bears_s, usd, share));
     prop_oneof![Just(Behind::default()), some]
 }
 

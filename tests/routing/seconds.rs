@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tollway::routing::learn::queue_price::Behind;
 use tollway::routing::{
     Decision, Hedging, Learned, Policy, RequestFacts, Route, RouteId, RouteOutlook, Slo, decide,
 };
@@ -52,7 +53,7 @@ fn none_is_planned_for_where_second_attempts_may_cost_nothing() {
     {
         let plans = |policy: &Policy, learned| decided(&routes, &seen(1), policy, learned).hedge.is_some();
         // The engine of our own has work enough not to be asked at first.
-        let busy = Learned { queue_usd_per_s: 1.2, ..learned };
+        let busy = Learned { behind: Behind::bearing(0.0, 1.2, 0.0), ..learned };
         assert!(plans(&may, busy), "{}", routes[1].name);
         assert!(!plans(&must_not, busy), "{}", routes[1].name);
     }
@@ -66,7 +67,7 @@ fn who_is_planned_for_pays_for_its_queue() {
     let learned = Learned {
         lateness_usd: Some(0.05),
         mean_cost_usd: 5e-4,
-        queue_usd_per_s: 50.0,
+        behind: Behind::bearing(0.0, 50.0, 0.0),
         ..Learned::default()
     };
     let decision = decided(&routes, &seen(3), &policy(Hedging::default()), learned);

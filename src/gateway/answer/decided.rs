@@ -180,18 +180,12 @@ impl Asked {
 impl Live {
     /// What was learnt of requests of `asking` under `policy`, and what a second of an engine of our own counts.
     pub fn learned(&self, asking: Asking, policy: &Policy, facts: &RequestFacts<'_>, now: Mono) -> Learned {
-        let (demand, health) = (&self.upstreams.demand, &self.upstreams.health);
+        let demand = &self.upstreams.demand;
         let mut learned = demand.learned(asking, policy, facts.prompt_tokens, facts.output_tokens_max);
         learned.hedge_room_usd = demand.hedge_room_usd(policy, now, learned.mean_cost_usd);
         for id in facts.eligible {
             let Some(route) = self.snapshot.route(*id).filter(|route| route.local) else { continue };
-            let Some(health) = health.get(usize::from(id.0)) else { continue };
-            let seen = health.outlook_at(now);
-            let queued_s = f64::from(seen.queued_tokens * seen.first_token.token_s());
-            let lateness_usd = learned.lateness_usd.unwrap_or(f64::INFINITY);
-            let (price, behind) = demand.queued(&route.name, now, queued_s, lateness_usd);
-            learned.queue_usd_per_s = learned.queue_usd_per_s.max(price);
-            learned.behind = learned.behind.with(behind);
+            learned.behind = learned.behind.with(demand.behind(&route.name, now));
         }
         learned
     }

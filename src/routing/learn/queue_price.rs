@@ -1,53 +1,63 @@
-//! The price of a second of our own hardware's prefill work (ν): it rises while the queue is longer than it should be. It is
-//! measured in what such a second saves: what the same requests cost elsewhere.
+//! The price of a second of our own hardware's prefill work (ν): what it takes from those that come behind.
+//!
+//! Who comes while more work waits than it bears is late. A request that bears a queue of p seconds comes too late for it
+//! for `clamp(q + w − p, 0, w)` seconds more when a request with w seconds of work joins a queue of q, were nothing to follow. As
+//! other work goes on coming, ρ seconds a second, what is put before it is worked off at 1 − ρ (the busy period of a queue:
+//! Kleinrock, Queueing Systems, 1975, volume 1, section 5.8):
+//!
+//! ```text
+//! toll(q, w) = Σ ℓ_p ÷ (1 − ρ) · clamp(q + w − p, 0, w)        ν(q) = Σ_{p ≤ q} ℓ_p ÷ (1 − ρ)
+//! ```
+//!
+//! ℓ_p is what is lost a second, in USD, if none of those requests is served in time that our own engine takes now and that
+//! bear p. Where there is more work than can be done, the queue is as long as most bear, and whoever brings less for a second
+//! of work than it takes from the others goes elsewhere.
 
 use std::time::Duration;
 
 use crate::routing::decision::Decision;
 use crate::routing::outlook::RouteOutlook;
+use crate::routing::plan::Offer;
 use crate::units::Mono;
 
 use super::prefix::Held;
 
-/// The queue aimed at, in seconds of prefill work; a small engine, which takes long over one prompt, must have another at
-/// hand all the same.
+/// The queue that is to be borne by who was promised nothing, in seconds of prefill work; a small engine, which takes long
+/// over one prompt, must have another at hand all the same.
 const QUEUE_AIM_S: f64 = 0.35;
 const AIM_OF_WORK: f64 = 3.0;
-/// Share of what promised requests bear that it may take: a queue that makes nobody late is no congestion.
-const AIM_OF_PATIENCE: f64 = 0.25;
-/// How fast the price follows, a second. It is a matter of minutes: what a long prompt does to those behind it is weighed
-/// request by request ([`Behind`]).
-const STEP: f64 = 0.02;
-/// How long a queue must last to count, in seconds, and how much faster the price falls than it rises.
-const LASTS_S: f64 = 10.0;
-const FALLS: f64 = 3.0;
-/// Where it starts from zero, and its ceiling, as shares of what a second of prefill work saves.
-const SEED: f64 = 0.02;
-const CEILING: f64 = 3.0;
-/// Share of a new request in the running means.
-const SMOOTHING: f64 = 0.02;
 /// How far back requests are counted, in seconds.
 const RATE_S: f64 = 60.0;
+/// The load that is reckoned with at most: of a minute's requests it is known no better, and a price keeps it below one.
+const LOAD_MAX: f64 = 0.8;
+/// Share of a new request in the running means.
+const SMOOTHING: f64 = 0.02;
+/// The queues that requests are told apart by, in seconds: none, a tenth, and so on in steps of six tenths up to 72.
+const BORNE: usize = 16;
+const BORNE_S: [f64; BORNE] = borne_s();
 
-/// The price of one engine's queue.
+const fn borne_s() -> [f64; BORNE] {
+    let mut all = [0.0; BORNE];
+    let (mut at, mut seconds) = (1, 0.1);
+    while at < BORNE {
+        all[at] = seconds;
+        seconds *= 1.6;
+        at += 1;
+    }
+    all
+}
+
+/// What makes the price of one engine's queue.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct QueuePrice {
-    /// Over what a second saves.
-    price: f64,
+    /// What those that it takes would lose a second, in USD, by the queue that they bear.
+    losses: [f64; BORNE],
+    /// Prefill work that it takes on, in seconds a second.
+    load: f64,
+    /// When both were brought up to date.
     at: Mono,
-    /// The queue as it was over the last seconds.
-    queued_s: f64,
-    /// Running means: what requests cost elsewhere and what is lost when they have to go there, in USD, and their prefill
-    /// work here in seconds.
-    cost_usd: f64,
-    lost_usd: f64,
+    /// Running mean of the prefill work of all that come, in seconds; 0: nobody came yet.
     work_s: f64,
-    limit_s: f64,
-    /// Running mean of how long a queue they bear by their promise, in seconds.
-    borne_s: f64,
-    /// Requests a second.
-    rate: f64,
-    came: Mono,
     /// Share of them that our own engine was asked for first.
     share: Option<f64>,
 }
@@ -55,25 +65,20 @@ pub struct QueuePrice {
 /// What a request asks of our own engine.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Demanded {
-    /// What it would cost elsewhere, in USD.
-    pub cost_usd: f64,
-    /// What is lost if it cannot be served here, in USD: what it costs elsewhere and how late it is likely to be there, less
-    /// how late it would be here with nobody before it.
-    pub lost_usd: f64,
+    /// What is lost if it comes too late here, in USD. With a promise: λ, or what it costs elsewhere with how late it is likely
+    /// to be there, whichever is less, less how late it would be here with nobody before it. Else what it costs elsewhere.
+    pub loss_usd: f64,
     /// Its prefill work here, in seconds.
     pub work_s: f64,
-    /// When its first token is late, in seconds.
-    pub limit_s: f64,
-    /// Whether that was promised; else it is when it is given up.
-    pub promised: bool,
+    /// How long a queue it bears by its promise, in seconds; `None`: nothing was promised.
+    pub bears_s: Option<f64>,
 }
 
 impl Demanded {
     /// What a request with a prompt of so many tokens, decided as `decision` says, asks of an engine that should hold `held`
-    /// of the prompt and looks as `seen`. `limit`: when its first token is late ([`crate::routing::choose::limit`]), which
-    /// without a promise is when it is given up. `None`: nobody whom it would cost anything may serve it, so that there is
-    /// no measure.
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "tokens of an estimate")]
+    /// of the prompt and looks as `seen`. `limit`: when its first token is late ([`crate::routing::choose::limit`]). `None`:
+    /// nobody whom it would cost anything may serve it, so that there is no measure.
+    #[expect(clippy::cast_precision_loss, reason = "tokens of an estimate")]
     pub fn of(
         decision: &Decision,
         limit: Duration,
@@ -81,92 +86,109 @@ impl Demanded {
         held: Held,
         seen: &RouteOutlook,
     ) -> Option<Self> {
-        let hit = seen.cache_hits.at(held.age_s);
-        let miss = prompt_tokens as f64;
-        let uncached = miss - f64::from(hit) * f64::from(held.tokens);
-        let within = |tokens: f64| seen.first_token.within(limit.as_secs_f32(), tokens.max(0.0) as f32);
-        let within = hit * within(miss - f64::from(held.tokens)) + (1.0 - hit) * within(miss);
-        let late = 1.0 - (1.0 - seen.error.clamp(0.0, 1.0)) * within;
-        Some(Self {
-            cost_usd: decision.cheapest_usd()?,
-            lost_usd: (decision.elsewhere_usd()? - decision.lateness_usd * f64::from(late)).max(0.0),
-            work_s: uncached.max(0.0) * f64::from(seen.first_token.token_s()),
-            limit_s: limit.as_secs_f64(),
-            promised: decision.limit.is_some(),
-        })
+        let (miss, held_tokens) = (prompt_tokens as f32, held.tokens as f32);
+        let offer = Offer {
+            hit: if held.tokens == 0 { 0.0 } else { seen.cache_hits.at(held.age_s) },
+            uncached_hit: (miss - held_tokens).max(0.0),
+            uncached_miss: miss,
+            ..Offer::default()
+        };
+        let work_s = f64::from(offer.uncached_expected() * seen.first_token.token_s());
+        let loss_usd = if decision.limit.is_some() {
+            let within = offer.within(seen, limit.as_secs_f32());
+            let late = f64::from(1.0 - (1.0 - seen.error.clamp(0.0, 1.0)) * within);
+            let lateness_usd = decision.lateness_usd;
+            (decision.elsewhere_usd()? - lateness_usd * late).min(lateness_usd).max(0.0)
+        } else {
+            decision.cheapest_usd()?
+        };
+        let bears_s = decision.limit.map(|_| (limit.as_secs_f64() - work_s).max(0.0));
+        Some(Self { loss_usd, work_s, bears_s })
     }
 }
 
-/// What one request's work does to those that come behind it.
+/// What a request's work does to those that come behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Behind {
-    /// What it costs that those who come within a second are made late, in USD.
-    pub usd_per_s: f64,
-    /// How long a queue they bear, in seconds.
-    pub patience_s: f64,
+    /// What they lose for each second for which they come too late, in USD, by the queue that they bear.
+    losses: [f32; BORNE],
     /// Share of late requests that our own engine took.
     pub share: f64,
 }
 
 impl Behind {
+    /// As if those who come bore a queue of `bears_s` seconds and lost `usd` a second. Where they bear none, each second of work
+    /// counts as much, whatever the queue.
+    pub fn bearing(bears_s: f64, usd: f64, share: f64) -> Self {
+        let mut losses = [0.0; BORNE];
+        spread(&mut losses, bears_s, usd);
+        #[expect(clippy::cast_possible_truncation, reason = "an estimate")]
+        Self { losses: losses.map(|loss| loss as f32), share }
+    }
+
     /// With what another engine's queue says: the heavier burden, and what all of them took.
     #[must_use]
     pub fn with(self, other: Self) -> Self {
-        let heavier = if other.usd_per_s > self.usd_per_s { other } else { self };
+        let all = |one: &Self| one.losses.iter().sum::<f32>();
+        let heavier = if all(&other) > all(&self) { other } else { self };
         Self { share: (self.share + other.share).min(1.0), ..heavier }
     }
+
+    /// What `work_s` seconds of work take from them, in USD, behind a queue of `queued_s`.
+    pub fn usd(&self, queued_s: f64, work_s: f64) -> f64 {
+        let over = |(loss, bears_s): (&f32, f64)| {
+            f64::from(*loss) * (queued_s + work_s - bears_s).clamp(0.0, work_s)
+        };
+        self.losses.iter().zip(BORNE_S).map(over).sum()
+    }
+
+    /// What the next second of work counts behind a queue of `queued_s` (ν), in USD.
+    pub fn usd_per_s(&self, queued_s: f64) -> f64 {
+        let late = self.losses.iter().zip(BORNE_S).filter(|(_, bears_s)| *bears_s <= queued_s);
+        late.map(|(loss, _)| f64::from(*loss)).sum()
+    }
+}
+
+/// Adds `usd` to the two between whose queues `bears_s` lies, so that their mean is that.
+fn spread(losses: &mut [f64; BORNE], bears_s: f64, usd: f64) {
+    let above = BORNE_S.iter().position(|one| *one > bears_s).unwrap_or(BORNE - 1).max(1);
+    let (from, to) = (BORNE_S[above - 1], BORNE_S[above]);
+    let share = ((bears_s - from) / (to - from)).clamp(0.0, 1.0);
+    losses[above - 1] += usd * (1.0 - share);
+    losses[above] += usd * share;
 }
 
 impl QueuePrice {
     /// A request was decided at `now`: `here` says whether our own engine was asked first.
     pub fn decided(&mut self, now: Mono, demand: Demanded, here: bool) {
-        let Demanded { cost_usd, lost_usd, work_s, limit_s, promised } = demand;
-        let passed = now.since(self.came).as_secs_f64();
-        self.came = now;
-        self.rate = self.rate * (-passed / RATE_S).exp() + 1.0 / RATE_S;
+        let Demanded { loss_usd, work_s, bears_s } = demand;
         let took = f64::from(u8::from(here));
         self.share = Some(self.share.map_or(took, |known| known + SMOOTHING * (took - known)));
-        if !(cost_usd.is_finite() && work_s.is_finite()) || cost_usd < 0.0 || work_s < 0.0 {
+        if !(loss_usd.is_finite() && work_s.is_finite()) || loss_usd < 0.0 || work_s < 0.0 {
             return;
         }
-        let share = if self.work_s == 0.0 { 1.0 } else { SMOOTHING };
-        self.limit_s += share * (limit_s - self.limit_s);
-        self.cost_usd += share * (cost_usd - self.cost_usd);
-        self.lost_usd += share * (lost_usd - self.lost_usd);
-        self.work_s += share * (work_s - self.work_s);
-        let borne_s = if promised { (limit_s - work_s).max(0.0) } else { 0.0 };
-        self.borne_s += share * (borne_s - self.borne_s);
-    }
-
-    /// The queue holds `queued_s` seconds of prefill work at `now`; looked at about once a second.
-    pub fn look(&mut self, now: Mono, queued_s: f64) {
-        let steps = (now.since(self.at).as_secs_f64()).min(10.0);
-        if steps < 0.25 {
-            return;
-        }
-        self.at = now;
-        // One long prompt is no congestion: what counts is the queue of some seconds.
-        self.queued_s += (queued_s - self.queued_s) * (1.0 - (-steps / LASTS_S).exp());
-        let queued_s = self.queued_s;
-        let aim_s = QUEUE_AIM_S.max(AIM_OF_WORK * self.work_s).max(AIM_OF_PATIENCE * self.borne_s);
-        let off = (queued_s - aim_s).clamp(-aim_s, 6.0 * aim_s) / aim_s;
-        let off = if off < 0.0 { off * FALLS } else { off };
-        let seed = if queued_s > aim_s { SEED } else { 0.0 };
-        self.price = (self.price * (STEP * off * steps).exp() + seed * steps).clamp(0.0, CEILING);
-    }
-
-    /// What work does to those behind it, a late first token counting `lateness_usd`.
-    pub fn behind(&self, lateness_usd: f64) -> Behind {
-        Behind {
-            usd_per_s: self.rate * lateness_usd.min(self.lost_usd),
-            patience_s: (self.limit_s - self.work_s).max(0.0),
-            share: self.share.unwrap_or(0.0),
+        self.work_s += if self.work_s == 0.0 { 1.0 } else { SMOOTHING } * (work_s - self.work_s);
+        if here {
+            let kept = self.kept(now);
+            self.at = now;
+            self.losses.iter_mut().for_each(|loss| *loss *= kept);
+            self.load = self.load * kept + work_s / RATE_S;
+            let bears_s = bears_s.unwrap_or(QUEUE_AIM_S.max(AIM_OF_WORK * self.work_s));
+            spread(&mut self.losses, bears_s, loss_usd / RATE_S);
         }
     }
 
-    /// USD for a second of prefill work.
-    pub fn usd_per_s(&self) -> f64 {
-        if self.work_s > 0.0 { self.price * self.cost_usd / self.work_s } else { 0.0 }
+    /// What work does at `now` to those behind it.
+    pub fn behind(&self, now: Mono) -> Behind {
+        let kept = self.kept(now);
+        let scale = kept / (1.0 - (self.load * kept).min(LOAD_MAX));
+        #[expect(clippy::cast_possible_truncation, reason = "an estimate")]
+        Behind { losses: self.losses.map(|loss| (loss * scale) as f32), share: self.share.unwrap_or(0.0) }
+    }
+
+    /// Share of what was counted that counts still.
+    fn kept(&self, now: Mono) -> f64 {
+        (-now.since(self.at).as_secs_f64() / RATE_S).exp()
     }
 }
 
@@ -176,47 +198,70 @@ mod tests {
 
     use super::*;
 
-    const DEMANDED: Demanded =
-        Demanded { cost_usd: 1e-3, lost_usd: 1e-3, work_s: 0.5, limit_s: 2.0, promised: true };
+    const DEMANDED: Demanded = Demanded { loss_usd: 1e-3, work_s: 0.01, bears_s: Some(2.0) };
 
-    #[test]
-    fn it_rises_with_the_queue_and_falls_without() {
+    fn at(second: u64) -> Mono {
+        Mono(second * 1_000_000_000)
+    }
+
+    /// One of `demand` a second for ten minutes, every one of them here.
+    fn asked(demand: Demanded) -> QueuePrice {
         let mut price = QueuePrice::default();
-        price.decided(Mono(0), DEMANDED, true);
-        let at = |second: u64| Mono(second * 1_000_000_000);
-        (1..60).for_each(|second| price.look(at(second), 2.0));
-        let busy = price.usd_per_s();
-        (60..900).for_each(|second| price.look(at(second), 0.0));
-        assert!(busy > 1e-3 && price.usd_per_s() < busy / 1e3, "{busy}");
+        (0..=600).for_each(|second| price.decided(at(second), demand, true));
+        price
+    }
+
+    fn is_near(found: f64, wanted: f64) -> bool {
+        (found / wanted - 1.0).abs() < 0.05
     }
 
     #[test]
-    fn a_queue_that_promised_requests_bear_is_no_congestion() {
-        let at = |second: u64| Mono(second * 1_000_000_000);
-        let price = |promised: bool, queued_s: f64| {
-            let mut price = QueuePrice::default();
-            price.decided(Mono(0), Demanded { limit_s: 9.5, promised, ..DEMANDED }, true);
-            (1..60).for_each(|second| price.look(at(second), queued_s));
-            price.usd_per_s()
-        };
-        assert!(price(true, 2.0) < 1e-12 && price(true, 4.0) > 1e-4, "nine seconds are borne");
-        assert!(price(false, 2.0) > 1e-4, "who was promised nothing may wait, and is not to");
+    fn those_behind_are_late_for_as_long_as_the_queue_is_longer_than_they_bear() {
+        let behind = asked(DEMANDED).behind(at(600));
+        // One a second, each of which loses a thousandth; what they bear lies between 1.64 and 2.62.
+        for (queued_s, work_s, late_s) in
+            [(0.0, 1.0, 0.0), (0.5, 1.0, 0.0), (0.0, 6.0, 4.0), (2.7, 1.0, 1.0), (9.0, 3.0, 3.0)]
+        {
+            let (usd, wanted) = (behind.usd(queued_s, work_s), late_s * 1e-3 / 0.99);
+            assert!(is_near(usd, wanted) || usd.max(wanted) < 1e-12, "{queued_s} {work_s}: {usd}");
+        }
+        let (short, long) = (behind.usd_per_s(1.0), behind.usd_per_s(3.0));
+        assert!(short < 1e-12 && is_near(long, 1e-3 / 0.99), "{short} {long}");
     }
 
     #[test]
-    fn those_behind_count_as_often_as_they_come_and_no_more_than_elsewhere() {
+    fn a_loaded_engine_takes_longer_to_be_rid_of_what_is_put_before_others() {
+        let usd = |work_s| asked(Demanded { work_s, ..DEMANDED }).behind(at(600)).usd(9.0, 1.0);
+        assert!(is_near(usd(0.5), 1e-3 / 0.5), "{}", usd(0.5));
+        assert!(is_near(usd(3.0), 1e-3 / (1.0 - LOAD_MAX)), "more than it can do: {}", usd(3.0));
+    }
+
+    #[test]
+    fn who_goes_elsewhere_is_not_made_late_and_all_is_forgotten_in_time() {
         let mut price = QueuePrice::default();
-        let at = |second: u64| Mono(second * 1_000_000_000);
         (0..600).for_each(|second| price.decided(at(second), DEMANDED, second % 2 == 0));
-        let behind = price.behind(5e-4);
-        assert!((behind.usd_per_s / 5e-4 - 1.0).abs() < 0.05, "one a second: {}", behind.usd_per_s);
-        assert!((price.behind(1.0).usd_per_s / 1e-3 - 1.0).abs() < 0.05, "they may go elsewhere");
-        // Nobody minds who would be as late elsewhere, or here without a queue.
-        let mut idle = QueuePrice::default();
-        let useless = Demanded { lost_usd: 0.0, ..DEMANDED };
-        (0..600).for_each(|second| idle.decided(at(second), useless, true));
-        assert!(idle.behind(1.0).usd_per_s.abs() < 1e-12 && idle.usd_per_s().abs() < 1e-12);
-        assert!((behind.patience_s - 1.5).abs() < 1e-6 && (behind.share - 0.5).abs() < 0.1);
+        let behind = price.behind(at(600));
+        assert!(is_near(behind.usd(9.0, 1.0), 0.5e-3 / 0.995), "{}", behind.usd(9.0, 1.0));
+        assert!((behind.share - 0.5).abs() < 0.1);
+        assert!(price.behind(at(1_800)).usd(9.0, 1.0) < 1e-9, "nobody came for long");
+        assert_eq!(QueuePrice::default().behind(at(600)), Behind::default());
+    }
+
+    #[test]
+    fn who_was_promised_nothing_may_wait_and_is_not_to() {
+        let unpromised = |work_s| asked(Demanded { bears_s: None, work_s, ..DEMANDED }).behind(at(600));
+        let few = unpromised(0.01);
+        assert!(few.usd(0.0, 0.1) < 1e-12 && few.usd_per_s(0.6) > 1e-3, "a third of a second");
+        let long = unpromised(0.5);
+        assert!(long.usd(0.0, 0.9) < 1e-12 && long.usd_per_s(1.7) > 1e-3, "three prompts");
+    }
+
+    #[test]
+    fn the_heavier_of_two_burdens_counts_and_what_both_took() {
+        let (light, heavy) = (Behind::bearing(1.0, 1e-3, 0.3), Behind::bearing(0.0, 2e-3, 0.8));
+        for both in [light.with(heavy), heavy.with(light)] {
+            assert!((both.usd(0.0, 1.0) - 2e-3).abs() < 1e-9 && (both.share - 1.0).abs() < 1e-12, "{both:?}");
+        }
     }
 
     #[test]
@@ -226,42 +271,38 @@ mod tests {
         let own = Candidate { late: 0.0, ..Candidate::costing(RouteId(0), 0.0) };
         let [cheap, dear] = [(1, 2e-3, 0.5), (2, 5e-3, 0.1)]
             .map(|(id, usd, late)| Candidate { late, ..Candidate::costing(RouteId(id), usd) });
-        let order = || [own, cheap, dear].into_iter().collect();
-        let decision = Decision { order: order(), lateness_usd: 1e-2, ..Decision::default() };
-        let lost = |decision: &Decision, limit_s: f64, tokens: u64| {
+        let lost = |lateness_usd: f64, limit_s: f64, promised: bool| {
             let limit = Duration::from_secs_f64(limit_s);
+            let order = [own, cheap, dear].into_iter().collect();
+            let promise = promised.then_some(limit);
+            let decision = Decision { order, lateness_usd, limit: promise, ..Decision::default() };
             let held = Held { tokens: 900, age_s: 1.0 };
-            Demanded::of(decision, limit, tokens, held, &seen).expect("others cost something").lost_usd
+            Demanded::of(&decision, limit, 1_000, held, &seen).expect("others cost something").loss_usd
         };
         // 2 + 0.5 × 10 there, 5 + 0.1 × 10 with the other, none of it here.
-        assert!((lost(&decision, 60.0, 1_000) - 6e-3).abs() < 2e-4, "{}", lost(&decision, 60.0, 1_000));
-        assert!(lost(&decision, 0.01, 1_000) < 1e-12, "as late here");
-        let unpromised = Decision { order: order(), ..Decision::default() };
-        assert!((lost(&unpromised, 0.01, 1_000) - 2e-3).abs() < 1e-12, "nobody minds: the cheapest");
+        assert!((lost(1e-2, 60.0, true) - 6e-3).abs() < 2e-4, "{}", lost(1e-2, 60.0, true));
+        assert!(lost(1e-2, 0.01, true) < 1e-12, "as late here");
+        assert!((lost(1e-3, 60.0, true) - 1e-3).abs() < 1e-5, "late is not worth more than that");
+        assert!((lost(0.0, 0.01, false) - 2e-3).abs() < 1e-12, "nobody minds: the cheapest");
     }
 
     #[test]
-    fn it_is_measured_by_what_is_left_to_read_and_by_the_cheapest_elsewhere() {
+    fn its_work_is_what_is_left_to_read() {
         let mut seen = RouteOutlook::default();
         (seen.first_token.per_token_s, seen.first_token.level) = (1e-3, 2.0);
         seen.cache_hits = crate::routing::outlook::CacheShares::even(0.5);
-        let own = Candidate::costing(RouteId(0), 0.0);
-        let [cheap, dear] = [(1, 2e-3), (2, 5e-3)].map(|(id, usd)| Candidate::costing(RouteId(id), usd));
+        let [own, other] = [(0, 0.0), (1, 2e-3)].map(|(id, usd)| Candidate::costing(RouteId(id), usd));
         let limit = Duration::from_secs(3);
-        // No promise was made.
-        let decision = Decision { order: [own, dear, cheap].into_iter().collect(), ..Decision::default() };
+        let order = [own, other].into_iter().collect();
+        let decision = Decision { order, limit: Some(limit), ..Decision::default() };
         let held = |tokens| Held { tokens, age_s: 1.0 };
-        let demanded =
-            Demanded::of(&decision, limit, 1_000, held(800), &seen).expect("others cost something");
-        assert!((demanded.cost_usd - 2e-3).abs() < 1e-12 && (demanded.limit_s - 3.0).abs() < 1e-12);
+        let of = |decision: &Decision, tokens| Demanded::of(decision, limit, 1_000, held(tokens), &seen);
+        let demanded = of(&decision, 800).expect("another costs something");
         assert!((demanded.work_s - 600.0 * 2e-3).abs() < 1e-6, "half of 800 is expected: {demanded:?}");
-        let whole = Demanded::of(&decision, limit, 1_000, held(4_000), &seen).expect("as before");
-        assert!(whole.work_s.abs() < 1e-12, "nothing to read is no work, not less: {whole:?}");
+        assert!((demanded.bears_s.expect("promised") - 1.8).abs() < 1e-6, "{demanded:?}");
+        let whole = of(&decision, 4_000).expect("as before");
+        assert!((whole.work_s - 1.0).abs() < 1e-6, "no less than nothing is left of a hit: {whole:?}");
         let alone = Decision { order: [own].into_iter().collect(), ..decision };
-        // Those behind bear a queue for as long as they are not late, promise or none.
-        let mut price = QueuePrice::default();
-        price.decided(Mono(0), demanded, true);
-        assert!((price.behind(1.0).patience_s - (3.0 - 1.2)).abs() < 1e-6, "{:?}", price.behind(1.0));
-        assert_eq!(Demanded::of(&alone, limit, 1_000, held(0), &seen), None, "nowhere else, no measure");
+        assert_eq!(of(&alone, 0), None, "nowhere else, no measure");
     }
 }

@@ -84,11 +84,6 @@ impl Ours<'_> {
             let into = &mut self.outlooks[usize::from(node.0)];
             (into.queued_tokens, into.running) = shown.mind.queue(mono(now_us));
         }
-        if let Some(node) = node {
-            let seen = &self.outlooks[usize::from(node.0)];
-            let queued_s = f64::from(seen.queued_tokens * seen.first_token.token_s());
-            self.queue.look(mono(now_us), queued_s);
-        }
     }
 
     pub(super) fn state(&mut self, world: &World<'_>, place: usize, now_us: u64) -> Option<Box<State>> {
@@ -187,9 +182,8 @@ impl Ours<'_> {
                 out_of_reach: promise.is_out_of_reach(),
                 output_tokens: Some(state.facts.output),
                 session_rest: state.facts.rest,
-                queue_usd_per_s: self.queue.usd_per_s(),
                 hedge_room_usd: (mean_cost_usd > 0.0).then_some(weigh::usd(hedge_room)),
-                behind: self.queue.behind(lateness_usd.unwrap_or(f64::INFINITY)),
+                behind: self.queue.behind(mono(now_us)),
             },
             waited: state.pursuit.waited(mono(now_us)),
             tried: state.pursuit.tried(),
