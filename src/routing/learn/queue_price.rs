@@ -9,7 +9,7 @@
 //! toll(q, w) = Σ ℓ_p ÷ (1 − ρ) · clamp(q + w − p, 0, w)        ν(q) = Σ_{p ≤ q} ℓ_p ÷ (1 − ρ)
 //! ```
 //!
-//! ℓ_p is what is lost a second, in USD, if none of those requests is served in time that our own engine takes now and that
+//! `ℓ_p` is what is lost a second, in USD, if none of those requests is served in time that our own engine takes now and that
 //! bear p. Where there is more work than can be done, the queue is as long as most bear, and whoever brings less for a second
 //! of work than it takes from the others goes elsewhere.
 
