@@ -10,7 +10,7 @@ use crate::routing::{Candidate, Endpoint, Learned, Needs, RequestFacts, RouteId,
 use crate::units::PicoUsd;
 
 use super::{
-    EXTENDS, HORIZON_S, Knows, OUTLOOK_AGES_US, OUTLOOK_LASTS_US, OUTLOOK_RESTS_US, Ours, Shown, hash, mono,
+    EXTENDS, HORIZON_S, Knows, OUTLOOK_AGES_US, OUTLOOK_LASTS_US, OUTLOOK_RESTS_US, Ours, hash, mono,
 };
 
 /// How long a route that is left to its probe looks closed, at each look.
@@ -59,13 +59,7 @@ impl Ours<'_> {
                 if node == Some(id) {
                     into.running_max = world.node.as_ref().map(|node| node.active_max);
                 }
-                *shown = Shown {
-                    at_us: now_us,
-                    dirty: false,
-                    urgent: false,
-                    mind: std::mem::take(&mut shown.mind),
-                    ..*shown
-                };
+                (shown.at_us, shown.dirty, shown.urgent) = (now_us, false, false);
             }
         }
         if matches!(self.knows, Knows::Learnt) && self.policies.iter().any(|policy| policy.probe) {
