@@ -21,7 +21,7 @@ use super::decision::{Candidate, Decision, Degraded, Excluded, Exclusion, Hedge,
 use super::facts::RequestFacts;
 use super::filter::{self, Sieve};
 use super::learn::dual;
-use super::outlook::Observe;
+use super::outlook::{Observe, RouteOutlook};
 use super::plan::{self, Backup, Terms};
 use super::policy::{HedgeAfter, Objective, Policy};
 use super::route::{RouteId, Routes};
@@ -79,10 +79,10 @@ pub fn decide_into(
         match filter::passing(seen, candidate.uncached_expected(), now.mono) {
             None if route.local
                 && seen.queued_tokens > 0.0
-                && hope(&candidate, seen, left_s) < QUEUE_HOPE =>
+                && hope(&candidate, seen, left_s * QUEUE_BEARS) < QUEUE_HOPE =>
             {
                 let why = Exclusion::Queue { queued: seen.queued_tokens };
-                decision.held.push((Held::Limited(Duration::from_secs(1)), candidate));
+                decision.held.push((Held::Queued, candidate));
                 decision.excluded.push(Excluded { route: id, why });
             }
             None => decision.order.push(candidate),
@@ -93,6 +93,9 @@ pub fn decide_into(
                 decision.excluded.push(Excluded { route: id, why });
             }
         }
+    }
+    if decision.order.is_empty() && !facts.tried.is_empty() {
+        queue_after_all(decision, policy, observe);
     }
     let resting = decision.order.is_empty();
     if resting {
@@ -132,9 +135,24 @@ pub fn limit(policy: &Policy, facts: &RequestFacts<'_>) -> Duration {
     }
 }
 
-/// Chance that our own engine answers within a time that is still bearable.
-fn hope(candidate: &Candidate, seen: &super::outlook::RouteOutlook, left_s: f32) -> f32 {
-    (1.0 - candidate.offer.error) * candidate.offer.within(seen, left_s * QUEUE_BEARS)
+/// Chance that our own engine answers within `bears_s` seconds.
+fn hope(candidate: &Candidate, seen: &RouteOutlook, bears_s: f32) -> f32 {
+    (1.0 - candidate.offer.error) * candidate.offer.within(seen, bears_s)
+}
+
+/// Whom others failed, and nobody else is left to ask, joins the queue of our own engine after all, if it is answered there
+/// before an attempt is given up: late is better than never. Those who come anew do not, or a queue that outgrows the
+/// engine would make everyone late.
+fn queue_after_all(decision: &mut Decision, policy: &Policy, observe: &(impl Observe + ?Sized)) {
+    let Decision { order, held, excluded, .. } = decision;
+    let bears_s = policy.fallback.first_token_timeout.as_secs_f32();
+    for (_, candidate) in held.iter().filter(|(why, _)| *why == Held::Queued) {
+        let seen = observe.outlook(usize::from(candidate.eligible), candidate.route);
+        if hope(candidate, seen, bears_s) >= QUEUE_HOPE {
+            excluded.retain(|one| one.route != candidate.route);
+            order.push(*candidate);
+        }
+    }
 }
 
 /// Weighs what each candidate would cost the rest of the session, were it asked for every further turn.
@@ -358,9 +376,8 @@ impl Held {
         match why {
             Exclusion::BreakerOpen { remaining } => Some(Self::Breaker(*remaining)),
             Exclusion::RateLimited { remaining } => Some(Self::Limited(*remaining)),
-            Exclusion::OverCap { .. } | Exclusion::Full { .. } | Exclusion::Queue { .. } => {
-                Some(Self::Limited(Duration::from_secs(1)))
-            }
+            Exclusion::OverCap { .. } | Exclusion::Full { .. } => Some(Self::Limited(Duration::from_secs(1))),
+            Exclusion::Queue { .. } => Some(Self::Queued),
             Exclusion::Disabled { remaining } => Some(Self::Operator(*remaining)),
             _ => None,
         }
@@ -372,7 +389,7 @@ fn last_resort(decision: &mut Decision) {
     let any = |test: fn(&Held) -> bool| decision.held.iter().any(|(why, _)| test(why));
     let chosen: fn(&Held) -> bool = if any(|why| matches!(why, Held::Breaker(_))) {
         |why| matches!(why, Held::Breaker(_))
-    } else if any(|why| matches!(why, Held::Limited(_))) {
+    } else if any(|why| matches!(why, Held::Limited(_) | Held::Queued)) {
         |_| false
     } else {
         |_| true

@@ -250,6 +250,8 @@ impl Rank {
 pub(super) enum Held {
     Breaker(Duration),
     Limited(Duration),
+    /// Too much waits in the queue of our own engine.
+    Queued,
     Operator(Duration),
 }
 

@@ -23,6 +23,8 @@ const LOOK_AGAIN: f64 = 0.1;
 /// would have this much more chance to answer soon.
 const HOPELESS_AGE: f32 = 3.0;
 const HOPELESS_GAIN: f32 = 0.5;
+/// A wait that is no provider's word but a guess of when there is room again.
+const ROOM_SOON: Duration = Duration::from_secs(1);
 /// Shortest time between two looks.
 const LOOK_AGAIN_LEAST: Duration = Duration::from_millis(50);
 
@@ -44,6 +46,8 @@ pub enum Step {
 pub struct Pursuit {
     began: Mono,
     limit: Duration,
+    /// How long one attempt may be silent.
+    attempt_most: Duration,
     attempts_max: usize,
     tried: SmallVec<[RouteId; 8]>,
     /// How many of `tried` were not.
@@ -68,6 +72,7 @@ impl Pursuit {
         Self {
             began,
             limit,
+            attempt_most: policy.fallback.first_token_timeout,
             attempts_max: usize::try_from(policy.fallback.attempts.max(1)).unwrap_or(usize::MAX),
             tried: SmallVec::new(),
             barred: 0,
@@ -128,13 +133,18 @@ impl Pursuit {
         }
         match decision.order.first() {
             Some(first) => Step::Ask(*first),
-            None => match decision.wait_min() {
-                Some(wait) if self.waited(now) + wait < self.limit && decision.limit.is_some() => {
-                    Step::Pause(now.plus(wait))
-                }
+            None => match decision.wait_min().filter(|_| decision.limit.is_some()) {
+                Some(wait) if self.waited(now) + wait < self.patience(wait) => Step::Pause(now.plus(wait)),
                 _ => Step::GiveUp,
             },
         }
+    }
+
+    /// How long it may have waited once it has waited for `wait` more. Who comes anew and would be late is refused, or a crowd
+    /// that waits would make everyone late. Whom others failed is one of few, and late is better than never, where room may
+    /// come any moment; a provider that asked for a longer pause has the caller told of it.
+    fn patience(&self, wait: Duration) -> Duration {
+        if self.attempts() > 0 && wait <= ROOM_SOON { self.limit.max(self.attempt_most) } else { self.limit }
     }
 
     /// `candidate` is asked now.
@@ -209,6 +219,8 @@ impl Pursuit {
 
 #[cfg(test)]
 mod tests {
+    use crate::routing::decision::{Excluded, Exclusion};
+
     use super::*;
 
     /// Whom a request asks whose only attempt has been silent for `silent_s` seconds of one that may be waited for, where
@@ -227,6 +239,23 @@ mod tests {
             Step::Ask(candidate) => Some(candidate.route),
             _ => None,
         }
+    }
+
+    #[test]
+    fn whom_others_failed_waits_longer_for_room_than_who_comes_anew() {
+        let mut policy = Policy::named("p");
+        policy.slo.ttft = Some(Duration::from_secs(1));
+        policy.fallback.first_token_timeout = Duration::from_secs(5);
+        let mut pursuit = Pursuit::new(Mono(0), Duration::from_secs(1), &policy, true);
+        let mut full = Decision { limit: policy.slo.ttft, ..Decision::default() };
+        let why = Exclusion::Full { running: 4 };
+        full.excluded.push(Excluded { route: RouteId(1), why });
+        let after = |ms: u64| Mono(ms * 1_000_000);
+        assert_eq!(pursuit.open(&full, after(500)), Step::GiveUp);
+        pursuit.asked(Candidate::costing(RouteId(0), 1e-4), &full, after(0));
+        pursuit.lost(RouteId(0));
+        assert_eq!(pursuit.open(&full, after(500)), Step::Pause(after(1_500)));
+        assert_eq!(pursuit.open(&full, after(4_500)), Step::GiveUp);
     }
 
     #[test]

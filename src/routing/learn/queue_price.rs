@@ -137,7 +137,7 @@ impl Behind {
     /// What `work_s` seconds of work take from them, in USD, behind a queue of `queued_s`.
     pub fn usd(&self, queued_s: f64, work_s: f64) -> f64 {
         let over = |(loss, bears_s): (&f32, f64)| {
-            f64::from(*loss) * (queued_s + work_s - bears_s).clamp(0.0, work_s)
+            f64::from(*loss) * (queued_s + work_s - bears_s).max(0.0).min(work_s)
         };
         self.losses.iter().zip(BORNE_S).map(over).sum()
     }
