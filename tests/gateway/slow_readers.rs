@@ -80,19 +80,33 @@ async fn is_served(gateway: &Gateway) {
     assert!(began.elapsed() < Duration::from_secs(5), "others are served: {:?}", began.elapsed());
 }
 
-/// `clients` slow readers of `fountain` hold no more than they may. What tests beside this one leave resident by their load, as when
-/// calls begin that cannot go on, is not the readers' and comes on top: the least of three tries counts, each with a gateway of its own.
-async fn slow_readers(
-    fountain: &Fountain,
-    clients: usize,
+/// How slow readers come and stay.
+struct Crowd {
+    clients: u32,
+    /// Between two bytes of one of them.
     pause: Duration,
+    /// How long what they hold is looked at once nothing moves any more, and how much later the stall limit ends them.
     hold: Duration,
     rest: Duration,
-    limits: &str,
-) {
+    /// The gateway's.
+    limits: String,
+}
+
+impl Crowd {
+    /// Two hundred at ten bytes a second, who are ended after five seconds.
+    fn short() -> Self {
+        let pause = Duration::from_millis(100);
+        let limits = "stall_timeout: 5s".to_owned();
+        Self { clients: 200, pause, hold: Duration::ZERO, rest: Duration::ZERO, limits }
+    }
+}
+
+/// Slow readers of `fountain` hold no more than they may. What tests beside this one leave resident by their load, as when
+/// calls begin that cannot go on, is not the readers' and comes on top: the least of three tries counts, each with a gateway of its own.
+async fn slow_readers(fountain: &Fountain, crowd: &Crowd) {
     let mut tries = Vec::new();
     while tries.len() < 3 {
-        tries.push(held_by_each(fountain, clients, pause, hold, rest, limits).await);
+        tries.push(held_by_each(fountain, crowd).await);
         if tries.last().is_some_and(|each| *each <= fountain.held_bytes_max()) {
             return;
         }
@@ -100,17 +114,10 @@ async fn slow_readers(
     panic!("each holds {tries:?} bytes, of {} that it may", fountain.held_bytes_max());
 }
 
-/// What each of `clients` slow readers holds, in bytes, looked at once nothing moves any more and for `hold` after that; `rest` later the
-/// stall limit ends them.
+/// What each of them holds, in bytes.
 #[expect(clippy::print_stdout, reason = "figures, for who asks to see them")]
-async fn held_by_each(
-    fountain: &Fountain,
-    clients: usize,
-    pause: Duration,
-    hold: Duration,
-    rest: Duration,
-    limits: &str,
-) -> u64 {
+async fn held_by_each(fountain: &Fountain, crowd: &Crowd) -> u64 {
+    let &Crowd { clients, pause, hold, rest, ref limits } = crowd;
     let (_plain, gateway) = started(fountain, limits).await;
     is_served(&gateway).await;
     // A first few make room that the process keeps.
@@ -123,11 +130,9 @@ async fn held_by_each(
 
     (0..clients).for_each(|_| drop(readers.spawn(sip(gateway.address(), pause))));
     gateway
-        .metrics_until("all are reading", |m| {
-            m.sum("tollway_requests_in_flight", &[]) == f64::from(clients as u32)
-        })
+        .metrics_until("all are reading", |m| m.sum("tollway_requests_in_flight", &[]) == f64::from(clients))
         .await;
-    let ahead = (settled(fountain).await - written_before) / clients;
+    let ahead = (settled(fountain).await - written_before) / clients as usize;
     is_served(&gateway).await;
     let mut most = 0;
     let began = Instant::now();
@@ -138,7 +143,7 @@ async fn held_by_each(
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let each = most.saturating_sub(before.resident_bytes) / clients as u64;
+    let each = most.saturating_sub(before.resident_bytes) / u64::from(clients);
     println!(
         "{clients} slow readers: {} KiB RSS each, {} KiB written ahead of each",
         each / 1024,
@@ -151,14 +156,12 @@ async fn held_by_each(
     let metrics = gateway
         .metrics_until("all are settled", |m| {
             m.sum("tollway_requests_in_flight", &[]) == 0.0
-                && m.sum("tollway_requests_total", &[("outcome", "cancelled")])
-                    == f64::from(clients as u32 + 20)
+                && m.sum("tollway_requests_total", &[("outcome", "cancelled")]) == f64::from(clients + 20)
         })
         .await;
     readers.shutdown().await;
     // An event has some sixty tokens, and many were read.
-    let cost =
-        metrics.sum("tollway_cost_usd_total", &[("model", "endless")]) / f64::from(clients as u32 + 20);
+    let cost = metrics.sum("tollway_cost_usd_total", &[("model", "endless")]) / f64::from(clients + 20);
     assert!(cost > 100.0 * 0.4e-6, "what was read is charged: {cost} USD each");
     let patience = Instant::now() + Duration::from_secs(10);
     while fountain.open() > 0 {
@@ -171,14 +174,12 @@ async fn held_by_each(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r10_slow_readers_hold_little_are_not_read_ahead_of_and_end_at_the_stall_limit() {
-    let (pause, limits) = (Duration::from_millis(100), "stall_timeout: 5s");
-    slow_readers(&Fountain::http1(), 200, pause, Duration::ZERO, Duration::ZERO, limits).await;
+    slow_readers(&Fountain::http1(), &Crowd::short()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r10_slow_readers_of_what_comes_by_http2_hold_as_little() {
-    let (pause, limits) = (Duration::from_millis(100), "stall_timeout: 5s");
-    slow_readers(&Fountain::http2(), 200, pause, Duration::ZERO, Duration::ZERO, limits).await;
+    slow_readers(&Fountain::http2(), &Crowd::short()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -186,8 +187,12 @@ async fn r10_slow_readers_of_what_comes_by_http2_hold_as_little() {
 async fn r10_fifteen_hundred_at_a_byte_a_second() {
     let seconds =
         std::env::var("TOLLWAY_SLOW_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
-    let hold = Duration::from_secs(seconds);
-    let rest = Duration::from_secs(45);
-    let limits = format!("stall_timeout: {}s", seconds + 45);
-    slow_readers(&Fountain::http1(), 1_500, Duration::from_secs(1), hold, rest, &limits).await;
+    let crowd = Crowd {
+        clients: 1_500,
+        pause: Duration::from_secs(1),
+        hold: Duration::from_secs(seconds),
+        rest: Duration::from_secs(45),
+        limits: format!("stall_timeout: {}s", seconds + 45),
+    };
+    slow_readers(&Fountain::http1(), &crowd).await;
 }
