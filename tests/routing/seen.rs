@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tollway::routing::RouteOutlook;
-use tollway::routing::learn::first_token::{EDGES, FirstTokenOutlook, PREFILL_LUCK, STRUCK};
+use tollway::routing::learn::first_token::{FirstTokenOutlook, PREFILL_LUCK, STRUCK};
 use tollway::routing::learn::pace::PaceOutlook;
 use tollway::routing::learn::prefix::Held;
+use tollway::routing::learn::shape::{LOWEST, WIDTH};
 use tollway::routing::outlook::{CacheShares, Counted};
 use tollway::units::Mono;
 
@@ -134,7 +135,10 @@ impl SeenCase {
         let (tokens, median_s) = (prompt_tokens as f32, ttft_ms as f32 / 1e3 + 1e-5);
         // At most half of it is the prompt's.
         let per_token_s = (self.ttft_per_1k_ms / 1e6).min(median_s / 2.0 / tokens.max(1.0));
-        let within = EDGES.map(|luck| 0.998 / (1.0 + (-1.702 * luck.ln() / self.spread as f32).exp()));
+        let within = std::array::from_fn(|edge| {
+            let z = LOWEST + edge as f32 * WIDTH;
+            0.998 / (1.0 + (-1.702 * z / self.spread as f32).exp())
+        });
         FirstTokenOutlook {
             doubt: [0.0; 3],
             base_s: median_s - per_token_s * tokens,

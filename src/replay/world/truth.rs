@@ -2,10 +2,10 @@
 //! is, and no single draw.
 
 use crate::replay::scenario::{IncidentKind, MarketRoute};
-use crate::routing::learn::first_token::{EDGES, FirstTokenOutlook, STRUCK};
+use crate::routing::learn::first_token::{FirstTokenOutlook, STRUCK};
 use crate::routing::learn::pace::PaceOutlook;
 use crate::routing::learn::prefix::Held;
-use crate::routing::learn::shape::BINS;
+use crate::routing::learn::shape::{BINS, LOWEST, WIDTH};
 use crate::routing::outlook::{Abandoned, CacheShares, Counted};
 use crate::routing::{RouteId, RouteOutlook};
 use crate::units::Mono;
@@ -26,8 +26,9 @@ fn lucks(market: &MarketRoute) -> [f32; BINS + 1] {
     let first = &market.first_token;
     let whole = first.rtt_s + first.base_s;
     let sigma = first.noise_sigma.max(1e-3);
-    EDGES.map(|luck| {
-        let noise = (f64::from(luck) * whole - first.rtt_s) / first.base_s;
+    std::array::from_fn(|edge| {
+        let luck = f64::from((LOWEST + edge as f32 * WIDTH).exp());
+        let noise = (luck * whole - first.rtt_s) / first.base_s;
         if noise <= 0.0 {
             return 0.0;
         }
@@ -104,7 +105,10 @@ impl World<'_> {
         // Its times have no luck, but behind others they are not known so well: a tenth more, and a spread of a sixth.
         let queued_tokens = (node.queued_s(now_us) * rate) as f32;
         let (more, spread) = if queued_tokens > 0.0 { (0.1, 0.16) } else { (0.0, 0.02) };
-        let step = EDGES.map(|luck| normal_below(f64::from(luck.ln() - more) / spread) as f32);
+        #[expect(clippy::cast_precision_loss, reason = "a few dozen bins")]
+        let step = std::array::from_fn(|edge| {
+            normal_below(f64::from(LOWEST + edge as f32 * WIDTH - more) / spread) as f32
+        });
         into.first_token = FirstTokenOutlook {
             doubt: [0.0; 3],
             base_s: 0.02,

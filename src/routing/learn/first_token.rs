@@ -4,7 +4,7 @@
 //! Luck strikes the part that does not depend on the prompt more than the part that does: a long prompt's time varies less,
 //! in proportion, than a short one's. How much of it strikes the prompt's part is learnt, too (`luck_share`).
 
-pub use super::first_token_outlook::{EDGES, FirstTokenOutlook, STRUCK};
+pub use super::first_token_outlook::{FirstTokenOutlook, STRUCK};
 use super::first_token_outlook::{Tables, fast_ln};
 use super::heard::{self, struck};
 use super::level::{Belief, Level};

@@ -1,25 +1,7 @@
 //! When a first token comes, as a decision reads it: tables made by `first_token`, asked a few dozen times a decision.
 
 use super::first_token::FirstToken;
-use super::shape::{BINS, bins};
-
-/// Luck at the edges of a table's bins: eight to each doubling, evenly spaced between powers of two, so that a number's own bits
-/// say its bin and how far into it, and no logarithm is taken.
-pub const EDGES: [f32; BINS + 1] = {
-    let mut edges = [0.0; BINS + 1];
-    let (mut at, mut bits) = (0, FIRST_BITS);
-    while at <= BINS {
-        edges[at] = f32::from_bits(bits);
-        (at, bits) = (at + 1, bits + (1 << BIN_BITS));
-    }
-    edges
-};
-/// The bits of the first edge, an eighth; the last is 32, since a route may be many times slower than it was.
-const FIRST_BITS: u32 = 0.125_f32.to_bits();
-/// Just below the number of bins.
-const BELOW_BINS: f32 = 63.999_996;
-/// A number's lower bits, which say how far it is into its bin; three more say which eighth of a doubling it is in.
-const BIN_BITS: u32 = 20;
+use super::shape::{BINS, WIDTH, bins, centre, place, split};
 
 /// Shares struck by luck for which a table is made; between them it is interpolated.
 pub const STRUCK: [f32; 4] = [1.0, 0.55, 0.25, 0.1];
@@ -74,11 +56,10 @@ impl FirstTokenOutlook {
         let expected = self.base_s + prefill;
         let struck_s = self.base_s + self.prefill_luck * prefill;
         let luck = 1.0 + (seconds / self.level - expected) / struck_s;
-        if luck <= EDGES[0] {
+        if luck <= 0.06 {
             return 0.0;
         }
-        let (bin, into) = place(luck);
-        let bin = slot_of(bin);
+        let (bin, into) = place(fast_ln(luck));
         let read = |row: &[f32; BINS + 1]| row[bin] + (row[bin + 1] - row[bin]) * into;
         let upper =
             usize::from(struck_s <= STRUCK[1] * expected) + usize::from(struck_s <= STRUCK[2] * expected);
@@ -116,8 +97,8 @@ impl FirstTokenOutlook {
         let Some(edge) = row.iter().position(|share| *share >= chance) else { return f32::INFINITY };
         let (above, below) = (row[edge], if edge == 0 { 0.0 } else { row[edge - 1] });
         let into = if above > below { (chance - below) / (above - below) } else { 1.0 };
-        let previous = EDGES[edge.saturating_sub(1)];
-        let luck = previous + (EDGES[edge] - previous) * into;
+        let previous = edges()[edge.saturating_sub(1)];
+        let luck = previous + (edges()[edge] - previous) * into;
         self.level * expected * (1.0 + struck * (luck - 1.0))
     }
 }
@@ -140,16 +121,16 @@ impl Tables {
     pub(super) fn add(&mut self, cumulative: &[f32; BINS + 1], log: f32, weight: f32) {
         let scale = log.exp();
         for (row, struck) in self.rows.iter_mut().zip(STRUCK).take(self.read) {
-            let (mut places, mut intos) = ([0; BINS + 1], [0.0; BINS + 1]);
+            let mut places = [0.0; BINS + 1];
             // The time at an edge of the table, at the table's level, is this much luck at that level:
             // 1 + ((1 + struck·(luck − 1))·scale − 1) ÷ struck.
             let shift = (scale - 1.0) * (1.0 / struck - 1.0);
             // In two steps, the first of which the compiler turns into one for several edges at a time.
-            for ((bin, into), edge) in places.iter_mut().zip(&mut intos).zip(EDGES) {
-                (*bin, *into) = quick_split(bins(fast_ln((scale * edge + shift).max(0.06))));
+            for (at, edge) in places.iter_mut().zip(edges()) {
+                *at = bins(fast_ln((scale * edge + shift).max(0.06)));
             }
-            for ((slot, bin), into) in row.iter_mut().zip(places).zip(intos) {
-                let bin = slot_of(bin);
+            for (slot, at) in row.iter_mut().zip(places) {
+                let (bin, into) = split(at);
                 *slot += weight * (cumulative[bin] + (cumulative[bin + 1] - cumulative[bin]) * into);
             }
         }
@@ -160,30 +141,11 @@ impl Tables {
     }
 }
 
-/// The bin of a table in which `luck` is, and how far into it, 0..1; beyond the ends the nearest.
-fn place(luck: f32) -> (u32, f32) {
-    const LAST: f32 = f32::from_bits(EDGES[BINS].to_bits() - 1);
-    let bits = luck.clamp(EDGES[0], LAST).to_bits();
-    let into = f32::from_bits(1.0_f32.to_bits() | (bits << 3 & 0x007f_ffff)) - 1.0;
-    (bits.wrapping_sub(FIRST_BITS) >> BIN_BITS, into)
-}
-
-/// A bin as a place: the mask changes nothing, but by it the compiler knows that it is not beyond the table.
-const fn slot_of(bin: u32) -> usize {
-    bin as usize & (BINS - 1)
-}
-
-/// [`split`](super::shape::split) of so many bins above the lowest edge, without a branch.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
-    reason = "0 to the number of bins"
-)]
-fn quick_split(bins: f32) -> (u32, f32) {
-    let bins = bins.min(BELOW_BINS);
-    let bin = bins as i32;
-    (bin as u32, bins - bin as f32)
+/// exp of the bins' lower edges.
+pub(super) fn edges() -> &'static [f32; BINS + 1] {
+    static EDGES: std::sync::LazyLock<[f32; BINS + 1]> =
+        std::sync::LazyLock::new(|| std::array::from_fn(|edge| (centre(edge) - WIDTH / 2.0).exp()));
+    &EDGES
 }
 
 /// The natural logarithm to about four digits, for a finite number above 0: its exponent and a polynomial of the rest.
@@ -209,26 +171,6 @@ mod tests {
         for step in 1..4_000_u16 {
             let x = f32::from(step) * 0.01;
             assert!((fast_ln(x) - x.ln()).abs() < 2e-4, "{x}");
-        }
-    }
-
-    #[test]
-    fn a_number_says_its_own_bin() {
-        let exact = [(0, 0.125_f32), (24, 1.0), (28, 1.5), (BINS, 32.0)];
-        assert!(exact.iter().all(|(at, luck)| EDGES[*at].to_bits() == luck.to_bits()), "{EDGES:?}");
-        for step in 1..8_000_u16 {
-            let luck = EDGES[0] + f32::from(step) * 0.003_98;
-            let (bin, into) = place(luck);
-            let bin = bin as usize;
-            assert!(EDGES[bin] <= luck && luck < EDGES[bin + 1], "{luck}: {bin}");
-            assert!(
-                (EDGES[bin] + (EDGES[bin + 1] - EDGES[bin]) * into - luck).abs() < 1e-5,
-                "{luck}: {into}"
-            );
-        }
-        for beyond in [32.0, 1e9, f32::INFINITY] {
-            let (bin, into) = place(beyond);
-            assert!(bin == 63 && into > 0.999, "{beyond}");
         }
     }
 
