@@ -23,7 +23,7 @@ const LOOK_AGAIN: f64 = 0.1;
 /// would have this much more chance to answer soon.
 const HOPELESS_AGE: f32 = 3.0;
 const HOPELESS_GAIN: f32 = 0.5;
-/// A wait that is no provider's word but a guess of when there is room again.
+/// A wait as short as the guess of when there is room again; a provider's word that is no longer counts alike.
 const ROOM_SOON: Duration = Duration::from_secs(1);
 /// Shortest time between two looks.
 const LOOK_AGAIN_LEAST: Duration = Duration::from_millis(50);
